@@ -1,0 +1,98 @@
+"""Text and JSON files, written whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from dld.errors import DldError
+
+
+@contextlib.contextmanager
+def atomic_write(path, mode="w"):
+    """Open a temporary file beside `path`; it takes the name `path` only if the block succeeds.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write. Missing parent folders are made.
+    mode : {"w", "wb"}
+        Text (UTF-8, "\\n" line ends) or bytes.
+
+    Yields
+    ------
+    file object
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> with atomic_write(folder / "text") as out:
+    ...     _ = out.write("utt1 one two\\n")
+    >>> (folder / "text").read_text()
+    'utt1 one two\\n'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with os.fdopen(handle, mode, **text) as out:
+            yield out
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def read_lines(path):
+    """Yield `(line number, line without its end)` of a UTF-8 text file.
+
+    Raises
+    ------
+    DldError
+        The file is missing, or a line is not UTF-8 (the message gives its number).
+    """
+    try:
+        with open(path, "rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                try:
+                    yield number, raw.decode("utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise DldError(f"{path}:{number}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except FileNotFoundError:
+        raise DldError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DldError(f"{path}: is a folder, a file was expected") from None
+
+
+def write_json(path, value):
+    """Write `value` as indented JSON, atomically."""
+    with atomic_write(path) as out:
+        json.dump(value, out, indent=1, ensure_ascii=False)
+        out.write("\n")
+
+
+def read_json(path):
+    """Read a JSON file; a missing or malformed one is a `DldError` naming the place."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        raise DldError(f"{path}: no such file") from None
+    except json.JSONDecodeError as error:
+        raise DldError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+
+
+def sha256(path):
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
