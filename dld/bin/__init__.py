@@ -1,9 +1,11 @@
 """Commands, one module per stage; `setup.py` installs each as a console script."""
 
+import argparse
 import functools
 import logging
 import os
 import sys
+from pathlib import Path
 
 from dld.errors import DldError
 
@@ -26,7 +28,9 @@ def command(main):
         try:
             return main(argv) or 0
         except DldError as error:
-            name = "dld-" + main.__module__.rpartition(".")[2].replace("_", "-")
+            module = main.__module__
+            place = sys.argv[0] if module == "__main__" else f"{module.rpartition('.')[2]}.py"
+            name = "dld-" + Path(place).stem.replace("_", "-")
             print(f"{name}: error: {error}", file=sys.stderr)
             return 1
         except BrokenPipeError:
@@ -37,3 +41,10 @@ def command(main):
             return 130
 
     return run
+
+
+def boolean(text):
+    """Type of an option that takes `true` or `false`, as the recipes' scripts do."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+    return text == "true"

@@ -1,0 +1,116 @@
+"""Check, repair, count, cut and join Kaldi data directories (`dld-data`)."""
+
+import argparse
+import json
+import sys
+
+from dld.bin import command
+from dld.data import kaldi
+from dld.errors import DldError
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="dld-data", description="Work on Kaldi data directories.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")
+    action.add_argument("--no-audio", action="store_true", help="do not open the recordings")
+    action.add_argument("--no-text", action="store_true", help="text need not be there")
+    action.add_argument("--per-kind", type=int, default=10, metavar="N", help="problems shown of each kind (10)")
+    action.add_argument("dirs", nargs="+", metavar="DIR")
+    action.set_defaults(run=_validate)
+
+    action = actions.add_parser("fix", help="sort, keep what agrees, remake spk2utt and utt2dur; old files in .backup")
+    action.add_argument("--no-audio", action="store_true", help="believe the durations in the tables")
+    action.add_argument("dirs", nargs="+", metavar="DIR")
+    action.set_defaults(run=_fix)
+
+    action = actions.add_parser("stats", help="count utterances, speakers, hours and words")
+    action.add_argument("--json", action="store_true", help="as a JSON list, one object per directory")
+    action.add_argument("dirs", nargs="+", metavar="DIR")
+    action.set_defaults(run=_stats)
+
+    action = actions.add_parser("subset", help="write a part of a directory as another one")
+    choice = action.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--number", type=int, metavar="N", help="N utterances, evenly spread")
+    choice.add_argument("--first", type=int, metavar="N", help="the first N utterances")
+    choice.add_argument("--shortest", type=int, metavar="N", help="the N shortest utterances")
+    choice.add_argument("--speakers", type=int, metavar="N", help="all utterances of N speakers, evenly spread")
+    choice.add_argument("--ids", metavar="FILE", help="the utterances that begin the lines of FILE")
+    action.add_argument("source", metavar="SRC")
+    action.add_argument("destination", metavar="DEST")
+    action.set_defaults(run=_subset)
+
+    action = actions.add_parser("combine", help="write the utterances of several directories as one")
+    action.add_argument("destination", metavar="DEST")
+    action.add_argument("sources", nargs="+", metavar="SRC")
+    action.set_defaults(run=_combine)
+    return parser
+
+
+def _validate(args):
+    if args.per_kind < 1:
+        raise DldError(f"--per-kind is {args.per_kind}; it must be at least 1")
+    failed = 0
+    for folder in args.dirs:
+        problems = kaldi.validate(folder, not args.no_audio, not args.no_text, args.per_kind)
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if not problems:
+            print(f"{folder}: valid")
+        failed += bool(problems)
+    if failed:
+        raise DldError(f"{failed} of {len(args.dirs)} directories not valid; `dld-data fix DIR` repairs most problems")
+
+
+def _fix(args):
+    for folder in args.dirs:
+        print(kaldi.fix(folder, not args.no_audio))
+
+
+def _stats(args):
+    found = [kaldi.stats(folder) for folder in args.dirs]
+    if args.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    columns = [_flat(entry) for entry in found]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    width = max(map(len, names))
+    widths = [max(len(str(value)) for value in column.values()) for column in columns]
+    for name in names:
+        values = (str(column.get(name, "-")).rjust(w) for column, w in zip(columns, widths, strict=True))
+        print(name.ljust(width), *values, sep="  ")
+
+
+def _flat(entry):
+    flat = {}
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            flat.update({f"{name} {key}": inner for key, inner in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _subset(args):
+    choice = {name: getattr(args, name) for name in ("number", "first", "shortest", "speakers")}
+    if args.ids is not None:
+        choice["ids"] = kaldi.read_table(args.ids)
+    chosen = kaldi.subset(args.source, args.destination, **choice)
+    print(f"{args.destination}: {len(chosen)} utterances of {args.source}")
+
+
+def _combine(args):
+    utterances = kaldi.combine(args.destination, args.sources)
+    print(f"{args.destination}: {len(utterances)} utterances of {len(args.sources)} directories")
+
+
+@command
+def main(argv=None):
+    """Run the command; see `dld-data --help`."""
+    args = _parser().parse_args(argv)
+    return args.run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

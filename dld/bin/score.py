@@ -1,0 +1,67 @@
+"""dld-score: error rates of a decode directory, in the files that Kaldi's scoring leaves."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dld.bin import command
+from dld.errors import DldError
+from dld.scoring import kaldi, sclite
+
+
+def parser():
+    """The command's options."""
+    options = argparse.ArgumentParser(prog="dld-score", description=__doc__.partition(": ")[2])
+    options.add_argument("--ref", required=True, help="reference, a Kaldi text file (data/test/text)")
+    options.add_argument("--hyp", required=True, help="hypotheses, a Kaldi text file (exp/…/decode_test/text)")
+    options.add_argument("--output", help="decode directory to write into (default: the folder of --hyp)")
+    options.add_argument("--utt2spk", help="speakers, for the table per speaker (default: utt2spk beside --ref)")
+    options.add_argument("--units", nargs="+", choices=sorted(kaldi.UNITS), default=["word", "char"])
+    options.add_argument("--ref-filter", help="shell command over the reference's lines before scoring")
+    options.add_argument("--hyp-filter", help="shell command over the hypotheses' lines before scoring")
+    options.add_argument("--lmwt", default="0", help="language-model weight of this decode, for the names (0: none)")
+    options.add_argument("--wip", default="0.0", help="word insertion penalty of this decode, for the names")
+    options.add_argument("--replicates", type=int, default=10000, help="draws of the bootstrap interval")
+    options.add_argument("--seed", type=int, default=0, help="seed of the bootstrap interval")
+    options.add_argument("--sclite", action="store_true", help="run NIST sclite instead (reports in scoring_sclite/)")
+    return options
+
+
+@command
+def main(argv=None):
+    """Score; print one line a unit."""
+    args = parser().parse_args(argv)
+    ref, hyp = Path(args.ref), Path(args.hyp)
+    output = Path(args.output) if args.output else hyp.parent
+    if args.sclite:
+        if (ref.name, hyp.name, output) != ("text", "text", hyp.parent):
+            raise DldError("--sclite reads <data-dir>/text and <decode-dir>/text and writes beside the latter")
+        print(f"{sclite.score(ref.parent, output, args.ref_filter, args.hyp_filter)} {output / 'scoring_sclite'}")
+        return
+    if args.replicates < 1:
+        raise DldError(f"--replicates {args.replicates}: must be at least 1")
+    utt2spk = args.utt2spk
+    if not utt2spk and (ref.parent / "utt2spk").is_file():
+        utt2spk = ref.parent / "utt2spk"
+    for unit in args.units:
+        total = kaldi.score(
+            ref,
+            hyp,
+            output,
+            unit,
+            utt2spk=utt2spk,
+            ref_filter=args.ref_filter,
+            hyp_filter=args.hyp_filter,
+            lmwt=args.lmwt,
+            wip=args.wip,
+            replicates=args.replicates,
+            seed=args.seed,
+        )
+        print(f"{total} {output / f'{kaldi.UNITS[unit]}_{args.lmwt}_{args.wip}'}")
+    # Characters scored earlier must not stand beside words scored now from other hypotheses.
+    if output == hyp.parent:
+        kaldi.remove_stale_scores(output, hyp.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Train the network that an experiment file describes."""
+
+import argparse
+import logging
+import os
+import sys
+
+import speechbrain as sb
+
+from dld.bin import boolean, command
+from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
+
+from dld.training import train
+
+
+def make_parser():
+    """The options that are not keys of the experiment file."""
+    keys = "\n".join(f"  {key:26} {meaning}" for key, meaning in EXPERIMENT_KEYS.items())
+    parser = argparse.ArgumentParser(
+        prog="dld-train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="dld-train EXPERIMENT.yaml [options] [--KEY VALUE …]",
+        epilog="Any key of the experiment file can be set: --lr 5e-4, --encoder.dropout 0.2. Keys the program reads:\n"
+        + keys,
+    )
+    parser.add_argument("experiment", help="HyperPyYAML file")
+    parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="begin the run anew")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 …; the GPU where there is one, if not given")
+    parser.add_argument("--noprogressbar", action="store_true", help="no progress bars")
+    parser.add_argument("--distributed-backend", default="nccl", help="nccl or gloo, under torchrun")
+    return parser
+
+
+@command
+def main(argv=None):
+    arguments, rest = make_parser().parse_known_args(argv)
+    run_opts = {"noprogressbar": arguments.noprogressbar, "distributed_backend": arguments.distributed_backend}
+    if arguments.device:
+        run_opts["device"] = arguments.device
+    if "RANK" in os.environ:
+        # Under layer dropping the blocks behind closed gates get no gradient in a step.
+        run_opts["find_unused_parameters"] = True
+        sb.utils.distributed.ddp_init_group(run_opts)
+    # SpeechBrain tells of much that is no news to a user of recipes.
+    logging.getLogger("speechbrain").setLevel(logging.WARNING)
+    train(load_config(arguments.experiment, parse_overrides(rest)), run_opts, arguments.restart)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,381 @@
+"""Training loops: SpeechBrain `Brain` subclasses for static networks, layer dropping and DLD.
+
+What a system is comes from its YAML: the drop schedule, the objectives and the start. A subclass exists where the
+training step itself differs.
+"""
+
+import json
+import logging
+import time
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+import speechbrain as sb
+import torch
+
+from dld.checkpoints import Progress, RandomState, add_json, average_states, best_checkpoints, prune
+from dld.data.dataset import unpack
+from dld.decoding import greedy
+from dld.errors import DldError
+from dld.files import atomic_write
+from dld.gates import Ramp, gates_for_depth, parse_depths
+from dld.objectives import blank_share, ctc_loss
+from dld.scoring import wer
+from dld.teacher import Teacher
+
+logger = logging.getLogger(__name__)
+
+STUCK_EPOCHS = 2
+
+
+class Predictions(NamedTuple):
+    """What a forward pass hands to the objectives.
+
+    Attributes
+    ----------
+    logits : list of Tensor (batch, frames, units)
+        One for each gate vector.
+    lengths : LongTensor (batch,)
+        Valid frames.
+    teacher : Tensor (batch, frames, units) or None
+    """
+
+    logits: list
+    lengths: torch.Tensor
+    teacher: torch.Tensor | None = None
+
+
+class StaticBrain(sb.Brain):
+    """Trains a network with CTC, all gates open.
+
+    Parameters
+    ----------
+    hparams : dict
+        The values of an experiment file, see `dld.config.EXPERIMENT_KEYS`.
+    tokenizer : Tokenizer
+    run_opts : dict, optional
+        SpeechBrain's run options: device, precision, noprogressbar …
+    checkpointer : Checkpointer, optional
+    """
+
+    def __init__(self, hparams, tokenizer, run_opts=None, checkpointer=None):
+        super().__init__(
+            modules={"network": hparams["network"]},
+            opt_class=hparams["optimizer"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=checkpointer,
+        )
+        for name in ("speed_perturb", "spec_augment"):
+            if hparams[name] is not None:
+                hparams[name].to(self.device)
+        self.tokenizer = tokenizer
+        self.progress = Progress()
+        self.depths = parse_depths(hparams["valid_depths"], self.network.num_blocks)
+        self.valid_gates = [gates_for_depth(hparams["eval_policy"], self.network.num_blocks, n) for n in self.depths]
+        self.epoch = 0
+        self.batch_ids = []
+        if checkpointer is not None:
+            add_json(checkpointer, "progress", self.progress)
+            checkpointer.add_recoverable(
+                "random_state", RandomState(), custom_save_hook=RandomState.save, custom_load_hook=RandomState.load
+            )
+
+    @property
+    def network(self):
+        """The network itself, out of any distributed wrapper."""
+        wrapped = self.modules["network"]
+        return getattr(wrapped, "module", wrapped)
+
+    # ------------------------------------------------------------ one step
+
+    def training_gates(self):
+        """Gate vectors of the next training step."""
+        return [(True,) * self.network.num_blocks]
+
+    def inputs(self, batch, stage):
+        """Features of a batch: as they are, as the network sees them (augmented in training), and their lengths."""
+        waveforms, lengths = unpack(batch.signal, self.device)
+        training = stage == sb.Stage.TRAIN
+        if training and self.hparams.speed_perturb is not None:
+            waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths)
+        clean, frames = self.network.frontend(waveforms, lengths)
+        augment = self.hparams.spec_augment if training else None
+        return clean, clean if augment is None else augment(clean), frames
+
+    def compute_forward(self, batch, stage):
+        """Logits of a batch: under the step's gates in training, under each validation depth otherwise."""
+        _, features, lengths = self.inputs(batch, stage)
+        gates = self.training_gates() if stage == sb.Stage.TRAIN else self.valid_gates
+        return Predictions(*self.modules["network"](features, lengths, gates))
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Mean over the gate vectors of the losses; validation also collects hypotheses."""
+        parts = defaultdict(float)
+        for logits in predictions.logits:
+            for name, (weight, value) in self.losses(logits, predictions, batch, stage).items():
+                parts["loss"] = parts["loss"] + weight * value / len(predictions.logits)
+                parts[name] = parts[name] + value.detach() / len(predictions.logits)
+        if stage == sb.Stage.TRAIN:
+            for name, value in parts.items():
+                self.train_sums[name] += float(value.detach())
+            self.train_sums["batches"] += 1
+        else:
+            self.collect(predictions, batch)
+        return parts["loss"]
+
+    def losses(self, logits, predictions, batch, stage):
+        """Loss terms of one gate vector, name → (weight, value)."""
+        tokens, token_lengths = unpack(batch.tokens, self.device)
+        value = ctc_loss(logits, predictions.lengths, tokens, token_lengths, self.network.blank)
+        return {"ctc": (self.at_epoch(self.hparams.ctc_weight), value)}
+
+    def at_epoch(self, value):
+        """A number, or a `Ramp` at the present place of the run."""
+        return value.at(self.epochs_done()) if isinstance(value, Ramp) else value
+
+    def epochs_done(self):
+        """Epochs gone by, with the fraction of the present one."""
+        return self.epoch - 1 + min(1.0, self.step / max(1, self.batches))
+
+    @property
+    def batches(self):
+        """Training batches in this epoch."""
+        return len(self.train_sampler)
+
+    def collect(self, predictions, batch):
+        """Keep hypotheses and references of a validation batch."""
+        self.references += batch.words
+        for rows, logits in zip(self.hypotheses, predictions.logits, strict=True):
+            rows += [self.tokenizer.decode(ids) for ids in greedy(logits, predictions.lengths, self.network.blank)]
+        self.blank_shares.append(blank_share(predictions.logits[-1], predictions.lengths, self.network.blank).item())
+
+    # ------------------------------------------------------------ updates
+
+    def fit_batch(self, batch):
+        """One batch; an update after `grad_accumulation_factor` of them and at the end of the epoch."""
+        began = time.perf_counter()
+        factor = self.grad_accumulation_factor
+        last = self.step == self.batches
+        should_step = self.step % factor == 0 or last
+        group = self.batches % factor if last and self.batches % factor else factor
+        self.batch_ids = list(batch.id)
+        with self.no_sync(not should_step):
+            with self.training_ctx:
+                loss = self.compute_objectives(self.compute_forward(batch, sb.Stage.TRAIN), batch, sb.Stage.TRAIN)
+            self.check_loss_isfinite(loss)
+            self.scaler.scale(loss / group).backward()
+        if should_step:
+            self.set_learning_rate()
+            self.optimizers_step()
+        self.progress.train_seconds += time.perf_counter() - began
+        return loss.detach().cpu()
+
+    def check_loss_isfinite(self, loss):
+        """A loss that is NaN or infinite ends the run and names the utterances."""
+        if not torch.isfinite(loss):
+            ids = " ".join(self.batch_ids)
+            raise DldError(
+                f"the loss is {loss.item()} in epoch {self.epoch}, batch {self.step}; its utterances: {ids}. "
+                "Look at their audio and text, or lower the learning rate"
+            )
+
+    def set_learning_rate(self):
+        """Set the rate of the coming update in every parameter group, scaled by the group's own `lr_scale`."""
+        self.rate = self.hparams.lr_schedule(self.optimizer_step + 1, self.progress.total_updates)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * group.get("lr_scale", 1.0)
+
+    def optimizers_step(self):
+        """Clip the gradients of all groups together and update; an update with a non-finite gradient is left out."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        if torch.isfinite(norm) or self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.nonfinite_count = 0
+        else:
+            self.nonfinite_count += 1
+            logger.warning(
+                "gradient norm is %s, update left out; utterances: %s", norm.item(), " ".join(self.batch_ids)
+            )
+            if self.nonfinite_count > self.nonfinite_patience:
+                raise DldError(
+                    f"the gradient was not finite in {self.nonfinite_count} updates in a row; training stops"
+                )
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer_step += 1
+
+    # ------------------------------------------------------------ epochs
+
+    def on_stage_start(self, stage, epoch=None):
+        """Reset what the stage sums up."""
+        if stage == sb.Stage.TRAIN:
+            self.epoch = epoch
+            self.train_sums = Counter()
+        else:
+            self.references, self.blank_shares = [], []
+            self.hypotheses = [[] for _ in self.depths]
+
+    def validation_wers(self):
+        """WER in percent at each validation depth, of what `collect` kept."""
+        return {str(n): wer(self.references, rows) for n, rows in zip(self.depths, self.hypotheses, strict=True)}
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """After validation: log the epoch, warn of a model that writes nothing, save a checkpoint."""
+        if stage == sb.Stage.TRAIN:
+            batches = max(1, self.train_sums.pop("batches", 0))
+            self.train_means = {name: value / batches for name, value in self.train_sums.items()}
+            return
+        wers = self.validation_wers()
+        entry = {
+            "epoch": epoch,
+            "updates": self.optimizer_step,
+            "seconds": round(self.progress.train_seconds, 2),
+            "lr": self.rate,
+            "train_loss": self.train_means.pop("loss", None),
+            **{f"train_{name}": value for name, value in self.train_means.items()},
+            "valid_loss": float(stage_loss),
+            "wer": wers,
+            "mean_wer": sum(wers.values()) / len(wers),
+            "blank_share": sum(self.blank_shares) / len(self.blank_shares),
+            "empty_share": sum(not text for text in self.hypotheses[-1]) / len(self.references),
+        }
+        self.progress.history.append(entry)
+        self.warn_if_stuck()
+        if sb.utils.distributed.if_main_process():
+            self.write_log()
+        logger.info(format_entry(entry, self.hparams.num_epochs))
+        if self.checkpointer is not None:
+            self.checkpointer.save_checkpoint(meta={"epoch": epoch, "mean_wer": entry["mean_wer"]})
+            sb.utils.distributed.run_on_main(
+                prune, args=[self.checkpointer, "mean_wer", self.hparams.average_checkpoints]
+            )
+
+    def warn_if_stuck(self):
+        """Say what helps when the deepest network still writes (almost) nothing after some epochs."""
+        recent = self.progress.history[-STUCK_EPOCHS:]
+        if len(recent) == STUCK_EPOCHS and all(entry["empty_share"] > 0.9 for entry in recent):
+            logger.warning(
+                "the model is stuck on blanks: %.0f %% of the dev hypotheses are empty and %.0f %% of the frames blank "
+                "after %d updates. CTC leaves this plateau with shorter batches (max_batch_seconds), more updates, a "
+                "smaller vocabulary, or another peak learning rate",
+                100 * recent[-1]["empty_share"],
+                100 * recent[-1]["blank_share"],
+                self.optimizer_step,
+            )
+
+    def write_log(self):
+        """Write `train_log.txt` and `train_log.jsonl` from the history, so that a resumed run repeats no line."""
+        folder = self.hparams.exp_dir
+        with atomic_write(f"{folder}/train_log.txt") as text, atomic_write(f"{folder}/train_log.jsonl") as lines:
+            for entry in self.progress.history:
+                text.write(format_entry(entry, self.hparams.num_epochs) + "\n")
+                lines.write(json.dumps(entry) + "\n")
+
+    # ------------------------------------------------------------ the end
+
+    def average_best(self, valid_loader, number):
+        """Load the mean of the best checkpoints, or the best one where that has the lower mean WER on dev.
+
+        Returns
+        -------
+        dict
+            epochs (that went in), wer, mean_wer.
+        """
+        checkpoints = best_checkpoints(self.checkpointer, "mean_wer", number)
+        states = [torch.load(c.paramfiles["network"], map_location="cpu", weights_only=True) for c in checkpoints]
+        best = checkpoints[0].meta
+        wers = self.measure(average_states(states), valid_loader)
+        mean = sum(wers.values()) / len(wers)
+        epochs = sorted(c.meta["epoch"] for c in checkpoints)
+        logger.info(
+            "mean of epochs %s: dev WER %.2f %%; epoch %d alone: %.2f %%", epochs, mean, best["epoch"], best["mean_wer"]
+        )
+        if mean > best["mean_wer"]:
+            epochs = [best["epoch"]]
+            wers = self.measure(states[0], valid_loader)
+            mean = sum(wers.values()) / len(wers)
+        return {"epochs": epochs, "wer": wers, "mean_wer": mean}
+
+    def measure(self, state, loader):
+        """Load a state dict and return its WER on a dev loader at each validation depth."""
+        self.network.load_state_dict(state)
+        self.modules.eval()
+        self.on_stage_start(sb.Stage.VALID)
+        for batch in loader:
+            self.evaluate_batch(batch, sb.Stage.VALID)
+        return self.validation_wers()
+
+
+def format_entry(entry, num_epochs):
+    """One line on an epoch."""
+    wers = " ".join(f"n{n} {value:.1f}" for n, value in entry["wer"].items())
+    parts = " ".join(f"{name[6:]} {entry[name]:.3f}" for name in entry if name.startswith("train_") and entry[name])
+    return (
+        f"epoch {entry['epoch']}/{num_epochs} | {entry['updates']} updates, {entry['seconds']:.0f} s | "
+        f"lr {entry['lr']:.2e} | train {parts} | dev loss {entry['valid_loss']:.3f} | "
+        f"dev WER % {wers} mean {entry['mean_wer']:.2f}"
+    )
+
+
+class LayerDropBrain(StaticBrain):
+    """Trains a dynamic network with CTC under gates that a drop schedule draws (LD: random layer dropping)."""
+
+    def __init__(self, hparams, tokenizer, run_opts=None, checkpointer=None):
+        super().__init__(hparams, tokenizer, run_opts, checkpointer)
+        self.schedule = hparams["schedule"]
+        if self.schedule is None or self.schedule.num_blocks != self.network.num_blocks:
+            raise DldError(
+                f"the drop schedule is for {getattr(self.schedule, 'num_blocks', 'no')} blocks, "
+                f"the encoder has {self.network.num_blocks}"
+            )
+        if checkpointer is not None:
+            add_json(checkpointer, "schedule", self.schedule)
+
+    def training_gates(self):
+        """Gate vectors that the schedule draws for this step."""
+        self.schedule.set_epoch(self.epochs_done())
+        return self.schedule.draw()
+
+
+class DistillBrain(LayerDropBrain):
+    """Trains a dynamic student with CTC and the divergence to a frozen teacher (DLD, arXiv 2601.16117).
+
+    `L = ctc_weight · L_CTC + kd_weight · L_KL`, with `L_KL = T² · KL(teacher ‖ student)` as in
+    `dld.objectives.MaskedKL`; the teacher runs at full depth.
+    """
+
+    def __init__(self, hparams, tokenizer, run_opts=None, checkpointer=None):
+        super().__init__(hparams, tokenizer, run_opts, checkpointer)
+        if hparams["teacher_input"] not in ("augmented", "clean"):
+            raise DldError(f"teacher_input must be augmented or clean, got {hparams['teacher_input']!r}")
+        if not hparams["teacher"]:
+            raise DldError(f"{type(self).__name__} needs a teacher: the folder of a trained static network")
+        # Building the teacher draws random numbers; the student's run must not depend on that.
+        with torch.random.fork_rng():
+            self.teacher = Teacher(hparams["teacher"], tokenizer, self.device)
+
+    def compute_forward(self, batch, stage):
+        """Logits of student and, in training, teacher."""
+        if stage != sb.Stage.TRAIN:
+            return super().compute_forward(batch, stage)
+        clean, features, lengths = self.inputs(batch, stage)
+        heard = clean if self.hparams.teacher_input == "clean" else features
+        teacher, _ = self.teacher.logits(heard, lengths)
+        logits, frames = self.modules["network"](features, lengths, self.training_gates())
+        return Predictions(logits, frames, teacher)
+
+    def losses(self, logits, predictions, batch, stage):
+        """CTC, and in training the divergence to the teacher."""
+        terms = super().losses(logits, predictions, batch, stage)
+        if stage == sb.Stage.TRAIN:
+            value = self.hparams.distillation(logits, predictions.teacher, predictions.lengths)
+            terms["kd"] = (self.at_epoch(self.hparams.kd_weight), value)
+        return terms
+
+    def average_best(self, valid_loader, number):
+        """As for every system; before, make sure that the teacher is what it was."""
+        self.teacher.check_unchanged()
+        return super().average_best(valid_loader, number)

@@ -1,0 +1,330 @@
+"""From a Kaldi data directory to padded batches: SpeechBrain datasets, batch samplers and loaders."""
+
+import functools
+import itertools
+import logging
+import math
+
+import numpy as np
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataloader import SaveableDataLoader
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.sampler import DynamicBatchSampler
+
+from dld.data import kaldi
+from dld.data.audio import read_audio
+from dld.errors import DldError
+
+logger = logging.getLogger(__name__)
+
+
+def make_dataset(
+    data,
+    tokenizer=None,
+    sample_rate=16000,
+    channel=None,
+    min_duration=None,
+    max_duration=None,
+    max_utterances=None,
+):
+    """Make a SpeechBrain dataset straight from a data directory; audio is read when an item is.
+
+    Nothing is left out unless asked for, and what is left out is logged with its number and reason.
+
+    Parameters
+    ----------
+    data : str, Path, or list of Utterance
+        A data directory, or utterances from one (`select_for_training`).
+    tokenizer : Tokenizer, optional
+        Makes `tokens`; the directory must then have `text`.
+    sample_rate : int
+        Hz of `signal`.
+    channel : int, optional
+        See `dld.data.audio.read_audio`.
+    min_duration, max_duration : float, optional
+        Seconds; leave out what is shorter or longer. Only for training data.
+    max_utterances : int, optional
+        Take so many, evenly spread; for quick runs.
+
+    Returns
+    -------
+    DynamicItemDataset
+        Items `id`, `signal` (float32 tensor, (samples,)), `duration` (seconds), `words` (str, "" without `text`), and
+        `tokens` (int64 tensor, (tokens,)) if there is a tokenizer.
+
+    Raises
+    ------
+    DldError
+        The directory is faulty, a text has characters outside the tokenizer (the message names id and
+        characters), or nothing is left.
+    """
+    if isinstance(data, list):
+        place, utterances = "dataset", data
+    else:
+        need = ("wav.scp", "utt2spk", "utt2dur") + (("text",) if tokenizer is not None else ())
+        place, utterances = str(data), kaldi.load(data, need)
+    utterances, dropped = _split_by_duration(utterances, min_duration, max_duration)
+    _log_counts(place, len(utterances), dropped)
+    if max_utterances is not None and max_utterances < len(utterances):
+        logger.info("%s: %d of %d utterances are used, as asked for", place, max_utterances, len(utterances))
+        utterances = kaldi.spread(utterances, max_utterances)
+    if not utterances:
+        raise DldError(f"{place}: no utterances left; check the duration limits")
+    items = {}
+    for u in utterances:
+        items[u.id] = {
+            "source": (u.recording, u.start, u.end),
+            "duration": u.duration,
+            "words": u.text or "",
+        }
+        if tokenizer is not None:
+            # Encoded now: a character without a unit must not stop the training in the middle of an epoch.
+            items[u.id]["token_ids"] = np.asarray(_encode(tokenizer, u), dtype=np.int32)
+    read = functools.partial(_read_signal, sample_rate=sample_rate, channel=channel)
+    pipeline = [{"func": read, "takes": ["source", "id"], "provides": "signal"}]
+    keys = ["id", "signal", "duration", "words"]
+    if tokenizer is not None:
+        pipeline.append({"func": _as_long, "takes": ["token_ids"], "provides": "tokens"})
+        keys.append("tokens")
+    return DynamicItemDataset(items, pipeline, keys)
+
+
+def select_for_training(
+    utterances, tokenizer, frames_per_second=25.0, min_duration=None, max_duration=None, max_speed=1.1
+):
+    """Leave out what cannot be trained on; log how many, and why.
+
+    CTC needs a frame for every token, and a blank between equal neighbours. An utterance with fewer frames than
+    that has an infinite loss, also if only its fastest speed perturbation has.
+
+    Parameters
+    ----------
+    utterances : list of Utterance
+    tokenizer : Tokenizer
+    frames_per_second : float
+        Of the encoder's output: 25 for 10 ms frames subsampled by 4.
+    min_duration, max_duration : float, optional
+        Seconds.
+    max_speed : float
+        The greatest factor of the speed perturbation; 1 without any.
+
+    Returns
+    -------
+    kept : list of Utterance
+    dropped : dict of str to list of str
+        Ids by reason; `kept` and `dropped` together are all of `utterances`.
+
+    Raises
+    ------
+    DldError
+        A text is missing or has characters outside the tokenizer, or nothing is kept.
+
+    Examples
+    --------
+    >>> from dld.data.kaldi import Utterance
+    >>> from dld.data.tokenizer import train
+    >>> tokenizer = train(["aa bb"], getfixture("tmp_path"), model_type="char")
+    >>> fast = Utterance("a-1", "a", "aa bb", "a.wav", duration=0.2)  # 4 frames for _aa_bb and two blanks
+    >>> slow = Utterance("a-2", "a", "aa bb", "b.wav", duration=2.0)
+    >>> kept, dropped = select_for_training([fast, slow], tokenizer)
+    >>> [u.id for u in kept], dropped
+    (['a-2'], {'too short for its text (CTC)': ['a-1']})
+    """
+    within, dropped = _split_by_duration(utterances, min_duration, max_duration)
+    kept, infeasible = [], []
+    for u in within:
+        tokens = _encode(tokenizer, u)
+        needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
+        frames = math.floor(u.duration / max_speed * frames_per_second)
+        if frames < needed:
+            infeasible.append(u.id)
+        else:
+            kept.append(u)
+    if infeasible:
+        dropped["too short for its text (CTC)"] = infeasible
+    _log_counts("training data", len(kept), dropped)
+    if not kept:
+        raise DldError(f"no training utterances left of {len(utterances)}; check the duration limits")
+    return kept, dropped
+
+
+class EpochBatchSampler(DynamicBatchSampler):
+    """SpeechBrain's batches by duration, in an order that depends on nothing but seed and epoch.
+
+    The parent draws anew at the end of each pass, so that its order also depends on how often it has been
+    iterated, and an interrupted training would go on with other batches than an uninterrupted one. Call
+    `set_epoch` before every epoch (a `Brain` does so for its `train_sampler`).
+    """
+
+    def __iter__(self):
+        return iter(list(self._batches))
+
+
+def make_batch_sampler(dataset, max_batch_seconds, seed, num_buckets=None, shuffle=True, max_batch_utterances=None):
+    """Group utterances of similar duration into batches of limited padded length.
+
+    Parameters
+    ----------
+    dataset : DynamicItemDataset
+        As `make_dataset` makes it.
+    max_batch_seconds : float
+        Number of utterances times the longest, in seconds. An utterance that is longer is a batch of its own.
+    seed : int
+        With the epoch (`set_epoch`) it decides the batches and their order.
+    num_buckets : int, optional
+        Groups of equally many utterances that share batches. More means less padding and less mixing, and up to
+        one unfilled batch per group. By default one per five batches, at least 1 and at most 20.
+    shuffle : bool
+        Draw utterances and batches in random order.
+    max_batch_utterances : int, optional
+
+    Returns
+    -------
+    EpochBatchSampler
+    """
+    if max_batch_seconds <= 0:
+        raise DldError(f"max_batch_seconds is {max_batch_seconds}; it must be positive")
+    durations = np.array([dataset.data[key]["duration"] for key in dataset.data_ids])
+    if num_buckets is None:
+        num_buckets = int(np.clip(durations.sum() / max_batch_seconds / 5, 1, 20))
+    boundaries = np.unique(np.quantile(durations, np.arange(1, num_buckets + 1) / num_buckets, method="higher"))
+    return EpochBatchSampler(
+        dataset,
+        max_batch_length=max_batch_seconds,
+        bucket_boundaries=boundaries.tolist(),
+        lengths_list=durations.tolist(),
+        shuffle=shuffle,
+        batch_ordering="random" if shuffle else "ascending",
+        max_batch_ex=max_batch_utterances,
+        seed=seed,
+    )
+
+
+def sorted_batches(durations, batch_size=None, max_batch_seconds=None):
+    """Batch for decoding: longest first, so that little is padded and a lack of memory shows at once.
+
+    Parameters
+    ----------
+    durations : sequence of float
+        Seconds of each utterance of the dataset, in its order.
+    batch_size : int, optional
+        Utterances per batch.
+    max_batch_seconds : float, optional
+        Utterances times the longest, in seconds; a longer utterance is a batch of its own. At least one of the two
+        limits is needed.
+
+    Returns
+    -------
+    list of list of int
+        Indices; every one occurs once.
+
+    Examples
+    --------
+    >>> sorted_batches([2.0, 9.0, 3.0, 2.5], max_batch_seconds=6)
+    [[1], [2, 3], [0]]
+    >>> sorted_batches([2.0, 9.0, 3.0, 2.5], batch_size=3)
+    [[1, 2, 3], [0]]
+    """
+    if batch_size is None and max_batch_seconds is None:
+        raise DldError("batches for decoding need a limit: a batch size or seconds per batch")
+    if (batch_size is not None and batch_size < 1) or (max_batch_seconds is not None and max_batch_seconds <= 0):
+        raise DldError(f"batch limits must be positive, not {batch_size} utterances, {max_batch_seconds} seconds")
+    batches = []
+    for index in sorted(range(len(durations)), key=lambda i: (-durations[i], i)):
+        batch = batches[-1] if batches else []
+        full = batch_size is not None and len(batch) >= batch_size
+        if batch and max_batch_seconds is not None:
+            full = full or (len(batch) + 1) * durations[batch[0]] > max_batch_seconds
+        if batch and not full:
+            batch.append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False):
+    """Load padded batches; a checkpoint saves the place in the epoch.
+
+    Parameters
+    ----------
+    dataset : DynamicItemDataset
+    batch_sampler : EpochBatchSampler, or list of list of int
+        From `make_batch_sampler` or `sorted_batches`.
+    num_workers : int
+        Processes that read audio; 0 reads in this one.
+    pin_memory : bool
+        Speeds up copies to a GPU.
+
+    Returns
+    -------
+    SaveableDataLoader
+        Yields `PaddedBatch`: `batch.signal.data` (batch, samples), `batch.signal.lengths` (batch,) relative to the
+        longest, `batch.tokens` alike, `batch.id` and `batch.words` lists.
+    """
+    return SaveableDataLoader(
+        dataset,
+        batch_sampler=batch_sampler,
+        collate_fn=PaddedBatch,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+    )
+
+
+def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None):
+    """Loader of a whole dataset in `sorted_batches`, for validation and decoding."""
+    durations = [dataset.data[key]["duration"] for key in dataset.data_ids]
+    return make_loader(dataset, sorted_batches(durations, batch_size, max_batch_seconds))
+
+
+def unpack(padded, device="cpu"):
+    """Data and absolute lengths of one field of a batch.
+
+    Parameters
+    ----------
+    padded : PaddedData
+        `batch.signal` or `batch.tokens`, whose `lengths` are relative to the longest.
+    device : str
+
+    Returns
+    -------
+    data : Tensor (batch, steps)
+    lengths : LongTensor (batch,)
+    """
+    data = padded.data.to(device)
+    return data, (padded.lengths.to(device) * data.shape[1]).round().long()
+
+
+def _read_signal(source, utterance, sample_rate, channel):
+    recording, start, end = source
+    return torch.from_numpy(read_audio(recording, start, end, sample_rate, channel, utterance))
+
+
+def _as_long(tokens):
+    return torch.from_numpy(tokens.astype(np.int64))
+
+
+def _encode(tokenizer, utterance):
+    if utterance.text is None:
+        raise DldError(f"utterance {utterance.id}: no text to make tokens of; the data directory needs `text`")
+    return tokenizer.encode(utterance.text, utterance.id)
+
+
+def _split_by_duration(utterances, low, high):
+    """Return the utterances within the limits, and the ids of the others by reason."""
+    kept, dropped = [], {}
+    for u in utterances:
+        if low is not None and u.duration < low:
+            dropped.setdefault(f"shorter than {low:g} s", []).append(u.id)
+        elif high is not None and u.duration > high:
+            dropped.setdefault(f"longer than {high:g} s", []).append(u.id)
+        else:
+            kept.append(u)
+    return kept, dropped
+
+
+def _log_counts(place, kept, dropped):
+    if dropped:
+        total = kept + sum(map(len, dropped.values()))
+        reasons = "; ".join(f"{len(ids)} {reason} (first: {ids[0]})" for reason, ids in dropped.items())
+        logger.info("%s: %d of %d utterances kept; left out: %s", place, kept, total, reasons)

@@ -1,0 +1,195 @@
+"""SentencePiece units over the training text; unit 0 is the CTC blank."""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import sentencepiece
+
+from dld.errors import DldError
+from dld.files import atomic_write
+
+MODEL = "bpe.model"
+BLANK = "<blk>"
+UNKNOWN = "<unk>"
+# SentencePiece writes a space as this character, so that a text which has it would not come back.
+_SPACE = "\u2581"
+
+
+class Tokenizer:
+    """Text to unit numbers and back.
+
+    Parameters
+    ----------
+    path : str or Path
+        A SentencePiece model whose unit 0 is the blank and unit 1 the unknown, as `train` makes it.
+
+    Attributes
+    ----------
+    blank : int
+        0, the CTC blank.
+    sha256 : str
+        Hexadecimal SHA-256 of the model file: two tokenizers are the same if these are.
+
+    Raises
+    ------
+    DldError
+        The file is missing, is no SentencePiece model, or has other units 0 and 1.
+
+    Examples
+    --------
+    >>> tokenizer = train(["one two", "two three"], getfixture("tmp_path"), vocab_size=14)
+    >>> tokenizer.decode(tokenizer.encode("three two one"))
+    'three two one'
+    >>> len(tokenizer), tokenizer.blank
+    (14, 0)
+    """
+
+    blank = 0
+
+    def __init__(self, path):
+        try:
+            model = Path(path).read_bytes()
+        except OSError as error:
+            raise DldError(f"{path}: {error.strerror}; make it with dld-tokenizer") from None
+        self._load(model, path)
+
+    def _load(self, model, path):
+        self.path = str(path)
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.load_from_serialized_proto(model)
+        except RuntimeError:
+            raise DldError(f"{path}: not a SentencePiece model; make it with dld-tokenizer") from None
+        if self._processor.id_to_piece(0) != BLANK or self._processor.unk_id() != 1:
+            raise DldError(f"{path}: unit 0 is not {BLANK} and unit 1 not {UNKNOWN}; make it with dld-tokenizer")
+        self.sha256 = hashlib.sha256(model).hexdigest()
+
+    @classmethod
+    def load(cls, folder):
+        """Read the tokenizer of a language folder (`data/lang`)."""
+        return cls(Path(folder) / MODEL)
+
+    def __getstate__(self):
+        return {"model": self._model, "path": self.path}
+
+    def __setstate__(self, state):
+        self._load(state["model"], state["path"])
+
+    def __len__(self):
+        """Return the number of units, blank and unknown included."""
+        return len(self._processor)
+
+    def encode(self, text, utterance=None):
+        """Return the unit numbers of a text; runs of spaces count as one.
+
+        Raises
+        ------
+        DldError
+            The text has characters that no unit has; the message names them, and the utterance if given.
+        """
+        tokens = self._processor.encode(text)
+        if 1 in tokens or _SPACE in text:
+            unknown = sorted({c for c in text if c == _SPACE or 1 in self._processor.encode(c)})
+            named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown)
+            raise DldError(
+                f"{f'utterance {utterance}' if utterance else repr(text)}: no unit of {self.path} has {named}; "
+                "correct the text, or train the tokenizer on it"
+            )
+        return tokens
+
+    def decode(self, tokens):
+        """Return the text of unit numbers: words separated by single spaces; blanks vanish."""
+        return self._processor.decode([int(token) for token in tokens])
+
+    def units(self):
+        """Return the names of all units, by number."""
+        return [self._processor.id_to_piece(number) for number in range(len(self))]
+
+
+def train(lines, folder, vocab_size=None, model_type="bpe"):
+    """Train SentencePiece units on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
+
+    The text is taken as it stands (no Unicode normalisation) and every character of it gets a unit. The result
+    depends on nothing but the arguments.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        Transcripts, without utterance ids.
+    folder : str or Path
+        Where the files go; the folder is made.
+    vocab_size : int
+        Number of units, the blank and the unknown included. With `model_type="char"` the text decides: leave it
+        out, or give just that number.
+    model_type : {"bpe", "unigram", "char"}
+
+    Returns
+    -------
+    Tokenizer
+
+    Raises
+    ------
+    DldError
+        There is no text, or it cannot give `vocab_size` units; the message names a size that works.
+    """
+    lines = list(lines)
+    characters = {c for line in lines for c in line if c != " "}
+    if not characters:
+        raise DldError("no text to train a tokenizer on; give the training set's transcripts")
+    if _SPACE in characters:
+        raise DldError(f"the text has {_SPACE!r} (U+2581), which SentencePiece keeps for spaces; replace it")
+    if model_type == "char":
+        needed = len(characters) + 3
+        if vocab_size not in (None, needed):
+            raise DldError(f"char units are one per character: this text has {needed}, not {vocab_size}; drop the size")
+        vocab_size = needed
+    elif model_type not in ("bpe", "unigram"):
+        raise DldError(f"unknown kind of units {model_type!r}; choose bpe, unigram or char")
+    elif vocab_size is None:
+        raise DldError(f"{model_type} units need a vocabulary size")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type=model_type,
+            pad_id=0,
+            pad_piece=BLANK,
+            unk_id=1,
+            unk_piece=UNKNOWN,
+            bos_id=-1,
+            eos_id=-1,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            # Longer lines would be left out without an error; SentencePiece refuses limits below 10.
+            max_sentence_length=max(10, *(1 + len(line.encode()) for line in lines)),
+            # With more threads the sums of floats, and with them the units, depend on timing.
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise DldError(_training_error(str(error), vocab_size)) from None
+    folder = Path(folder)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    with atomic_write(folder / "bpe.vocab") as out:
+        out.writelines(f"{processor.id_to_piece(i)}\t{processor.get_score(i):g}\n" for i in range(len(processor)))
+    with atomic_write(folder / "units.txt") as out:
+        out.writelines(f"{processor.id_to_piece(i)} {i}\n" for i in range(len(processor)))
+    # Last, since this is the file that a reader looks for.
+    with atomic_write(folder / MODEL, "wb") as out:
+        out.write(model.getvalue())
+    return Tokenizer(folder / MODEL)
+
+
+def _training_error(message, vocab_size):
+    highest = re.search(r"value <= (\d+)", message)
+    lowest = re.search(r"required_chars\. \d+ vs (\d+)", message)
+    if highest:
+        return f"this text gives at most {highest[1]} units, not {vocab_size}; lower the vocabulary size"
+    if lowest:
+        return f"this text needs at least {lowest[1]} units for its characters, not {vocab_size}; raise the size"
+    return f"SentencePiece cannot train {vocab_size} units on this text: {' '.join(message.split())}"

@@ -1,0 +1,130 @@
+"""What every gated encoder shares: running its blocks under gate vectors."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dld.gates import check_gates
+
+
+@dataclass
+class Embedded:
+    """What enters the block stack; computed once, whatever the gates.
+
+    Attributes
+    ----------
+    hidden : Tensor (batch, frames, width)
+    lengths : LongTensor (batch,)
+        Valid frames of each utterance.
+    padding : BoolTensor (batch, frames) or None
+        True on padded frames; None where there are none.
+    positions : Tensor or None
+        What the blocks' attention needs to know of positions, computed outside the gates.
+    """
+
+    hidden: torch.Tensor
+    lengths: torch.Tensor
+    padding: torch.Tensor | None
+    positions: torch.Tensor | None = None
+
+
+def padding_mask(lengths, frames):
+    """True on padded frames, shape (batch, frames).
+
+    Examples
+    --------
+    >>> padding_mask(torch.tensor([1, 3]), 3)
+    tensor([[False,  True,  True],
+            [False, False, False]])
+    """
+    return torch.arange(frames, device=lengths.device) >= lengths[:, None]
+
+
+class GatedEncoder(nn.Module):
+    """An encoder of N blocks, each behind a gate.
+
+    A subclass gives `embed` (everything before the blocks), `run_block`, `finish` (everything after them), and where a
+    closed gate is more than the identity, `skip_block`. It sets `num_blocks`, `output_size` and `subsampling` (input
+    steps for each output frame).
+    """
+
+    num_blocks: int
+    output_size: int
+    subsampling: int
+
+    def embed(self, features, lengths):
+        """Everything before the blocks: (batch, time, size), (batch,) → `Embedded`."""
+        raise NotImplementedError
+
+    def run_block(self, index, hidden, embedded):
+        """Output of block `index`, shape as `hidden`."""
+        raise NotImplementedError
+
+    def skip_block(self, index, hidden):
+        """What goes on where gate `index` is closed: by the DLD equation the input itself."""
+        return hidden
+
+    def finish(self, hidden):
+        """Everything after the blocks."""
+        return hidden
+
+    def encode(self, embedded, gate_vectors):
+        """Run the blocks under each of several gate vectors.
+
+        In evaluation, vectors that begin alike share the blocks of their common beginning; the result is the same as
+        running each by itself. In training each runs by itself, with dropout of its own.
+
+        Parameters
+        ----------
+        embedded : Embedded
+        gate_vectors : list of gate vectors
+            Each of `num_blocks` booleans with at least one open.
+
+        Returns
+        -------
+        list of Tensor (batch, frames, output_size), in the order of `gate_vectors`
+        """
+        vectors = [check_gates(gates, self.num_blocks) for gates in gate_vectors]
+        outputs = [None] * len(vectors)
+        path, previous = [embedded.hidden], ()
+        for place in sorted(range(len(vectors)), key=vectors.__getitem__):
+            gates = vectors[place]
+            shared = 0 if self.training else _common_prefix(gates, previous)
+            del path[shared + 1 :]
+            for index in range(shared, self.num_blocks):
+                hidden = path[-1]
+                path.append(self.run_block(index, hidden, embedded) if gates[index] else self.skip_block(index, hidden))
+            outputs[place] = self.finish(path[-1])
+            previous = gates
+        return outputs
+
+    def forward(self, features, lengths, gates):
+        """Encode a batch with one gate vector.
+
+        Parameters
+        ----------
+        features : Tensor (batch, time, input_size)
+            Or waveforms (batch, samples) for encoders that take them.
+        lengths : LongTensor (batch,)
+            Valid input steps of each utterance.
+        gates : sequence of N booleans
+            True runs the block; a closed gate runs no code of its block.
+
+        Returns
+        -------
+        hidden : Tensor (batch, frames, output_size)
+        lengths : LongTensor (batch,)
+            Valid frames of each utterance.
+        """
+        embedded = self.embed(features, lengths)
+        return self.encode(embedded, [gates])[0], embedded.lengths
+
+
+def _common_prefix(first, second):
+    count = 0
+    for a, b in zip(first, second, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

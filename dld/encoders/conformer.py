@@ -1,0 +1,92 @@
+"""A Conformer whose blocks can be skipped."""
+
+import torch
+from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer
+from speechbrain.nnet.activations import Swish
+from speechbrain.nnet.attention import RelPosEncXL
+from torch import nn
+
+from dld.encoders.base import Embedded, GatedEncoder, padding_mask
+from dld.encoders.subsampling import ConvSubsampling
+
+
+class GatedConformer(GatedEncoder):
+    """Conformer encoder (arXiv 2005.08100) with a gate before each block.
+
+    Built on SpeechBrain's `ConformerEncoderLayer` with relative positions; the positions and the masks are computed
+    outside the gates, so any block can be closed.
+
+    Parameters
+    ----------
+    input_size : int
+        Feature bins.
+    num_blocks, d_model, d_ffn, num_heads, kernel_size : int
+        The paper's network: 12 blocks, 256 wide, feed-forward 2048, 8 heads, kernel 31.
+    dropout : float
+    subsampling : {"conv1d", "conv2d"}
+        See `ConvSubsampling`.
+    subsampling_channels : int, optional
+    closed_norm : bool
+        What a closed gate does. False: the identity, as in the DLD equation (arXiv 2601.16117). True: the block's
+        closing LayerNorm still runs, as in LDASR (EUSIPCO 2024).
+
+    Examples
+    --------
+    >>> encoder = GatedConformer(input_size=80, num_blocks=3, d_model=16, d_ffn=32, num_heads=2, kernel_size=3).eval()
+    >>> hidden, lengths = encoder(torch.randn(2, 20, 80), torch.tensor([20, 12]), gates=(True, False, True))
+    >>> hidden.shape, lengths.tolist()
+    (torch.Size([2, 5, 16]), [5, 3])
+    """
+
+    def __init__(
+        self,
+        input_size=80,
+        num_blocks=12,
+        d_model=256,
+        d_ffn=2048,
+        num_heads=8,
+        kernel_size=31,
+        dropout=0.1,
+        subsampling="conv1d",
+        subsampling_channels=None,
+        closed_norm=False,
+    ):
+        super().__init__()
+        self.num_blocks = num_blocks
+        self.output_size = d_model
+        self.subsampling = ConvSubsampling.factor
+        self.closed_norm = closed_norm
+        self.front = ConvSubsampling(input_size, d_model, subsampling, subsampling_channels, dropout)
+        self.positions = RelPosEncXL(d_model)
+        self.layers = nn.ModuleList(
+            ConformerEncoderLayer(
+                d_model=d_model,
+                d_ffn=d_ffn,
+                nhead=num_heads,
+                kernel_size=kernel_size,
+                activation=Swish,
+                dropout=dropout,
+            )
+            for _ in range(num_blocks)
+        )
+        self.norm = nn.LayerNorm(d_model, eps=1e-6)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_normal_(parameter)
+
+    def embed(self, features, lengths):
+        hidden, lengths = self.front(features, lengths)
+        padding = padding_mask(lengths, hidden.shape[1])
+        return Embedded(hidden, lengths, padding, self.positions(hidden))
+
+    def run_block(self, index, hidden, embedded):
+        hidden, _ = self.layers[index](
+            hidden, src_key_padding_mask=embedded.padding, pos_embs=embedded.positions.to(hidden.dtype)
+        )
+        return hidden
+
+    def skip_block(self, index, hidden):
+        return self.layers[index].norm2(hidden) if self.closed_norm else hidden
+
+    def finish(self, hidden):
+        return self.norm(hidden)

@@ -1,0 +1,438 @@
+"""Gate vectors, drop schedules, gate policies and gate tables.
+
+A gate vector holds one boolean per encoder block: block *i* runs where it is True, and where it is False its
+input goes on unchanged, `y[i+1] = y[i] + g[i] f_i(y[i])`. Its depth is the number of open gates, `1 <= n <= N`.
+
+A *drop schedule* draws gate vectors for training steps; a *gate policy* chooses one for a depth at inference.
+Nothing here knows about networks, and nothing draws from a global random generator: each schedule owns one, whose
+state is saved with the checkpoint, so that a resumed run sees the gates that an uninterrupted one would have.
+"""
+
+import math
+import random
+from dataclasses import dataclass, field
+
+from dld.errors import DldError
+from dld.files import read_json, write_json
+
+
+def depth(gates):
+    """Number of open gates.
+
+    Examples
+    --------
+    >>> depth((True, False, True))
+    2
+    """
+    return sum(map(bool, gates))
+
+
+def check_gates(gates, num_blocks):
+    """Return `gates` as a tuple of booleans, or raise a `DldError` if it does not fit an encoder of `num_blocks`."""
+    gates = tuple(map(bool, gates))
+    if len(gates) != num_blocks:
+        raise DldError(f"gate vector {format_gates(gates)} has {len(gates)} gates, the encoder has {num_blocks} blocks")
+    if not any(gates):
+        raise DldError(f"gate vector {format_gates(gates)} closes every block; at least one must stay open")
+    return gates
+
+
+def check_depth(value, num_blocks):
+    """Return `value` as an integer depth in 1…`num_blocks`, or raise a `DldError`."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise DldError(f"depth {value!r} is not a whole number") from None
+    if not 1 <= number <= num_blocks:
+        raise DldError(f"depth {number} is outside 1…{num_blocks}, the number of blocks of this encoder")
+    return number
+
+
+def parse_depths(text, num_blocks):
+    """Depths from a list or from text such as `"2,4,12"` or `"all"`, each checked against the encoder.
+
+    Examples
+    --------
+    >>> parse_depths("2,4", num_blocks=6)
+    [2, 4]
+    >>> parse_depths("all", num_blocks=3)
+    [1, 2, 3]
+    """
+    if text == "all":
+        return list(range(1, num_blocks + 1))
+    values = str(text).replace(",", " ").split() if isinstance(text, (str, int)) else text
+    depths = [check_depth(value, num_blocks) for value in values]
+    if not depths:
+        raise DldError("the list of depths is empty")
+    if len(set(depths)) != len(depths):
+        raise DldError(f"the list of depths {depths} names one twice")
+    return depths
+
+
+def format_gates(gates):
+    """A gate vector as text, one digit per block.
+
+    Examples
+    --------
+    >>> format_gates((True, False, True))
+    '101'
+    """
+    return "".join("1" if gate else "0" for gate in gates)
+
+
+def parse_gates(text, num_blocks=None):
+    """A gate vector from text of ones and zeros, the inverse of `format_gates`.
+
+    Examples
+    --------
+    >>> parse_gates("101")
+    (True, False, True)
+    """
+    if not text or set(text) - {"0", "1"}:
+        raise DldError(f"gate vector {text!r} is not made of 0 and 1")
+    gates = tuple(digit == "1" for digit in text)
+    return check_gates(gates, len(gates) if num_blocks is None else num_blocks)
+
+
+# ---------------------------------------------------------------- policies
+
+
+def evenly_spaced(num_blocks, n):
+    """Open `n` of `num_blocks` gates as evenly as whole numbers allow, the first and the last block included.
+
+    Examples
+    --------
+    >>> format_gates(evenly_spaced(12, 4)), format_gates(evenly_spaced(12, 1))
+    ('100010010001', '100000000000')
+    """
+    n = check_depth(n, num_blocks)
+    if n == 1:
+        return first_n(num_blocks, 1)
+    step = (num_blocks - 1) / (n - 1)
+    chosen = {math.floor(k * step + 0.5) for k in range(n)}
+    return tuple(block in chosen for block in range(num_blocks))
+
+
+def first_n(num_blocks, n):
+    """Open the first `n` gates, as an early exit would.
+
+    Examples
+    --------
+    >>> format_gates(first_n(6, 2))
+    '110000'
+    """
+    n = check_depth(n, num_blocks)
+    return tuple(block < n for block in range(num_blocks))
+
+
+def random_subset(num_blocks, n, generator):
+    """Open `n` gates drawn without replacement by `generator` (a `random.Random`)."""
+    chosen = set(generator.sample(range(num_blocks), check_depth(n, num_blocks)))
+    return tuple(block in chosen for block in range(num_blocks))
+
+
+POLICIES = ("evenly-spaced", "first-n", "random", "table")
+
+
+def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
+    """The gate vector that a policy chooses for a depth.
+
+    Parameters
+    ----------
+    policy : {"evenly-spaced", "first-n", "random", "table"}
+        "random" is the same vector for the same `num_blocks`, `n` and `seed`.
+    num_blocks, n : int
+        Blocks of the encoder and blocks to run, 1 ≤ n ≤ num_blocks.
+    table : GateTable, optional
+        Needed by the policy "table".
+    seed : int
+        Used by the policy "random".
+
+    Returns
+    -------
+    tuple of bool
+
+    Examples
+    --------
+    >>> format_gates(gates_for_depth("first-n", 4, 2))
+    '1100'
+    """
+    if policy == "evenly-spaced":
+        return evenly_spaced(num_blocks, n)
+    if policy == "first-n":
+        return first_n(num_blocks, n)
+    if policy == "random":
+        return random_subset(num_blocks, n, random.Random(f"{seed}/{num_blocks}/{n}"))
+    if policy == "table":
+        if table is None:
+            raise DldError("the gate policy 'table' needs a gate table; stage 7 (dld-gate-table) makes one")
+        return table.gates(check_depth(n, num_blocks))
+    raise DldError(f"unknown gate policy {policy!r}; known are {', '.join(POLICIES)}")
+
+
+@dataclass
+class GateTable:
+    """Depth → gate vector, searched on the dev set and stored with the model.
+
+    Parameters
+    ----------
+    num_blocks : int
+    vectors : dict of int to tuple of bool
+        One gate vector for each depth that the table serves.
+    about : dict
+        How the table was found: data, search, error rates. Kept in the file, used by nobody.
+    """
+
+    num_blocks: int
+    vectors: dict
+    about: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        for n, gates in self.vectors.items():
+            if depth(check_gates(gates, self.num_blocks)) != n:
+                raise DldError(f"gate table: the vector {format_gates(gates)} at depth {n} opens {depth(gates)} gates")
+
+    def gates(self, n):
+        """The gate vector for depth `n`; a `DldError` names the depths there are."""
+        if n not in self.vectors:
+            raise DldError(f"the gate table has no depth {n}; it has {', '.join(map(str, sorted(self.vectors)))}")
+        return self.vectors[n]
+
+    def save(self, path):
+        """Write the table as JSON."""
+        table = {str(n): format_gates(self.vectors[n]) for n in sorted(self.vectors)}
+        write_json(path, {"num_blocks": self.num_blocks, "table": table, "about": self.about})
+
+    @classmethod
+    def load(cls, path):
+        """Read a table that `save` wrote; a `DldError` names the file where something is wrong."""
+        content = read_json(path)
+        try:
+            num_blocks = int(content["num_blocks"])
+            vectors = {int(n): parse_gates(text, num_blocks) for n, text in content["table"].items()}
+            return cls(num_blocks, vectors, content.get("about", {}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DldError(f"{path}: not a gate table ({error})") from None
+        except DldError as error:
+            raise DldError(f"{path}: {error}") from None
+
+
+# ---------------------------------------------------------------- schedules
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A value that goes linearly from `start` to `end` over the first `epochs` epochs and then stays.
+
+    Examples
+    --------
+    >>> ramp = Ramp(start=0.0, end=0.5, epochs=10)
+    >>> [ramp.at(epoch) for epoch in (0, 5, 10, 20)]
+    [0.0, 0.25, 0.5, 0.5]
+    """
+
+    start: float
+    end: float
+    epochs: float
+
+    def at(self, epoch):
+        """Value after `epoch` epochs; a fraction is a place within one."""
+        share = 1.0 if self.epochs <= 0 else min(1.0, max(0.0, epoch / self.epochs))
+        return self.start + (self.end - self.start) * share
+
+
+class DropSchedule:
+    """Draws the gate vectors of each training step.
+
+    `draw()` returns a list: most schedules put one vector in it, the sandwich several, whose losses are averaged.
+
+    Parameters
+    ----------
+    num_blocks : int
+        Blocks of the encoder.
+    seed : int
+        Of the schedule's own generator. Ranks of one distributed run share it and so draw the same gates.
+    """
+
+    def __init__(self, num_blocks, seed=0):
+        if num_blocks < 1:
+            raise DldError(f"a drop schedule needs at least one block, got {num_blocks}")
+        self.num_blocks = num_blocks
+        self.generator = random.Random(seed)
+        self.epoch = 0.0
+
+    def set_epoch(self, epoch):
+        """Tell the schedule how many epochs have gone by (a fraction is allowed), for what ramps over them."""
+        self.epoch = float(epoch)
+
+    def draw(self):
+        """Gate vectors of the next training step, a non-empty list of tuples of booleans."""
+        raise NotImplementedError
+
+    def state_dict(self):
+        """State of the generator, as JSON can hold it."""
+        version, internal, gauss = self.generator.getstate()
+        return {"version": version, "internal": list(internal), "gauss": gauss, "epoch": self.epoch}
+
+    def load_state_dict(self, state):
+        """Put back what `state_dict` gave."""
+        self.generator.setstate((state["version"], tuple(state["internal"]), state["gauss"]))
+        self.epoch = state["epoch"]
+
+
+class AllOpen(DropSchedule):
+    """Every block runs in every step: a static network.
+
+    Examples
+    --------
+    >>> AllOpen(num_blocks=3).draw()
+    [(True, True, True)]
+    """
+
+    def draw(self):
+        return [(True,) * self.num_blocks]
+
+
+def _check_rate(rate, name):
+    values = (rate.start, rate.end) if isinstance(rate, Ramp) else (rate,)
+    if not all(0.0 <= value < 1.0 for value in values):
+        raise DldError(f"{name} must be at least 0 and below 1, got {rate}")
+    return rate
+
+
+class _IndependentDrop(DropSchedule):
+    """Each gate is drawn by itself; a draw that closes all of them is drawn again, so that 1 ≤ n."""
+
+    def drop_rates(self):
+        """Probability of each gate to be closed, `num_blocks` floats."""
+        raise NotImplementedError
+
+    def draw(self):
+        rates = self.drop_rates()
+        while True:
+            gates = tuple(self.generator.random() >= rate for rate in rates)
+            if any(gates):
+                return [gates]
+
+
+class Bernoulli(_IndependentDrop):
+    """Each block is dropped with probability p, independently (LDASR, EUSIPCO 2024; DLD, arXiv 2601.16117, p = 0.5).
+
+    Parameters
+    ----------
+    num_blocks : int
+    p : float or Ramp
+        Probability that a gate is closed.
+    seed : int
+
+    Examples
+    --------
+    >>> schedule = Bernoulli(num_blocks=4, p=0.5, seed=1)
+    >>> all(1 <= depth(gates) <= 4 for _ in range(100) for gates in schedule.draw())
+    True
+    """
+
+    def __init__(self, num_blocks, p=0.5, seed=0):
+        super().__init__(num_blocks, seed)
+        self.p = _check_rate(p, "the drop probability p")
+
+    def drop_rates(self):
+        p = self.p.at(self.epoch) if isinstance(self.p, Ramp) else self.p
+        return [p] * self.num_blocks
+
+
+class RisingDrop(_IndependentDrop):
+    """The drop rate rises with depth: `p_max (exp(i ln 2 / (N - 1)) - 1)` for block i (LayerSkip, arXiv 2404.16710, eq. 1-2).
+
+    The first block is never dropped, the last with probability `p_max`.
+
+    Parameters
+    ----------
+    num_blocks : int
+    p_max : float or Ramp
+        Drop probability of the last block; a `Ramp` is the paper's curriculum.
+    seed : int
+
+    Examples
+    --------
+    >>> [round(rate, 2) for rate in RisingDrop(num_blocks=3, p_max=0.5).drop_rates()]
+    [0.0, 0.21, 0.5]
+    """
+
+    def __init__(self, num_blocks, p_max=0.5, seed=0):
+        super().__init__(num_blocks, seed)
+        self.p_max = _check_rate(p_max, "the drop probability p_max")
+
+    def drop_rates(self):
+        p_max = self.p_max.at(self.epoch) if isinstance(self.p_max, Ramp) else self.p_max
+        last = max(1, self.num_blocks - 1)
+        return [p_max * (math.exp(block * math.log(2.0) / last) - 1.0) for block in range(self.num_blocks)]
+
+
+class UniformDepth(DropSchedule):
+    """Draw the depth uniformly from `min_depth`…N, then which blocks.
+
+    Bernoulli gates make depths near N·(1 - p) common and the ends rare; this one gives every depth the same share.
+
+    Parameters
+    ----------
+    num_blocks : int
+    min_depth : int
+    spacing : {"random", "evenly-spaced", "first-n"}
+        How the blocks of a depth are chosen.
+    seed : int
+
+    Examples
+    --------
+    >>> [gates] = UniformDepth(num_blocks=6, min_depth=6).draw()
+    >>> depth(gates)
+    6
+    """
+
+    def __init__(self, num_blocks, min_depth=1, spacing="random", seed=0):
+        super().__init__(num_blocks, seed)
+        self.min_depth = check_depth(min_depth, num_blocks)
+        if spacing not in ("random", "evenly-spaced", "first-n"):
+            raise DldError(f"spacing must be random, evenly-spaced or first-n, got {spacing!r}")
+        self.spacing = spacing
+
+    def draw(self):
+        return [self.vector(self.generator.randint(self.min_depth, self.num_blocks))]
+
+    def vector(self, n):
+        """A gate vector of depth `n`."""
+        if self.spacing == "random":
+            return random_subset(self.num_blocks, n, self.generator)
+        return gates_for_depth(self.spacing, self.num_blocks, n)
+
+
+class Sandwich(UniformDepth):
+    """The full network, the smallest one and some in between in every step (US-Nets, ICCV 2019, sandwich rule).
+
+    Parameters
+    ----------
+    num_blocks : int
+    min_depth : int
+        Depth of the smallest network.
+    num_random : int
+        Gate vectors of uniformly drawn depth between the two.
+    spacing : {"random", "evenly-spaced", "first-n"}
+        How the blocks of a depth are chosen, the smallest one's included.
+    seed : int
+
+    Examples
+    --------
+    >>> [depth(gates) for gates in Sandwich(num_blocks=12, min_depth=2, num_random=0).draw()]
+    [12, 2]
+    """
+
+    def __init__(self, num_blocks, min_depth=1, num_random=1, spacing="random", seed=0):
+        super().__init__(num_blocks, min_depth, spacing, seed)
+        if num_random < 0:
+            raise DldError(f"num_random must not be negative, got {num_random}")
+        self.num_random = num_random
+
+    def draw(self):
+        full = (True,) * self.num_blocks
+        between = [vectors for _ in range(self.num_random) for vectors in super(Sandwich, self).draw()]
+        return [full, self.vector(self.min_depth), *between]

@@ -1,0 +1,61 @@
+"""Learning-rate schedules, called before each update."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Linear warm-up to the peak, then half a cosine down to a share of it at the last update.
+
+    Parameters
+    ----------
+    peak : float
+        Highest learning rate.
+    warmup : int
+        Updates until the peak.
+    floor : float
+        Share of the peak that is left at the end.
+
+    Examples
+    --------
+    >>> schedule = WarmupCosine(peak=1e-3, warmup=10, floor=0.0)
+    >>> [round(schedule(update, total=110), 6) for update in (5, 10, 60, 110)]
+    [0.0005, 0.001, 0.0005, 0.0]
+    """
+
+    peak: float
+    warmup: int = 0
+    floor: float = 0.01
+
+    def __call__(self, update, total):
+        """Learning rate of update number `update` (from 1) of `total`."""
+        if update < self.warmup:
+            return self.peak * update / self.warmup
+        share = min(1.0, (update - self.warmup) / max(1, total - self.warmup))
+        return self.peak * (self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * share)))
+
+
+@dataclass(frozen=True)
+class Noam:
+    """Linear warm-up to the peak, then decay with the inverse square root of the update (arXiv 1706.03762, eq. 3).
+
+    Parameters
+    ----------
+    peak : float
+        Highest learning rate, reached at update `warmup`.
+    warmup : int
+
+    Examples
+    --------
+    >>> schedule = Noam(peak=1e-3, warmup=100)
+    >>> [schedule(update, total=0) for update in (50, 100, 400)]
+    [0.0005, 0.001, 0.0005]
+    """
+
+    peak: float
+    warmup: int
+
+    def __call__(self, update, total):
+        """Learning rate of update number `update` (from 1); the total plays no part."""
+        return self.peak * min(update / self.warmup, math.sqrt(self.warmup / update))

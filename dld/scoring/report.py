@@ -1,0 +1,313 @@
+"""Results of an experiment folder: one row per scored decode, and comparisons of systems on the same utterances."""
+
+import json
+import logging
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dld.errors import DldError
+from dld.files import read_json, read_lines
+from dld.scoring.alignment import ErrorCounts
+from dld.scoring.bootstrap import paired_bootstrap, wer_interval
+from dld.scoring.kaldi import scored_alignments
+
+REQUIRED = ("system", "test_set", "depth", "num_blocks", "gates", "policy", "params", "gmacs_per_s", "rtf")
+OPTIONAL = ("params_active", "audio_seconds", "lm", "seed", "updates", "train_seconds", "model", "model_sha256", "git",
+            "data_dir")  # fmt: skip
+# The order in which a reader meets the systems: the reference, the baseline, the method; then the alphabet.
+ORDER = ("static", "ld", "dld")
+
+
+@dataclass
+class Decode:
+    """One scored decode directory.
+
+    Attributes
+    ----------
+    directory : Path
+        `exp/<system>/decode_<set>_n<depth>[_<variant>]`.
+    info : dict
+        Its `decode.json`.
+    variant : str
+        What the directory's name has after the depth; empty for the main decode.
+    alignments : dict of str to Alignment
+        By utterance.
+    cer : float or None
+        Character error rate in percent, where characters were scored.
+    """
+
+    directory: Path
+    info: dict
+    variant: str
+    alignments: dict
+    cer: float | None = None
+    total: ErrorCounts = field(init=False)
+
+    def __post_init__(self):
+        self.total = sum((alignment.counts for alignment in self.alignments.values()), ErrorCounts())
+
+    @property
+    def key(self):
+        """What two rows must not share."""
+        return self.info["system"], self.info["test_set"], self.info["depth"], self.variant
+
+    @property
+    def label(self):
+        """System and variant, as tables and plots name a line."""
+        return self.info["system"] + (f" ({self.variant})" if self.variant else "")
+
+    def errors(self, utterances):
+        """Errors of `utterances`, in that order: int array (utterances,)."""
+        return np.array([self.alignments[utterance].errors for utterance in utterances])
+
+    def words(self, utterances):
+        """Reference words of `utterances`, in that order: int array (utterances,)."""
+        return np.array([self.alignments[utterance].words for utterance in utterances])
+
+
+def system_order(name):
+    """Sort key of a system's name."""
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def collect(exp, systems=None):
+    """Read every scored decode directory of an experiment folder.
+
+    Parameters
+    ----------
+    exp : str or Path
+        Holds `<system>/decode_<set>_n<depth>[_<variant>]/` with `decode.json`, `text` and the scores.
+    systems : list of str, optional
+        Only these (default: all that are there).
+
+    Returns
+    -------
+    list of Decode
+        Sorted by test set, system, variant and depth.
+
+    Raises
+    ------
+    DldError
+        No decode directories, an unknown system, a directory without scores or with scores of other hypotheses, a
+        `decode.json` that lacks a field or contradicts itself, two directories of one system, set and depth, or rows
+        of one test set whose reference words differ.
+    """
+    exp = Path(exp)
+    directories = sorted(path for path in exp.glob("*/decode_*") if path.is_dir())
+    if not directories:
+        raise DldError(
+            f"{exp}: no decode directories (<system>/decode_<set>_n<depth>); run the decoding stage (stage 8)"
+        )
+    infos = {directory: _read_info(directory) for directory in directories}
+    known = sorted({info["system"] for info in infos.values()}, key=system_order)
+    unknown = [name for name in systems or () if name not in known]
+    if unknown:
+        raise DldError(f"{exp}: no decodes of system '{unknown[0]}'; there are {', '.join(known)}")
+    decodes = [_read_decode(path, info) for path, info in infos.items() if not systems or info["system"] in systems]
+    decodes.sort(key=lambda d: (d.info["test_set"], system_order(d.info["system"]), d.variant, d.info["depth"]))
+    _check(decodes)
+    return decodes
+
+
+def _read_info(directory):
+    path = directory / "decode.json"
+    info = read_json(path)
+    missing = [name for name in REQUIRED if name not in info]
+    if missing:
+        raise DldError(f"{path}: lacks {', '.join(missing)}; decode again (stage 8)")
+    gates = info["gates"]
+    if len(gates) != info["num_blocks"] or sum(map(int, gates)) != info["depth"]:
+        raise DldError(
+            f"{path}: {sum(map(int, gates))} of {len(gates)} gates are open, but depth is {info['depth']} "
+            f"and num_blocks {info['num_blocks']}"
+        )
+    for name in ("gmacs_per_s", "rtf"):
+        if not (isinstance(info[name], int | float) and math.isfinite(info[name]) and info[name] > 0):
+            raise DldError(f"{path}: {name} is {info[name]!r}, a positive number was expected")
+    return info
+
+
+def _read_decode(directory, info):
+    prefix = f"decode_{info['test_set']}_n{info['depth']}"
+    variant = directory.name.removeprefix(prefix)
+    if not directory.name.startswith(prefix) or (variant and variant[0] != "_"):
+        raise DldError(f"{directory}: its decode.json says set {info['test_set']}, depth {info['depth']} ({prefix}…)")
+    words = scored_alignments(directory)
+    cer = None
+    if (directory / "scoring_kaldi" / "best_cer").is_file():
+        alignments = scored_alignments(directory, unit="char").values()
+        cer = sum((alignment.counts for alignment in alignments), ErrorCounts()).wer
+    return Decode(directory, info, variant.removeprefix("_"), words, cer)
+
+
+def _check(decodes):
+    first_of_key, first_of_set = {}, {}
+    for decode in decodes:
+        other = first_of_key.setdefault(decode.key, decode)
+        if other is not decode:
+            raise DldError(
+                f"{decode.directory}: same system, test set and depth as {other.directory}; "
+                "give one of them another system name or policy suffix"
+            )
+        other = first_of_set.setdefault(decode.info["test_set"], decode)
+        words, expected = ({key: value.words for key, value in d.alignments.items()} for d in (decode, other))
+        if words != expected:
+            differing = sorted(key for key in words.keys() | expected.keys() if words.get(key) != expected.get(key))
+            raise DldError(
+                f"{decode.directory}: {sum(words.values())} reference words, but {sum(expected.values())} in "
+                f"{other.directory} (first difference: utterance {differing[0]}); score both against the same text"
+            )
+
+
+def row(decode, replicates=10000, seed=0):
+    """One entry of `results.json`'s `rows`: a decode's identity, cost and error rate with its interval (percent)."""
+    utterances = list(decode.alignments)
+    low, high = wer_interval(decode.errors(utterances), decode.words(utterances), replicates, seed)
+    total, info = decode.total, decode.info
+    return {
+        **{name: info[name] for name in REQUIRED},
+        "gates": [int(gate) for gate in info["gates"]],
+        "variant": decode.variant,
+        "wer": round(total.wer, 4),
+        "wer_low": round(low, 4),
+        "wer_high": round(high, 4),
+        "ins": total.ins,
+        "del": total.dels,
+        "sub": total.subs,
+        "words": total.words,
+        "utterances": total.sentences,
+        "ser": round(total.ser, 4),
+        "cer": None if decode.cer is None else round(decode.cer, 4),
+        **{name: info[name] for name in OPTIONAL if name in info},
+    }
+
+
+def comparisons(decodes, baseline, replicates=10000, seed=0):
+    """Compare every system with `baseline` by paired bootstrap, wherever both have the same set, variant and depth.
+
+    Beside each depth there are two aggregates, as in arXiv 2601.16117: "high dropping", the mean error rate over the
+    depths n ≤ N/3 that both have, and "no dropping", depth N. The mean over depths is resampled over utterances with
+    all their depths together, since one utterance's errors at two depths are not independent.
+
+    Parameters
+    ----------
+    decodes : list of Decode
+        From `collect`.
+    baseline : str
+        System name.
+
+    Returns
+    -------
+    list of dict
+        `system, baseline, test_set, variant, range` ("depth", "high dropping" or "no dropping"), `depths`, `wer`,
+        `baseline_wer` and what `paired_bootstrap` returns.
+    """
+    groups = defaultdict(dict)
+    for decode in decodes:
+        groups[decode.info["test_set"], decode.variant, decode.info["system"]][decode.info["depth"]] = decode
+    found = []
+    for (test_set, variant, system), ours in groups.items():
+        theirs = groups.get((test_set, variant, baseline), {})
+        depths = sorted(ours.keys() & theirs.keys())
+        if system == baseline or not depths:
+            continue
+        blocks = {d.info["num_blocks"] for depth in depths for d in (ours[depth], theirs[depth])}
+        ranges = [("depth", [depth]) for depth in depths]
+        if len(blocks) == 1:
+            size = blocks.pop()
+            ranges.append(("high dropping", [depth for depth in depths if 3 * depth <= size]))
+            ranges.append(("no dropping", [depth for depth in depths if depth == size]))
+        for name, chosen in ranges:
+            if not chosen:
+                continue
+            utterances = list(ours[chosen[0]].alignments)
+            a, b = (sum(side[depth].errors(utterances) for depth in chosen) for side in (ours, theirs))
+            words = len(chosen) * ours[chosen[0]].words(utterances)
+            found.append(
+                {
+                    "system": system,
+                    "baseline": baseline,
+                    "test_set": test_set,
+                    "variant": variant,
+                    "range": name,
+                    "depths": chosen,
+                    "wer": 100.0 * int(a.sum()) / int(words.sum()),
+                    "baseline_wer": 100.0 * int(b.sum()) / int(words.sum()),
+                    **paired_bootstrap(a, b, words, replicates, seed),
+                }
+            )
+    return found
+
+
+def twins(decodes):
+    """Pairs of decodes of one system, with different gates, whose hypotheses are equal word for word.
+
+    At a high error rate that means that the gates did not reach the model. Perfect transcripts are left out.
+    """
+    seen, pairs = {}, []
+    for decode in decodes:
+        hypotheses = tuple(tuple(op[2] for op in alignment.ops) for alignment in decode.alignments.values())
+        other = seen.setdefault((decode.info["system"], decode.info["test_set"], hypotheses), decode)
+        if other.info["gates"] != decode.info["gates"] and decode.total.errors:
+            pairs.append((other, decode))
+            logging.warning("%s and %s: different gates, equal hypotheses", other.directory, decode.directory)
+    return pairs
+
+
+def training_curves(exp, systems):
+    """Read the training logs of `systems`.
+
+    Parameters
+    ----------
+    exp : str or Path
+        Holds `<system>/train_log.jsonl`, one JSON object per epoch with `epoch`, `seconds` and `mean_wer`.
+
+    Returns
+    -------
+    dict of str to dict
+        System to `epoch`, `seconds`, `mean_wer` lists; systems without a log are left out.
+
+    Raises
+    ------
+    DldError
+        A line that is not JSON or lacks `epoch` or `seconds`.
+    """
+    curves = {}
+    for system in systems:
+        path = Path(exp) / system / "train_log.jsonl"
+        if not path.is_file():
+            continue
+        curve = {"epoch": [], "seconds": [], "mean_wer": []}
+        for number, line in read_lines(path):
+            try:
+                entry = json.loads(line)
+                point = [entry["epoch"], entry["seconds"], entry.get("mean_wer")]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise DldError(f"{path}:{number}: not a line of a training log ({error})") from None
+            if point[-1] is not None:
+                for values, value in zip(curve.values(), point, strict=True):
+                    values.append(value)
+        if curve["epoch"]:
+            curves[system] = curve
+    return curves
+
+
+def choose_utterances(decodes, number=8):
+    """Pick utterances spread evenly over the error rates (all decodes together), from the easiest to the hardest.
+
+    Utterances that every decode gets right are represented once, the rest by quantiles of their error rate.
+    """
+    rates = {}
+    for utterance, alignment in decodes[0].alignments.items():
+        if alignment.words:
+            rates[utterance] = sum(decode.alignments[utterance].errors for decode in decodes) / alignment.words
+    ranked = sorted(rates, key=lambda utterance: (rates[utterance], utterance))
+    perfect = [utterance for utterance in ranked if rates[utterance] == 0]
+    wrong = ranked[len(perfect) :]
+    room = min(len(wrong), number - len(perfect[:1]))
+    places = np.linspace(0, len(wrong) - 1, room).round().astype(int) if room else []
+    return perfect[:1] + [wrong[place] for place in places]

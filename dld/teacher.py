@@ -1,0 +1,54 @@
+"""The frozen static network that a dynamic student learns from."""
+
+import torch
+
+from dld.errors import DldError
+from dld.experiment import load_trained, state_hash
+
+
+class Teacher:
+    """A trained network at full depth, in evaluation mode, without gradients.
+
+    It is no `Module`, so it cannot become a child of what is trained: no optimizer sees it, and `modules.train()`
+    cannot give it its dropout back.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A finished experiment.
+    tokenizer : Tokenizer
+        The student's, which must be the teacher's too.
+    device : str
+    """
+
+    def __init__(self, folder, tokenizer, device="cpu"):
+        trained = load_trained(folder, device)
+        if trained.tokenizer.sha256 != tokenizer.sha256:
+            raise DldError(
+                f"teacher and student have different tokenizers: {trained.folder / 'bpe.model'} is not the one that the "
+                "student is trained with; train the teacher again with the present lang_dir, or give its own"
+            )
+        self.folder = trained.folder
+        self.network = trained.network.requires_grad_(False)
+        self.gates = (True,) * self.network.num_blocks
+        self.sha256 = state_hash(self.network)
+
+    @torch.no_grad()
+    def logits(self, features, lengths):
+        """Logits (batch, frames, units) and valid frames (batch,) of features of the teacher's kind."""
+        self.network.eval()
+        [logits], lengths = self.network(features, lengths, [self.gates])
+        return logits, lengths
+
+    def check_front_end(self, frontend):
+        """Raise if a student's front end gives other features than the teacher was trained with."""
+        if repr(frontend) != repr(self.network.frontend) or state_hash(frontend) != state_hash(self.network.frontend):
+            raise DldError(
+                f"teacher {self.folder} and student have different front ends, and a student shares its features with "
+                "its teacher; give both the same frontend settings"
+            )
+
+    def check_unchanged(self):
+        """Raise if a weight or buffer is no longer what was loaded."""
+        if state_hash(self.network) != self.sha256:
+            raise RuntimeError(f"the teacher {self.folder} changed while its student was trained")

@@ -1,0 +1,122 @@
+"""One training run, from an experiment file to the final model."""
+
+import logging
+from pathlib import Path
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.epoch_loop import EpochCounter
+
+from dld.data import kaldi
+from dld.data.dataset import evaluation_loader, make_batch_sampler, make_dataset, select_for_training, unpack
+from dld.data.tokenizer import Tokenizer
+from dld.errors import DldError
+from dld.experiment import ABOUT, begin, load_weights, save_model
+
+logger = logging.getLogger(__name__)
+
+CMVN_UTTERANCES = 2000
+
+
+def train(config, run_opts=None, restart=False):
+    """Train what an experiment file describes, going on from the last checkpoint where there is one.
+
+    Parameters
+    ----------
+    config : Config
+    run_opts : dict, optional
+        SpeechBrain's run options.
+    restart : bool
+        Begin anew, removing what an earlier run left in `exp_dir`.
+
+    Returns
+    -------
+    Path
+        The experiment folder, with `model.safetensors` and `model.json` in it.
+    """
+    values = config.values
+    for key in ("train_data", "dev_data", "lang_dir"):
+        if not Path(values[key]).is_dir():
+            raise DldError(f"{key}: {values[key]} is no folder")
+    tokenizer = Tokenizer.load(values["lang_dir"])
+    network = values["network"]
+    if network.vocab_size != len(tokenizer):
+        raise DldError(
+            f"vocab_size is {network.vocab_size}, the tokenizer in {values['lang_dir']} has {len(tokenizer)} units; "
+            "set vocab_size to that, or make the tokenizer anew (stage 3)"
+        )
+    folder = Path(values["exp_dir"])
+    sb.utils.distributed.run_on_main(begin, args=[config, restart])
+    if (folder / ABOUT).exists():
+        logger.info("%s is trained already; --restart true begins it anew", folder)
+        return folder
+
+    checkpointer = Checkpointer(folder / "save", recoverables={"network": network})
+    counter = EpochCounter(values["num_epochs"])
+    checkpointer.add_recoverable("counter", counter)
+    fresh = checkpointer.find_checkpoint() is None
+    if fresh and values["init_from"]:
+        load_weights(network, values["init_from"])
+    brain = values["brain"](values, tokenizer, run_opts, checkpointer)
+
+    audio = {"sample_rate": values["sample_rate"], "channel": values["channel"]}
+    utterances, _ = select_for_training(kaldi.load(values["train_data"]), tokenizer, **training_limits(values))
+    train_set = make_dataset(utterances, tokenizer, **audio)
+    sampler = make_batch_sampler(train_set, values["max_batch_seconds"], values["seed"])
+    # A generator of the loader's own: making an iterator then draws nothing from the global one, so that a run resumed
+    # in the middle of an epoch sees the random numbers of one that was never interrupted.
+    train_loader = brain.make_dataloader(
+        train_set,
+        sb.Stage.TRAIN,
+        batch_sampler=sampler,
+        num_workers=values["num_workers"],
+        generator=torch.Generator().manual_seed(values["seed"]),
+    )
+    if brain.train_sampler is None:
+        brain.train_sampler = sampler
+    dev_loader = evaluation_loader(make_dataset(values["dev_data"], tokenizer, **audio), values["eval_batch_seconds"])
+
+    if fresh:
+        prepare_front_end(brain, utterances, audio, values["eval_batch_seconds"])
+        updates = -(-len(brain.train_sampler) // brain.grad_accumulation_factor)
+        brain.progress.total_updates = updates * values["num_epochs"]
+    brain.fit(counter, train_loader, dev_loader)
+    result = brain.average_best(dev_loader, values["average_checkpoints"])
+    about = {
+        "system": values["system"],
+        "seed": values["seed"],
+        "updates": brain.optimizer_step,
+        "train_seconds": round(brain.progress.train_seconds, 1),
+        "averaged_epochs": result["epochs"],
+        "dev_wer": result["wer"],
+        "teacher_sha256": brain.teacher.sha256 if hasattr(brain, "teacher") else None,
+    }
+    sb.utils.distributed.run_on_main(save_model, args=[folder, brain.network, about])
+    return folder
+
+
+def prepare_front_end(brain, utterances, audio, batch_seconds):
+    """Give a normalisation that needs statistics those of the teacher, or else of training data, evenly spread."""
+    frontend, teacher = brain.network.frontend, getattr(brain, "teacher", None)
+    if frontend.needs_statistics:
+        if teacher is not None:
+            frontend.load_state_dict(teacher.network.frontend.state_dict())
+        else:
+            sample = make_dataset(kaldi.spread(utterances, CMVN_UTTERANCES), **audio)
+            batches = evaluation_loader(sample, batch_seconds)
+            frontend.estimate_statistics(unpack(batch.signal, brain.device) for batch in batches)
+    if teacher is not None:
+        teacher.check_front_end(frontend)
+
+
+def training_limits(values):
+    """What a training utterance must satisfy, for `select_for_training`."""
+    network, speed = values["network"], values["speed_perturb"]
+    frontend = network.frontend
+    return {
+        "frames_per_second": values["sample_rate"] / (frontend.hop * network.encoder.subsampling),
+        "min_duration": values["min_duration"],
+        "max_duration": values["max_duration"],
+        "max_speed": speed.fastest if speed is not None else 1.0,
+    }

@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# Command-line options for the recipes' scripts, by Kaldi's contract. To be sourced:
+#
+#   stage=1
+#   use_lm=false
+#   help_message="Usage: $0 [options] <data-dir>"
+#   . ../common/parse_options.sh
+#
+# Each variable that the script has set before is an option: `--use-lm true` or `--use-lm=true` sets use_lm. An option
+# without such a variable is an error. A variable that holds true or false takes nothing else. `--config FILE` sources
+# FILE before the other options are looked at, wherever it stands. `--help` prints $help_message. Options end at the
+# first word that does not begin with `--`, or at a bare `--`; what follows is left in "$@".
+# Names are lower-case, so PATH, HOME and their like are no options; neither are arrays and read-only variables.
+
+_option_error() {
+  echo "$(basename "$0"): error: $1" >&2
+  exit 1
+}
+
+# The options as a line of text; variables that come from the environment (http_proxy) would only confuse here.
+_option_list() {
+  local _name _list="--config --help"
+  for _name in $(compgen -A variable); do
+    if [[ $_name =~ ^[a-z][a-z0-9_]*$ && $_name != help_message && ! ${!_name@a} =~ [aArx] ]]; then
+      _list+=" --${_name//_/-}"
+    fi
+  done
+  echo "$_list"
+}
+
+_option_set() {
+  local _option=$1 _value=$2 _name=${1#--}
+  _name=${_name//-/_}
+  if [[ ! $_name =~ ^[a-z][a-z0-9_]*$ || $_name == help_message || ! -v $_name || ${!_name@a} =~ [aAr] ]]; then
+    _option_error "unknown option $_option; there are: $(_option_list)"
+  fi
+  if [[ ${!_name} == true || ${!_name} == false ]] && [[ $_value != true && $_value != false ]]; then
+    _option_error "$_option takes true or false, not '$_value'"
+  fi
+  printf -v "$_name" %s "$_value"
+}
+
+# Walks over the options: first for --config and --help alone, then for all the others.
+# Leaves in _option_count how many words they take.
+_option_walk() {
+  local _pass=$1 _option _value
+  shift
+  _option_count=$#
+  while [[ ${1:-} == --* ]]; do
+    _option=$1
+    shift
+    case $_option in
+      --) break ;;
+      --help)
+        echo "${help_message:-Usage: $(basename "$0") [options]; options: $(_option_list)}"
+        exit 0
+        ;;
+      --*=*)
+        _value=${_option#*=}
+        _option=${_option%%=*}
+        ;;
+      *)
+        [[ $# -gt 0 ]] || _option_error "$_option needs a value"
+        _value=$1
+        shift
+        ;;
+    esac
+    if [[ $_pass == others && $_option != --config ]]; then
+      _option_set "$_option" "$_value"
+    elif [[ $_pass == config && $_option == --config ]]; then
+      [[ -f $_value && -r $_value ]] || _option_error "--config: cannot read $_value"
+      # Without a slash, bash would look for the file in PATH.
+      # shellcheck disable=SC1090
+      . "$(dirname "$_value")/$(basename "$_value")"
+    fi
+  done
+  _option_count=$((_option_count - $#))
+}
+
+_option_walk config "$@"
+_option_walk others "$@"
+shift "$_option_count"
+unset _option_count
+unset -f _option_error _option_list _option_set _option_walk

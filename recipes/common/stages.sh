@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# Stages 2 to 10, the same for every corpus. To be sourced by a recipe's run.sh after its options.
+#
+# The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args device
+# and defines: make_corpus (stage 1) and, where it differs from hparams/SYSTEM.yaml, hparams_of SYSTEM.
+
+# shellcheck disable=SC2154  # the recipe sets these
+
+fail() {
+  echo "$(basename "$0"): error: $1" >&2
+  exit 1
+}
+
+# need FILE STAGE: FILE must be there, and STAGE is what makes it.
+need() {
+  [[ -e $1 ]] || fail "$1 is missing; stage $2 makes it: ./run.sh --stage $2 --stop-stage $2"
+}
+
+if ! declare -F hparams_of >/dev/null; then
+  hparams_of() {
+    case $1 in
+      static) echo hparams/teacher.yaml ;;
+      *) echo "hparams/$1.yaml" ;;
+    esac
+  }
+fi
+
+begin_stage() {
+  [[ $stage -le $1 && $stop_stage -ge $1 ]] || return 1
+  echo "== stage $1: $2 (${SECONDS} s)"
+}
+
+# What every command that reads an experiment file is given.
+settings() {
+  # train_args is a list of words, as in Kaldi's scripts.
+  # shellcheck disable=SC2206
+  setting_args=(--data "$data" --exp "$exp" $train_args)
+}
+
+train_system() {
+  local system=$1 launch=(python -m dld.bin.train)
+  need "$data/$dev_set/text" 1
+  need "$data/lang/bpe.model" 3
+  if [[ $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m dld.bin.train); fi
+  local args=()
+  if [[ $restart == true ]]; then args+=(--restart true); fi
+  if [[ -n $device ]]; then args+=(--device "$device"); fi
+  settings
+  "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${setting_args[@]}"
+}
+
+has_system() {
+  [[ " $systems " == *" $1 "* ]]
+}
+
+run_stages() {
+  local system set dir
+  if begin_stage 1 "corpus → data directories"; then
+    make_corpus
+  fi
+
+  if begin_stage 2 "validate the data directories"; then
+    for set in $train_sets $dev_set $test_sets; do
+      need "$data/$set/wav.scp" 1
+      python -m dld.bin.data validate "$data/$set"
+      python -m dld.bin.data stats "$data/$set"
+    done
+  fi
+
+  if begin_stage 3 "tokenizer"; then
+    need "$data/${train_sets%% *}/text" 1
+    settings
+    python -m dld.bin.tokenizer --text "$data/${train_sets%% *}/text" --output "$data/lang" \
+      --vocab-size "$(python -m dld.bin.config "$(hparams_of static)" --get vocab_size "${setting_args[@]}")"
+  fi
+
+  if begin_stage 4 "teacher: the static network" && has_system static; then
+    train_system static
+  fi
+
+  if begin_stage 5 "layer-dropping (LD) baseline" && has_system ld; then
+    train_system ld
+  fi
+
+  if begin_stage 6 "dynamic students"; then
+    for system in $systems; do
+      [[ $system != static && $system != ld ]] || continue
+      need "$exp/static/model.json" 4
+      train_system "$system"
+    done
+  fi
+
+  if begin_stage 7 "gate tables, searched on $dev_set"; then
+    for system in $systems; do
+      [[ $system != static ]] || continue
+      need "$exp/$system/model.json" "$(trained_by "$system")"
+      python -m dld.bin.gate_table --exp "$exp/$system" --data "$data/$dev_set" ${device:+--device "$device"}
+    done
+  fi
+
+  if begin_stage 8 "decode at every depth"; then
+    for system in $systems; do
+      need "$exp/$system/model.json" "$(trained_by "$system")"
+      for set in $test_sets; do
+        need "$data/$set/text" 1
+        # shellcheck disable=SC2086  # decode_args is a list of words
+        python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" ${device:+--device "$device"} $decode_args
+      done
+    done
+  fi
+
+  if begin_stage 9 "score"; then
+    for system in $systems; do
+      for set in $test_sets; do
+        compgen -G "$exp/$system/decode_${set}_n*/text" >/dev/null ||
+          fail "$exp/$system has no decode_${set}_n*/text; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8"
+        for dir in "$exp/$system/decode_${set}"_n*; do
+          local/score.sh "$data/$set" "$data/lang" "$dir"
+        done
+      done
+    done
+  fi
+
+  if begin_stage 10 "report"; then
+    # shellcheck disable=SC2086
+    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${systems// /,}" $report_args
+    echo "see $exp/report/results.md and $exp/report/tradeoff.png"
+  fi
+  echo "== done (${SECONDS} s)"
+}
+
+trained_by() {
+  case $1 in
+    static) echo 4 ;;
+    ld) echo 5 ;;
+    *) echo 6 ;;
+  esac
+}

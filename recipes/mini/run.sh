@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Mini: connected numbers in noise, spoken by synthetic voices. Everything from nothing to the depth–WER table.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+stage=1
+stop_stage=10
+quick=false
+data=data
+exp=exp
+systems="static ld dld"
+train_args=
+decode_args=
+restart=false
+device=cpu
+snr_low=5
+snr_high=20
+
+# shellcheck disable=SC2034  # run_stages reads these
+{
+  train_sets=train
+  dev_set=dev
+  test_sets="test"
+  ngpu=0
+  report_args=
+}
+
+help_message="Usage: ./run.sh [options]
+  --stage N, --stop-stage N   first and last stage to run ($stage, $stop_stage):
+      1 corpus   2 validate   3 tokenizer   4 teacher   5 LD baseline   6 DLD student
+      7 gate tables   8 decode   9 score   10 report
+  --quick BOOL        everything smaller, about 3 minutes: a first look, no results ($quick)
+  --systems 'A B'     systems to train and compare ($systems)
+  --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
+  --decode-args 'ARGS' options of dld-decode for stage 8, as '--depths 1,2,3 --policy first-n'
+  --restart BOOL      train anew where there is a run already ($restart)
+  --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
+  --device NAME       cpu or cuda ($device)
+  --snr-low DB, --snr-high DB   noise of the corpus ($snr_low to $snr_high dB)"
+. ../common/parse_options.sh
+if [[ $# -gt 0 ]]; then
+  echo "run.sh: error: unexpected argument '$1'; see ./run.sh --help" >&2
+  exit 1
+fi
+. ./path.sh
+
+scale=1
+if [[ $quick == true ]]; then
+  if [[ $data == data ]]; then data=data_quick; fi
+  if [[ $exp == exp ]]; then exp=exp_quick; fi
+  scale=0.3
+  train_args="--num_epochs 4 --d_model 48 $train_args"
+fi
+
+make_corpus() {
+  local/data.sh --scale "$scale" --snr-low "$snr_low" --snr-high "$snr_high" "$data"
+}
+
+. ../common/stages.sh
+run_stages

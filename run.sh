@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Sets up the environment if need be, then runs a recipe or the tests.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+fail() {
+  echo "run.sh: error: $1" >&2
+  exit 1
+}
+
+recipes() {
+  local script
+  for script in recipes/*/run.sh; do
+    [[ -f $script ]] && basename "$(dirname "$script")"
+  done
+}
+
+usage() {
+  cat <<END
+Usage: ./run.sh [--setup-only true] [RECIPE|test] [options]
+
+  ./run.sh                      set up, then run the mini recipe: corpus, teacher, LD and DLD students, scores, report
+  ./run.sh mini --quick true    the same with everything smaller: a first look in about 3 minutes
+  ./run.sh RECIPE [options]     set up, then run recipes/RECIPE/run.sh; \`./run.sh RECIPE --help\` lists its options
+  ./run.sh test [options]       set up, then run the tests; options are pytest's
+  ./run.sh --setup-only true    set up and stop
+
+Recipes: $(recipes | tr '\n' ' ')
+
+Setting up makes a Python environment and installs the pinned dependencies in it (tools/requirements.txt); it
+needs Python 3.10 or newer, bash and a network, no root, and is done once. Variables of the environment:
+  DLD_VENV   the environment to use or make (default: an active one, else tools/venv); a torch in it is kept
+  PYTHON     the interpreter that a new environment is made from (default: python3)
+END
+}
+
+setup_only=false
+while [[ ${1:-} == --setup-only* || ${1:-} == --help || ${1:-} == -h ]]; do
+  case $1 in
+    --help | -h) usage && exit 0 ;;
+    --setup-only=*) setup_only=${1#*=} ;;
+    --setup-only) setup_only=${2:-} && shift "$(($# > 1))" ;;
+    *) fail "unknown option $1; see ./run.sh --help" ;;
+  esac
+  [[ $setup_only == true || $setup_only == false ]] || fail "--setup-only takes true or false, not '$setup_only'"
+  shift
+done
+
+target=mini
+if [[ ${1:-} && $1 != -* ]]; then
+  target=$1
+  shift
+fi
+[[ $setup_only == true || $target == test || -f recipes/$target/run.sh ]] ||
+  fail "no recipe $target; there are: $(recipes | tr '\n' ' ')(and \`./run.sh test\`)"
+
+# Help on a recipe needs no environment.
+if [[ ${1:-} != --help || $target == test ]]; then
+  tools/install.sh
+fi
+[[ $setup_only == false ]] || exit 0
+
+. tools/environment.sh
+if [[ $target == test ]]; then
+  exec "$DLD_VENV/bin/python" -m pytest "$@"
+fi
+exec "recipes/$target/run.sh" "$@"

@@ -1,0 +1,245 @@
+"""The report of an experiment folder."""
+
+import json
+import random
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from dld.bin.report import main
+from dld.bin.score import main as score
+
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twenty", "thirty"]
+RATES = {
+    "static": {12: 0.05},
+    "ld": {2: 0.40, 4: 0.20, 6: 0.12, 8: 0.09, 10: 0.08, 12: 0.075},
+    "dld": {2: 0.32, 4: 0.16, 6: 0.10, 8: 0.07, 10: 0.06, 12: 0.055},
+}
+
+
+def corrupt(words, rate, dice):
+    """Random edits of a sentence."""
+    heard = []
+    for word in words:
+        kind = dice.random()
+        if kind < 0.2 * rate:
+            continue
+        heard.append(dice.choice([other for other in NUMBERS if other != word]) if kind < rate else word)
+    return heard
+
+
+def add_decode(exp, system, depth, refs, rate, suffix="", test_set="test", scored=True):
+    """Write one decode directory as the decoding stage does, and score it."""
+    dice = random.Random(f"{system} {depth} {suffix} {test_set}")
+    folder = exp / system / f"decode_{test_set}_n{depth}{suffix}"
+    folder.mkdir(parents=True)
+    data = exp.parent / "data" / test_set
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "text").write_text("".join(f"{key} {' '.join(words)}\n" for key, words in refs.items()))
+    lines = (" ".join([key, *corrupt(words, rate, dice)]) for key, words in refs.items())
+    (folder / "text").write_text("".join(f"{line}\n" for line in lines))
+    info = {
+        "system": system,
+        "test_set": test_set,
+        "depth": depth,
+        "num_blocks": 12,
+        "gates": [int(block * depth // 12 != (block + 1) * depth // 12) for block in range(12)],
+        "policy": "even",
+        "params": 2_000_000,
+        "params_active": 200_000 + 150_000 * depth,
+        "gmacs_per_s": 0.02 + 0.005 * depth,
+        "rtf": 0.001 * depth,
+        "audio_seconds": 400.0,
+        "model_sha256": "0" * 64,
+        "data_dir": str(data),
+        "git": "abc",
+        "lm": None,
+        "train_seconds": 90.5,
+    }
+    (folder / "decode.json").write_text(json.dumps(info))
+    if scored:
+        assert score(["--ref", str(data / "text"), "--hyp", str(folder / "text"), "--replicates", "100"]) == 0
+    return folder
+
+
+def sentences(number, seed=0):
+    """Reference sentences."""
+    dice = random.Random(seed)
+    return {f"s{i % 9}-{i:03d}": dice.choices(NUMBERS, k=dice.randrange(1, 8)) for i in range(number)}
+
+
+@pytest.fixture
+def exp(tmp_path):
+    """Three systems, all their depths, and training logs of two."""
+    folder = tmp_path / "exp"
+    refs = sentences(150)
+    for system, rates in RATES.items():
+        for depth, rate in rates.items():
+            add_decode(folder, system, depth, refs, rate)
+    for system, scale in (("ld", 1.0), ("dld", 0.8)):
+        entries = (
+            {"epoch": e, "step": 20 * e, "seconds": 15.0 * e, "train_loss": 1.0, "mean_wer": scale * 90 / e, "lr": 1e-3}
+            for e in range(1, 16)
+        )
+        (folder / system / "train_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+def run(exp, *options):
+    """Run the command with few draws; return its status and the results, where there are any."""
+    status = main(["--exp", str(exp), "--output", str(exp / "report"), "--replicates", "200", *options])
+    path = exp / "report" / "results.json"
+    return status, json.loads(path.read_text()) if path.is_file() else None
+
+
+def test_rows_hold_what_scoring_found(exp):
+    status, results = run(exp)
+    assert status == 0
+    assert [(row["system"], row["depth"]) for row in results["rows"]] == [
+        (system, depth) for system, rates in RATES.items() for depth in sorted(rates)
+    ]
+    for row in results["rows"]:
+        line = (exp / row["system"] / f"decode_test_n{row['depth']}" / "wer_0_0.0").read_text().splitlines()[0]
+        errors = row["ins"] + row["del"] + row["sub"]
+        assert line.startswith(
+            f"%WER {row['wer']:.2f} [ {errors} / {row['words']}, {row['ins']} ins, {row['del']} del,"
+        )
+        assert row["wer_low"] < row["wer"] < row["wer_high"]
+        assert sum(row["gates"]) == row["depth"] and row["gmacs_per_s"] and row["rtf"] and row["params"]
+        assert row["train_seconds"] == 90.5 and 0 < row["cer"] < 100
+
+
+def test_comparisons_are_paired_and_aggregated(exp):
+    _, results = run(exp)
+    found = {(c["system"], c["range"], *c["depths"]): c for c in results["comparisons"]}
+    assert set(found) == {
+        *(("dld", "depth", depth) for depth in RATES["dld"]),
+        ("dld", "high dropping", 2, 4),
+        ("dld", "no dropping", 12),
+        ("static", "depth", 12),
+        ("static", "no dropping", 12),
+    }
+    wers = {(row["system"], row["depth"]): row["wer"] for row in results["rows"]}
+    high = found["dld", "high dropping", 2, 4]
+    assert high["wer"] == pytest.approx((wers["dld", 2] + wers["dld", 4]) / 2, abs=1e-3)
+    assert high["relative"] == pytest.approx(100 * (high["wer"] / high["baseline_wer"] - 1))
+    assert high["relative"] < 0 and high["p"] <= 0.05 and high["high"] < 0
+    assert all(c["baseline"] == "ld" for c in results["comparisons"])
+
+
+def test_files(exp):
+    _, results = run(exp, "--title", "A title")
+    report = exp / "report"
+    page = (report / "results.md").read_text()
+    assert page.startswith("# A title\n")
+    assert "| depth | GMAC/s | static | ld | dld |" in page
+    assert "| 2 | 0.030 | – | " in page
+    assert "| 4 | dld | 0-0-1-0-0-1-0-0-1-0-0-1 | even |" in page
+    assert "high dropping (mean of depths 2, 4)" in page
+    assert "![tradeoff](tradeoff.png)" in page and "![training](training.png)" in page
+    for name in ("tradeoff", "training"):
+        assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert ElementTree.parse(report / f"{name}.svg").getroot().tag.endswith("svg")
+    transcripts = (report / "transcripts.md").read_text()
+    assert transcripts.count("| system | depth |") == 8
+    assert "~~" in transcripts and "**" in transcripts
+    assert not [path for path in report.iterdir() if path.name.startswith(".")]
+
+
+def test_systems_and_baseline_can_be_chosen(exp):
+    _, results = run(exp, "--systems", "static,dld", "--baseline", "static")
+    assert {row["system"] for row in results["rows"]} == {"static", "dld"}
+    assert {(c["system"], *c["depths"]) for c in results["comparisons"]} == {("dld", 12)}
+
+
+def test_without_a_baseline_there_are_no_comparisons(exp):
+    status, results = run(exp, "--systems", "static,dld")
+    assert status == 0 and results["comparisons"] == []
+
+
+def test_variants_and_test_sets_stay_apart(exp):
+    add_decode(exp, "ld", 4, sentences(150), 0.3, suffix="_first")
+    add_decode(exp, "ld", 4, sentences(40, seed=1), 0.3, test_set="other")
+    _, results = run(exp)
+    page = (exp / "report" / "results.md").read_text()
+    assert "| static | ld | ld (first) | dld |" in page and "## other" in page
+    assert {row["variant"] for row in results["rows"] if row["system"] == "ld"} == {"", "first"}
+
+
+def test_equal_transcripts_from_different_gates_are_pointed_out(exp, caplog):
+    source, copy = (exp / "ld" / f"decode_test_n{depth}" for depth in (2, 4))
+    (copy / "text").write_text((source / "text").read_text())
+    score(["--ref", str(exp.parent / "data" / "test" / "text"), "--hyp", str(copy / "text")])
+    run(exp)
+    assert "ld at depths 2 and 4 gives the same transcripts" in (exp / "report" / "results.md").read_text()
+    assert "different gates, equal hypotheses" in caplog.text
+
+
+def test_perfect_system(tmp_path):
+    folder = tmp_path / "exp"
+    for depth in (6, 12):
+        add_decode(folder, "ld", depth, sentences(20), 0.0)
+        add_decode(folder, "dld", depth, sentences(20), 0.0)
+    status, results = run(folder)
+    assert status == 0
+    assert {row["wer"] for row in results["rows"]} == {0.0}
+    assert all(c["relative"] is None and c["p"] == 1.0 for c in results["comparisons"])
+
+
+def edit(folder, **changes):
+    """Change fields of a decode.json; None removes one."""
+    path = folder / "decode.json"
+    info = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in info.items() if value is not None}))
+
+
+def test_errors_are_one_line_and_leave_no_report(exp, capsys):
+    folder = exp / "ld" / "decode_test_n4"
+
+    def said(*options):
+        status, results = run(exp, *options)
+        err = capsys.readouterr().err
+        assert status == 1 and results is None and len(err.splitlines()) == 1
+        return err
+
+    assert "no decodes of system 'lld'; there are static, ld, dld" in said("--systems", "lld")
+    assert "--baseline lld" in said("--baseline", "lld")
+    edit(folder, rtf=None)
+    assert "decode_test_n4/decode.json: lacks rtf" in said()
+    edit(folder, rtf=float("nan"))
+    assert "rtf is nan" in said()
+    edit(folder, rtf=0.1, depth=5)
+    assert "4 of 12 gates are open, but depth is 5" in said()
+    edit(folder, depth=4, test_set="dev")
+    assert "its decode.json says set dev" in said()
+    edit(folder, test_set="test")
+    copy = add_decode(exp, "copy", 4, sentences(150), 0.1)
+    edit(copy, system="ld")
+    assert "same system, test set and depth" in said()
+    edit(copy, system="copy")
+    (exp / "dld" / "train_log.jsonl").write_text('{"epoch": 1')
+    assert "train_log.jsonl:1: not a line of a training log" in said()
+    (exp / "dld" / "train_log.jsonl").unlink()
+    text = (folder / "text").read_text()
+    (folder / "text").write_text(text.replace("one", "two"))
+    assert "changed since it was scored" in said()
+    (folder / "scoring_kaldi" / "best_wer").unlink()
+    assert "decode_test_n4: not scored yet; run the scoring stage (stage 9)" in said()
+
+
+def test_rows_of_other_references_are_refused(exp, capsys):
+    add_decode(exp, "early", 4, sentences(150, seed=2), 0.1)
+    assert run(exp) == (1, None)
+    assert "reference words, but" in capsys.readouterr().err
+
+
+def test_empty_folder(tmp_path, capsys):
+    assert run(tmp_path) == (1, None)
+    assert "no decode directories" in capsys.readouterr().err
+
+
+def test_report_does_not_import_torch():
+    code = "import sys, dld.bin.report, dld.bin.score; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

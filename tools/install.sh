@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Makes the Python environment (see environment.sh) if there is none and installs the pinned dependencies and this package
+# in it. Does nothing if that has been done. Needs no root and installs nothing outside the environment.
+# PYTHON names the interpreter that a new environment is made from. Everything pip says is in tools/install.log.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/environment.sh
+log=tools/install.log
+python=$DLD_VENV/bin/python
+stamp=$DLD_VENV/.dld-installed
+
+fail() {
+  echo "install.sh: error: $1" >&2
+  exit 1
+}
+
+# What the environment was made from: the checkout (the package is installed in place), the pins, the interpreter.
+fingerprint() {
+  pwd
+  "$python" -c 'import hashlib, pathlib, sys
+print(sys.version)
+for name in sys.argv[1:]: print(hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest())' \
+    setup.py dld/__init__.py tools/requirements.txt tools/install.sh tools/fix_torchaudio.py
+}
+
+# Whether the interpreter $1 has torch in a version that SpeechBrain works with; prints that version.
+torch_of() {
+  "$1" -c 'import re, torch
+assert tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) >= (2, 8)
+print(torch.__version__)' 2>/dev/null
+}
+
+# Runs pip, shows what it fetches, keeps all it says in the log.
+install() {
+  "$python" -m pip install --disable-pip-version-check --no-input --progress-bar off "$@" 2>&1 | tee -a "$log" |
+    awk '/^ *(Collecting|Downloading|Building|Installing) / { sub(/ \(from .*/, ""); sub(/^ */, "    "); print substr($0, 1, 110); fflush() }' ||
+    { tail -n 15 "$log" >&2 && fail "pip could not install $* (its last words are above, all of them in $log); is the network up?"; }
+}
+
+pins() {
+  grep -E "^($1)==" tools/requirements.txt
+}
+
+if [[ -x $python && -f $stamp && $(<"$stamp") == "$(fingerprint)" ]]; then
+  exit 0
+fi
+rm -f "$stamp"
+: >"$log"
+
+if [[ ! -x $python ]]; then
+  base=
+  for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10 python}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      base=$candidate
+      break
+    fi
+  done
+  [[ $base ]] || fail "Python 3.10 or newer is needed, ${PYTHON:-python3} is $(${PYTHON:-python3} -V 2>&1 || true); install one or name it by PYTHON="
+  "$base" -c 'import ensurepip, venv' 2>>"$log" ||
+    fail "$base cannot make environments; install its venv module (Debian, Ubuntu: python3-venv), or activate an environment first"
+  options=()
+  if version=$(torch_of "$base"); then
+    echo "[1/5] Environment $DLD_VENV from $base, sharing its torch $version"
+    options=(--system-site-packages)
+  else
+    echo "[1/5] Environment $DLD_VENV from $base"
+  fi
+  "$base" -m venv "${options[@]}" "$DLD_VENV" >>"$log" 2>&1 || fail "cannot make $DLD_VENV: $(tail -n 1 "$log")"
+else
+  echo "[1/5] Environment $DLD_VENV is there"
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$DLD_VENV has $("$python" -V), 3.10 or newer is needed; name another environment by DLD_VENV"
+fi
+# An environment whose making was interrupted has an interpreter but no pip.
+"$python" -m pip --version >>"$log" 2>&1 || "$python" -m ensurepip --upgrade >>"$log" 2>&1 ||
+  fail "$DLD_VENV has no pip and cannot get it; remove that folder and start again"
+
+if version=$(torch_of "$python"); then
+  echo "[2/5] torch $version is there and is kept"
+else
+  echo "[2/5] torch"
+  install "$(pins torch)"
+fi
+# From here on nothing may replace it, nor a torchaudio that is there.
+constraints=$DLD_VENV/.dld-constraints
+kept() {
+  "$python" -c 'from importlib.metadata import version; import sys
+print(*(f"{name}=={version(name)}" for name in sys.argv[1:]), sep="\n")' "$@" 2>>"$log"
+}
+kept torch >"$constraints"
+if kept torchaudio >>"$constraints"; then
+  echo "[3/5] $(tail -n 1 "$constraints") is there and is kept"
+else
+  echo "[3/5] torchaudio"
+  install --constraint "$constraints" "$(pins torchaudio)"
+fi
+
+echo "[4/5] The other dependencies"
+grep -vE '^(torch|torchaudio)==' tools/requirements.txt >"$DLD_VENV/.dld-requirements"
+install --constraint "$constraints" --requirement "$DLD_VENV/.dld-requirements"
+"$python" tools/fix_torchaudio.py
+
+echo "[5/5] This package and its commands"
+install --no-deps --no-build-isolation --editable .
+"$python" -c 'import speechbrain, sentencepiece, soundfile, dld' >>"$log" 2>&1 ||
+  { tail -n 15 "$log" >&2 && fail "the environment does not work (see above); remove $DLD_VENV and start again"; }
+fingerprint >"$stamp"
+echo "Set-up is done: $("$python" -V), torch $(torch_of "$python"), in $DLD_VENV"
