@@ -7,12 +7,14 @@ Command-line overrides are the last layer and may only name keys that exist; `--
 
 import difflib
 import io
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import ruamel.yaml
+import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import MarkedYAMLError
 
@@ -57,6 +59,9 @@ EXPERIMENT_KEYS = {
     "ckpt_interval_minutes": "minutes between checkpoints within an epoch; 0 keeps to ends of epochs",
 }
 
+# The first line of a resolved file. Its references are gone, and with them what tells a read key from an unread one.
+RESOLVED = "# Resolved: layers, overrides and references are worked in."
+
 _REFERENCE = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -95,9 +100,16 @@ def load_config(path, overrides=None):
         Missing file, YAML mistakes, unknown keys (with the nearest known one), classes that cannot be built.
     """
     tree = _read_layers(Path(path), ())
+    # Before the overrides: one that replaces a reference may leave the key it pointed to without a reader.
+    with open(path, encoding="utf-8") as stream:
+        resolved = stream.readline().rstrip() == RESOLVED
+    if not resolved:
+        _check_keys(tree, path)
     for dotted, value in (overrides or {}).items():
         _override(tree, dotted, value, path)
-    _check_keys(tree, path)
+    # The weights of the network are drawn when it is built.
+    torch.manual_seed(tree.get("seed", 0))
+    random.seed(tree.get("seed", 0))
     return build(_dump(tree), path)
 
 
@@ -105,7 +117,7 @@ def build(text, path):
     """Resolve and build YAML text; `path` is named in errors."""
     try:
         resolved = resolve_references(text).getvalue()
-        return Config(load_hyperpyyaml(resolved), resolved)
+        return Config(load_hyperpyyaml(resolved), f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}")
     except DldError as error:
         raise DldError(f"{path}: {error}") from error
     except (ImportError, AttributeError, TypeError, ValueError, KeyError, MarkedYAMLError) as error:

@@ -419,9 +419,9 @@ class Noise:
         # RandomState: its streams are promised to stay the same in all versions of numpy.
         generator = np.random.RandomState(zlib.crc32(f"{self.settings.seed} {utterance}".encode()))
         kinds = sorted(self.settings.noises)
-        kind = kinds[generator.randint(len(kinds))] if kinds else "none"
-        ratio = generator.uniform(self.settings.snr_low, self.settings.snr_high)
-        return generator, kind, round(ratio, 1) if kinds else float("inf")
+        # Drawn for clean speech too, so that level and silences do not depend on the noises that are asked for.
+        share, ratio = generator.uniform(), generator.uniform(self.settings.snr_low, self.settings.snr_high)
+        return (generator, kinds[int(share * len(kinds))], round(ratio, 1)) if kinds else (generator, "none", np.inf)
 
     def make(self, kind, size, generator, speaker):
         """Noise of unit power.

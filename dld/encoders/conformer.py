@@ -1,13 +1,30 @@
 """A Conformer whose blocks can be skipped."""
 
 import torch
-from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer
+from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer, ConvolutionModule
 from speechbrain.nnet.activations import Swish
 from speechbrain.nnet.attention import RelPosEncXL
 from torch import nn
 
 from dld.encoders.base import Embedded, GatedEncoder, padding_mask
 from dld.encoders.subsampling import ConvSubsampling
+
+
+class PaddingFreeConvolution(ConvolutionModule):
+    """SpeechBrain's convolution module, with padded frames zeroed before the depth-wise convolution.
+
+    The parent zeroes them afterwards only: up to half a kernel of valid frames then depends on how far the batch is
+    padded, and a hypothesis on what it is batched with.
+    """
+
+    def forward(self, x, mask=None, dynchunktrain_config=None):
+        """(batch, frames, width) → the same; `mask` (batch, frames, 1) is True on padded frames."""
+        if dynchunktrain_config is not None:
+            return super().forward(x, mask, dynchunktrain_config)
+        hidden = self.bottleneck(self.layer_norm(x).transpose(1, 2))
+        if mask is not None:
+            hidden = hidden.masked_fill(mask.transpose(1, 2), 0.0)
+        return self.after_conv(self.conv(hidden).transpose(1, 2))
 
 
 class GatedConformer(GatedEncoder):
@@ -69,10 +86,9 @@ class GatedConformer(GatedEncoder):
             )
             for _ in range(num_blocks)
         )
+        for layer in self.layers:
+            layer.convolution_module = PaddingFreeConvolution(d_model, kernel_size, activation=Swish, dropout=dropout)
         self.norm = nn.LayerNorm(d_model, eps=1e-6)
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_normal_(parameter)
 
     def embed(self, features, lengths):
         hidden, lengths = self.front(features, lengths)

@@ -1,0 +1,102 @@
+"""Front ends and augmentation."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dld.features import GlobalCMVN, LogMel, SpecAugment, SpeedPerturb, UtteranceCMVN
+
+
+@pytest.fixture(scope="module")
+def speech(shared):
+    """Three real utterances of different lengths."""
+    files = sorted((shared / "corpora/LibriSpeech/test-clean").rglob("*.flac"))[:3]
+    return [
+        torch.from_numpy(soundfile.read(file, dtype="float32")[0][: 16000 * (2 + i)]) for i, file in enumerate(files)
+    ]
+
+
+def pad(waveforms):
+    lengths = torch.tensor([len(w) for w in waveforms])
+    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True), lengths
+
+
+def trained_cmvn(speech):
+    front_end = LogMel(normalisation=GlobalCMVN(80))
+    assert front_end.needs_statistics
+    front_end.estimate_statistics([pad(speech)])
+    assert not front_end.needs_statistics
+    return front_end
+
+
+@pytest.mark.parametrize("kind", ["none", "utterance", "global"])
+def test_features_do_not_depend_on_the_batch(speech, kind):
+    front_end = {
+        "none": lambda: LogMel(),
+        "utterance": lambda: LogMel(normalisation=UtteranceCMVN()),
+        "global": lambda: trained_cmvn(speech),
+    }[kind]()
+    features, lengths = front_end(*pad(speech))
+    for row, waveform in enumerate(speech):
+        alone, alone_length = front_end(*pad([waveform]))
+        assert lengths[row] == alone_length[0] == alone.shape[1]
+        torch.testing.assert_close(features[row, : lengths[row]], alone[0], atol=2e-4, rtol=1e-4)
+        assert not features[row, lengths[row] :].any()
+
+
+@pytest.mark.parametrize("kind", ["utterance", "global"])
+def test_normalisation_is_the_same_in_training_and_evaluation(speech, kind):
+    front_end = trained_cmvn(speech) if kind == "global" else LogMel(normalisation=UtteranceCMVN())
+    before = {name: value.clone() for name, value in front_end.state_dict().items()}
+    first, _ = front_end.train()(*pad(speech))
+    second, _ = front_end.eval()(*pad(speech))
+    assert torch.equal(first, second)
+    assert all(torch.equal(value, before[name]) for name, value in front_end.state_dict().items())
+
+
+def test_global_statistics_normalise_what_they_were_estimated_on(speech):
+    front_end = trained_cmvn(speech)
+    features, lengths = front_end(*pad(speech))
+    valid = torch.cat([row[:length] for row, length in zip(features, lengths, strict=True)])
+    torch.testing.assert_close(valid.mean(0), torch.zeros(80), atol=1e-3, rtol=0)
+    torch.testing.assert_close(valid.std(0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
+
+
+def test_louder_speech_has_the_same_features_after_utterance_normalisation(speech):
+    front_end = LogMel(normalisation=UtteranceCMVN())
+    soft, _ = front_end(*pad([speech[0] * 0.3]))
+    loud, _ = front_end(*pad([speech[0]]))
+    # Only frames at the floor of the logarithm can differ.
+    assert (soft - loud).abs().quantile(0.99) < 1e-2
+
+
+def test_a_tone_lands_in_its_mel_bin():
+    time = torch.arange(16000) / 16000
+    features, _ = LogMel(n_mels=40)(torch.sin(2 * np.pi * 1000 * time)[None], torch.tensor([16000]))
+    # HTK scale: 1 kHz is mel 1000 of 2840, the centre of bin 41 * 1000 / 2840 - 1.
+    assert features[0, 50].argmax() == round(41 * 1000 / 2840.02) - 1
+
+
+def test_spec_augment_masks_a_copy():
+    torch.manual_seed(0)
+    features = torch.ones(4, 200, 80)
+    masked = SpecAugment(time_masks=2, time_width=40, freq_masks=2, freq_width=27)(features)
+    assert features.all()
+    shares = (masked == 0).float().mean((1, 2))
+    assert (shares > 0).all()
+    assert (shares < 0.9).all()
+    assert len(set(shares.tolist())) > 1
+    per_frame = (masked == 0).all(2).sum(1)
+    assert (per_frame <= 80).all()
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
+def test_speed_changes_length_and_pitch_together(speed):
+    time = torch.arange(16000) / 16000
+    tone = torch.sin(2 * np.pi * 500 * time)
+    batch, lengths = SpeedPerturb([speed])(torch.stack([tone, tone]), torch.tensor([16000, 8000]))
+    assert lengths.tolist() == [int(np.ceil(16000 / speed)), int(np.ceil(8000 / speed))]
+    assert batch.shape[1] == lengths[0]
+    spectrum = torch.fft.rfft(batch[0, :14000] * torch.hann_window(14000)).abs()
+    assert spectrum.argmax() * 16000 / 14000 == pytest.approx(500 * speed, abs=2)

@@ -1,0 +1,166 @@
+"""Gate vectors, schedules, policies and tables."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from dld import gates as g
+from dld.errors import DldError
+
+N = 12
+SCHEDULES = {
+    "bernoulli": lambda seed=0: g.Bernoulli(N, p=0.5, seed=seed),
+    "uniform": lambda seed=0: g.UniformDepth(N, min_depth=2, seed=seed),
+    "rising": lambda seed=0: g.RisingDrop(N, p_max=0.8, seed=seed),
+    "sandwich": lambda seed=0: g.Sandwich(N, min_depth=2, num_random=2, seed=seed),
+}
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_schedule_goes_on_where_its_saved_state_was(make):
+    schedule = make()
+    for _ in range(5):
+        schedule.draw()
+    state = json.loads(json.dumps(schedule.state_dict()))
+    expected = [schedule.draw() for _ in range(20)]
+    resumed = make(seed=99)
+    resumed.load_state_dict(state)
+    assert [resumed.draw() for _ in range(20)] == expected
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_schedule_draws_from_its_own_generator(make):
+    import random
+
+    random.seed(1)
+    before = random.getstate()
+    first = [make(seed=3).draw() for _ in range(3)]
+    assert random.getstate() == before
+    assert first == [make(seed=3).draw() for _ in range(3)]
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_no_schedule_closes_every_gate(make):
+    schedule = make()
+    for _ in range(300):
+        for vector in schedule.draw():
+            assert len(vector) == N
+            assert 1 <= g.depth(vector) <= N
+
+
+def test_bernoulli_redraws_when_all_gates_are_closed():
+    schedule = g.Bernoulli(2, p=0.9, seed=0)
+    counts = Counter(schedule.draw()[0] for _ in range(4000))
+    assert (False, False) not in counts
+    # Among the draws that are left, both gates open with probability 0.01 / 0.19.
+    assert counts[(True, True)] / 4000 == pytest.approx(0.01 / 0.19, abs=0.015)
+
+
+def test_bernoulli_drops_each_block_as_often_as_told():
+    schedule = g.Bernoulli(N, p=0.3, seed=0)
+    draws = [schedule.draw()[0] for _ in range(3000)]
+    for block in range(N):
+        assert sum(not vector[block] for vector in draws) / 3000 == pytest.approx(0.3, abs=0.04)
+
+
+def test_a_ramp_raises_the_drop_probability_over_epochs():
+    schedule = g.Bernoulli(N, p=g.Ramp(0.0, 0.5, epochs=4), seed=0)
+    assert schedule.draw() == [(True,) * N]
+    schedule.set_epoch(2)
+    assert schedule.drop_rates() == [0.25] * N
+    schedule.set_epoch(9)
+    assert schedule.drop_rates() == [0.5] * N
+
+
+def test_rising_drop_never_drops_the_first_block():
+    rates = g.RisingDrop(N, p_max=0.8).drop_rates()
+    assert rates[0] == 0.0
+    assert rates[-1] == pytest.approx(0.8)
+    assert rates == sorted(rates)
+
+
+def test_uniform_depth_gives_each_depth_the_same_share():
+    schedule = g.UniformDepth(6, min_depth=2, seed=0)
+    counts = Counter(g.depth(schedule.draw()[0]) for _ in range(5000))
+    assert set(counts) == {2, 3, 4, 5, 6}
+    assert all(count / 5000 == pytest.approx(0.2, abs=0.03) for count in counts.values())
+
+
+def test_a_sandwich_holds_the_full_and_the_smallest_network():
+    vectors = g.Sandwich(N, min_depth=3, num_random=2, spacing="evenly-spaced", seed=0).draw()
+    assert vectors[:2] == [(True,) * N, g.evenly_spaced(N, 3)]
+    assert len(vectors) == 4
+
+
+@pytest.mark.parametrize("policy", ["evenly-spaced", "first-n", "random"])
+def test_a_policy_opens_as_many_gates_as_the_depth(policy):
+    for blocks in (1, 4, 12, 24):
+        for n in range(1, blocks + 1):
+            vector = g.gates_for_depth(policy, blocks, n)
+            assert len(vector) == blocks
+            assert g.depth(vector) == n
+            assert vector == g.gates_for_depth(policy, blocks, n)
+
+
+def test_evenly_spaced_leaves_gaps_that_differ_by_one_at_most():
+    for n in range(2, N + 1):
+        places = [block for block, gate in enumerate(g.evenly_spaced(N, n)) if gate]
+        gaps = {b - a for a, b in zip(places, places[1:], strict=False)}
+        assert max(gaps) - min(gaps) <= 1
+        assert places[0] == 0
+        assert places[-1] == N - 1
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 13, "many", None, 2.5j])
+def test_a_depth_outside_the_encoder_is_refused(wrong):
+    with pytest.raises(DldError, match="depth"):
+        g.check_depth(wrong, N)
+
+
+@pytest.mark.parametrize("wrong", ["0,4", "4,4", "", "2,x", "13"])
+def test_a_list_of_depths_that_cannot_be_is_refused(wrong):
+    with pytest.raises(DldError, match="depth"):
+        g.parse_depths(wrong, N)
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones():
+    with pytest.raises(DldError, match="'middle'.*evenly-spaced, first-n, random, table"):
+        g.gates_for_depth("middle", N, 3)
+
+
+def test_the_policy_table_without_a_table_says_what_makes_one():
+    with pytest.raises(DldError, match="stage 7"):
+        g.gates_for_depth("table", N, 3)
+
+
+def test_a_table_survives_its_file(tmp_path):
+    table = g.GateTable(4, {1: (False, True, False, False), 4: (True,) * 4}, {"data": "dev"})
+    table.save(tmp_path / "table.json")
+    loaded = g.GateTable.load(tmp_path / "table.json")
+    assert loaded == table
+    assert g.gates_for_depth("table", 4, 1, table=loaded) == (False, True, False, False)
+    with pytest.raises(DldError, match="no depth 2; it has 1, 4"):
+        loaded.gates(2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"num_blocks": 4}', '{"num_blocks": 4, "table": {"2": "1000"}}', '{"num_blocks": 4, "table": {"1": "10"}}', "[]"],
+)
+def test_a_faulty_table_names_its_file(tmp_path, content):
+    (tmp_path / "table.json").write_text(content)
+    with pytest.raises(DldError, match="table.json"):
+        g.GateTable.load(tmp_path / "table.json")
+
+
+@pytest.mark.parametrize("wrong", ["0000", "10", "10x1", ""])
+def test_a_gate_vector_that_does_not_fit_is_refused(wrong):
+    with pytest.raises(DldError, match="gate"):
+        g.parse_gates(wrong, 4)
+
+
+@pytest.mark.parametrize("p", [1.0, -0.1, g.Ramp(0.0, 1.0, 5)])
+def test_a_drop_probability_must_leave_a_chance_to_stay(p):
+    with pytest.raises(DldError, match="drop probability"):
+        g.Bernoulli(N, p=p)

@@ -1,0 +1,83 @@
+"""Losses: their scale, their masks, their direction."""
+
+import pytest
+import torch
+
+from dld.errors import DldError
+from dld.objectives import MaskedKL, blank_share, ctc_loss
+
+
+@pytest.fixture
+def logits():
+    torch.manual_seed(0)
+    return torch.randn(2, 6, 5), torch.randn(2, 6, 5), torch.tensor([6, 4])
+
+
+def test_padding_never_counts(logits):
+    student, teacher, lengths = logits
+    expected = MaskedKL()(student, teacher, lengths)
+    student[1, 4:], teacher[1, 4:] = float("nan"), 1e9
+    assert torch.equal(MaskedKL()(student, teacher, lengths), expected)
+
+
+def test_the_divergence_is_a_mean_over_valid_frames(logits):
+    student, teacher, lengths = logits
+    p, q = teacher.softmax(-1), student.softmax(-1)
+    per_frame = (p * (p.log() - q.log())).sum(-1)
+    expected = torch.cat([per_frame[0, :6], per_frame[1, :4]]).mean()
+    torch.testing.assert_close(MaskedKL()(student, teacher, lengths), expected)
+
+
+def test_the_direction_is_the_one_asked_for(logits):
+    student, teacher, lengths = logits
+    forward = MaskedKL(direction="teacher-student")
+    reverse = MaskedKL(direction="student-teacher")
+    torch.testing.assert_close(forward(student, teacher, lengths), reverse(teacher, student, lengths))
+    assert forward(student, teacher, lengths) != reverse(student, teacher, lengths)
+
+
+def test_temperature_softens_and_keeps_the_scale(logits):
+    student, teacher, lengths = logits
+    expected = 9 * MaskedKL()(student / 3, teacher / 3, lengths)
+    torch.testing.assert_close(MaskedKL(temperature=3.0)(student, teacher, lengths), expected)
+
+
+def test_gradients_reach_the_student(logits):
+    student, teacher, lengths = logits
+    student.requires_grad_()
+    MaskedKL()(student, teacher, lengths).backward()
+    assert student.grad[0].any()
+    assert not student.grad[1, 4:].any()
+
+
+def test_logits_of_different_shape_are_refused(logits):
+    student, _, lengths = logits
+    with pytest.raises(DldError, match="same tokenizer"):
+        MaskedKL()(student, torch.randn(2, 6, 7), lengths)
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"direction": "both"}])
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(DldError):
+        MaskedKL(**settings)
+
+
+def test_ctc_does_not_look_at_padding(logits):
+    student, _, lengths = logits
+    tokens, token_lengths = torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([3, 1])
+    expected = ctc_loss(student, lengths, tokens, token_lengths)
+    student[1, 4:] = 1e9
+    torch.testing.assert_close(ctc_loss(student, lengths, tokens, token_lengths), expected)
+
+
+def test_ctc_is_nats_per_token():
+    logits = torch.zeros(1, 3, 4)
+    # Three frames, one token: of 4³ equally likely paths, those that collapse to the token are 6.
+    value = ctc_loss(logits, torch.tensor([3]), torch.tensor([[1]]), torch.tensor([1]))
+    assert value.item() == pytest.approx(-torch.log(torch.tensor(6 / 64)).item())
+
+
+def test_blank_share_counts_valid_frames_only():
+    logits = torch.zeros(1, 4, 3)
+    logits[0, :, 0] = torch.tensor([1.0, -1.0, 1.0, 1.0])
+    assert blank_share(logits, torch.tensor([3])).item() == pytest.approx(2 / 3)
