@@ -9,7 +9,6 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "dld" / "__init__.py").read_text(encoding="utf-8"), re.M).group(
     1
 )
-COMMANDS = ("data", "tokenizer", "cmvn", "train", "gate-table", "decode", "score", "report", "mini-corpus")
 
 setup(
     name="dld",

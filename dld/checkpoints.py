@@ -69,7 +69,7 @@ class RandomState:
 
 
 def average_states(states):
-    """Mean of several state dicts; what is not floating point is taken from the first.
+    """Mean of several state dicts; integers, and what all have in common, are taken from the first bit by bit.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def average_states(states):
     states = list(states)
     mean = {}
     for name, first in states[0].items():
-        if first.is_floating_point():
+        if first.is_floating_point() and not all(torch.equal(state[name], first) for state in states):
             total = sum(state[name].double() for state in states)
             mean[name] = (total / len(states)).to(first.dtype)
         else:

@@ -1,5 +1,6 @@
 """The network that is trained, decoded and exported: front end, gated encoder, CTC head."""
 
+import torch
 from torch import nn
 
 from dld.errors import DldError
@@ -15,15 +16,20 @@ class GatedCTC(nn.Module):
     encoder : GatedEncoder
     vocab_size : int
         Units of the tokenizer, the blank (id 0) included.
+    blank_bias : float
+        Initial bias of the blank. CTC first learns to write blanks; where the head begins there, the encoder need not
+        change for it.
     """
 
     blank = 0
 
-    def __init__(self, frontend, encoder, vocab_size):
+    def __init__(self, frontend, encoder, vocab_size, blank_bias=2.0):
         super().__init__()
         self.frontend = frontend
         self.encoder = encoder
         self.head = nn.Linear(encoder.output_size, vocab_size)
+        with torch.no_grad():
+            self.head.bias[self.blank] = blank_bias
 
     @property
     def num_blocks(self):

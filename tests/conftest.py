@@ -1,8 +1,11 @@
-"""What the tests share: real audio beside the checkout, and paths of the checkout."""
+"""What the tests share: the checkout, real audio beside it, and a tiny experiment on that audio."""
 
 from pathlib import Path
 
 import pytest
+
+from dld.data import kaldi
+from dld.data.tokenizer import train as train_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,3 +23,53 @@ def shared():
     if not (folder / "corpora").is_dir():
         pytest.skip(f"no corpora beside the checkout ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory):
+    """A corpus of spoken numbers, a few dozen utterances: folder with train, dev, test and lang."""
+    mini = pytest.importorskip("dld.data.mini")
+    folder = tmp_path_factory.mktemp("tiny") / "data"
+    mini.make(folder, mini.Settings(scale=0.04, snr_low=25, snr_high=30), jobs=2)
+    lines = [utterance.text for utterance in kaldi.load(folder / "train")]
+    train_tokenizer(lines, folder / "lang", vocab_size=32)
+    return folder
+
+
+def tiny_settings(corpus, exp):
+    """Overrides that make the mini recipe's experiments tiny."""
+    return {
+        "data": str(corpus),
+        "exp": str(exp),
+        "num_blocks": 3,
+        "d_model": 16,
+        "valid_depths": [1, 3],
+        "decode_depths": [1, 3],
+        "num_epochs": 2,
+        "max_batch_seconds": 20,
+        "average_checkpoints": 2,
+    }
+
+
+@pytest.fixture(scope="session")
+def experiment(tiny_corpus, tmp_path_factory):
+    """Makes and trains an experiment of the mini recipe, tiny: `experiment("ld", exp, lr=1e-3) -> folder`."""
+    from dld.config import load_config
+    from dld.training import train
+
+    def make(system, exp, restart=False, **overrides):
+        name = "teacher" if system == "static" else system
+        settings = {**tiny_settings(tiny_corpus, exp), **overrides}
+        config = load_config(ROOT / f"recipes/mini/hparams/{name}.yaml", settings)
+        return train(config, {"device": "cpu", "noprogressbar": True}, restart)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_pair(experiment, tmp_path_factory):
+    """Folder with a trained teacher (static) and DLD student of it."""
+    exp = tmp_path_factory.mktemp("pair")
+    experiment("static", exp)
+    experiment("dld", exp)
+    return exp

@@ -25,6 +25,8 @@ def command(main):
     @functools.wraps(main)
     def run(argv=None):
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+        # SpeechBrain tells of much that is no news to a user of recipes; its warnings still come through.
+        logging.getLogger("speechbrain").setLevel(logging.WARNING)
         try:
             return main(argv) or 0
         except DldError as error:

@@ -1,7 +1,6 @@
 """Train the network that an experiment file describes."""
 
 import argparse
-import logging
 import os
 import sys
 
@@ -43,8 +42,6 @@ def main(argv=None):
         # Under layer dropping the blocks behind closed gates get no gradient in a step.
         run_opts["find_unused_parameters"] = True
         sb.utils.distributed.ddp_init_group(run_opts)
-    # SpeechBrain tells of much that is no news to a user of recipes.
-    logging.getLogger("speechbrain").setLevel(logging.WARNING)
     train(load_config(arguments.experiment, parse_overrides(rest)), run_opts, arguments.restart)
 
 

@@ -47,6 +47,11 @@ class GatedConformer(GatedEncoder):
         What a closed gate does. False: the identity, as in the DLD equation (arXiv 2601.16117). True: the block's
         closing LayerNorm still runs, as in LDASR (EUSIPCO 2024).
 
+    residual_init : float, optional
+        Factor on the initial output projections of the residual branches; by default `1 / sqrt(4 N)`, four branches to
+        a block (after GPT-2, Radford et al. 2019). Without it a deep encoder trained with CTC forgets its input within
+        a few updates, while it learns to write blanks, and takes long to find back.
+
     Examples
     --------
     >>> encoder = GatedConformer(input_size=80, num_blocks=3, d_model=16, d_ffn=32, num_heads=2, kernel_size=3).eval()
@@ -67,6 +72,7 @@ class GatedConformer(GatedEncoder):
         subsampling="conv1d",
         subsampling_channels=None,
         closed_norm=False,
+        residual_init=None,
     ):
         super().__init__()
         self.num_blocks = num_blocks
@@ -89,6 +95,15 @@ class GatedConformer(GatedEncoder):
         for layer in self.layers:
             layer.convolution_module = PaddingFreeConvolution(d_model, kernel_size, activation=Swish, dropout=dropout)
         self.norm = nn.LayerNorm(d_model, eps=1e-6)
+        self._scale_residuals((4 * num_blocks) ** -0.5 if residual_init is None else residual_init)
+
+    @torch.no_grad()
+    def _scale_residuals(self, factor):
+        for layer in self.layers:
+            feed_forward = [module[1].ffn[-1] for module in (layer.ffn_module1, layer.ffn_module2)]
+            for output in (*feed_forward, layer.mha_layer.out_proj, layer.convolution_module.after_conv[2]):
+                output.weight *= factor
+                output.bias *= factor
 
     def embed(self, features, lengths):
         hidden, lengths = self.front(features, lengths)

@@ -1,0 +1,220 @@
+"""Training runs, small but whole: what is learned, what is resumed, what stops them."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+
+from dld.brains import DistillBrain, LayerDropBrain, StaticBrain
+from dld.checkpoints import average_states
+from dld.data.tokenizer import train as train_tokenizer
+from dld.errors import DldError
+from dld.experiment import load_trained, state_hash
+from dld.files import read_json
+
+
+def weights(folder):
+    return load_trained(folder).network.state_dict()
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("system", ["static", "ld", "dld"])
+def test_training_lowers_the_loss_and_keeps_what_made_it(trained_pair, experiment, tmp_path, system):
+    shutil.copytree(trained_pair / "static", tmp_path / "static")
+    folder = tmp_path / "static" if system == "static" else experiment(system, tmp_path)
+    log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log] == [1, 2]
+    assert log[1]["train_loss"] < log[0]["train_loss"]
+    assert set(log[1]["wer"]) == ({"3"} if system == "static" and log[1]["wer"].keys() == {"3"} else {"1", "3"})
+    assert ("train_kd" in log[1]) == (system == "dld")
+    start = read_json(folder / "run.json")["starts"][0]
+    assert start["seed"] == 1234
+    assert start["versions"]["torch"]
+    assert "!ref" not in (folder / "hyperparams.yaml").read_text()
+    about = read_json(folder / "model.json")
+    assert about["system"] == system
+    assert about["updates"] == log[1]["updates"]
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(experiment, trained_pair, tmp_path, monkeypatch):
+    whole = experiment("dld", tmp_path / "whole", teacher=str(trained_pair / "static"), num_epochs=3)
+
+    class Interrupted(Exception):
+        pass
+
+    real = DistillBrain.fit_batch
+
+    def stop_in_epoch_two(brain, batch):
+        if brain.epoch == 2 and brain.step == 3:
+            raise Interrupted
+        return real(brain, batch)
+
+    monkeypatch.setattr(DistillBrain, "fit_batch", stop_in_epoch_two)
+    with pytest.raises(Interrupted):
+        experiment("dld", tmp_path / "parts", teacher=str(trained_pair / "static"), num_epochs=3)
+    monkeypatch.undo()
+    assert not (tmp_path / "parts/dld/model.json").exists()
+    parts = experiment("dld", tmp_path / "parts", teacher=str(trained_pair / "static"), num_epochs=3)
+    assert same(weights(whole), weights(parts))
+    logs = [(folder / "train_log.jsonl").read_text().splitlines() for folder in (whole, parts)]
+    for first, second in zip(*map(lambda lines: map(json.loads, lines), logs), strict=True):
+        for volatile in ("seconds",):
+            first.pop(volatile), second.pop(volatile)
+        assert first == second
+
+
+def test_a_run_resumed_within_an_epoch_is_exact_too(experiment, tmp_path, monkeypatch):
+    whole = experiment("ld", tmp_path / "whole")
+
+    class Interrupted(Exception):
+        pass
+
+    real = LayerDropBrain.fit_batch
+
+    def save_then_stop(brain, batch):
+        if brain.epoch == 2 and brain.step == 4:
+            raise Interrupted
+        loss = real(brain, batch)
+        if brain.epoch == 2 and brain.step == 2:
+            brain._save_intra_epoch_ckpt()
+        return loss
+
+    monkeypatch.setattr(LayerDropBrain, "fit_batch", save_then_stop)
+    with pytest.raises(Interrupted):
+        experiment("ld", tmp_path / "parts")
+    monkeypatch.undo()
+    assert same(weights(whole), weights(experiment("ld", tmp_path / "parts")))
+
+
+def test_the_teacher_is_what_it_was_and_no_part_of_the_student(trained_pair):
+    teacher, student = trained_pair / "static", trained_pair / "dld"
+    about = read_json(teacher / "model.json")
+    assert state_hash(load_trained(teacher).network) == about["state_sha256"]
+    assert read_json(student / "model.json")["teacher_sha256"] == about["state_sha256"]
+    assert weights(teacher).keys() == weights(student).keys()
+    assert not same(weights(teacher), weights(student))
+
+
+def test_the_teacher_stays_in_evaluation_mode_without_gradients(experiment, trained_pair, tmp_path, monkeypatch):
+    seen = []
+    real = DistillBrain.fit_batch
+
+    def look(brain, batch):
+        loss = real(brain, batch)
+        seen.append(
+            (
+                brain.network.training,
+                any(module.training for module in brain.teacher.network.modules()),
+                any(p.requires_grad or p.grad is not None for p in brain.teacher.network.parameters()),
+                {id(p) for p in brain.teacher.network.parameters()}
+                & {id(p) for group in brain.optimizer.param_groups for p in group["params"]},
+            )
+        )
+        return loss
+
+    monkeypatch.setattr(DistillBrain, "fit_batch", look)
+    experiment("dld", tmp_path, teacher=str(trained_pair / "static"), num_epochs=1)
+    assert seen
+    assert all(row == (True, False, False, set()) for row in seen)
+
+
+def test_a_student_may_start_from_the_teacher(experiment, trained_pair, tmp_path):
+    start = str(trained_pair / "static")
+    settings = {"teacher": start, "init_from": start, "lr": 0.0, "num_epochs": 1}
+    student = weights(experiment("dld", tmp_path, **settings))
+    assert same(weights(start), student)
+
+
+def test_gradient_accumulation_makes_fewer_updates_and_loses_no_batch(experiment, tmp_path):
+    one = experiment("static", tmp_path / "one", num_epochs=1)
+    three = experiment("static", tmp_path / "three", num_epochs=1, grad_accumulation_factor=3)
+    batches = read_json(one / "model.json")["updates"]
+    assert read_json(three / "model.json")["updates"] == -(-batches // 3)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_names_the_utterances(experiment, tmp_path, monkeypatch):
+    real = StaticBrain.losses
+    calls = []
+
+    def broken(brain, logits, predictions, batch, stage):
+        terms = real(brain, logits, predictions, batch, stage)
+        calls.append(list(batch.id))
+        if len(calls) == 3:
+            terms["ctc"] = (1.0, terms["ctc"][1] * float("nan"))
+        return terms
+
+    monkeypatch.setattr(StaticBrain, "losses", broken)
+    with pytest.raises(DldError, match="nan in epoch 1, batch 3") as caught:
+        experiment("static", tmp_path)
+    assert all(name in str(caught.value) for name in calls[-1])
+    assert not (tmp_path / "static/model.json").exists()
+
+
+def test_a_model_stuck_on_blanks_is_warned_of(experiment, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        experiment("static", tmp_path, lr=0.0)
+    assert "stuck on blanks" in caplog.text
+    assert "max_batch_seconds" in caplog.text
+
+
+def test_other_settings_in_the_same_folder_are_refused(experiment, trained_pair, tmp_path):
+    shutil.copytree(trained_pair / "static", tmp_path / "static")
+    with pytest.raises(DldError, match=r"other settings \(.*lr.*\).*--restart true"):
+        experiment("static", tmp_path, lr=1e-5)
+    before = (tmp_path / "static/model.safetensors").read_bytes()
+    experiment("static", tmp_path, restart=True, lr=1e-5, num_epochs=1)
+    assert (tmp_path / "static/model.safetensors").read_bytes() != before
+
+
+def test_teacher_and_student_with_different_tokenizers_are_refused(experiment, tiny_corpus, trained_pair, tmp_path):
+    train_tokenizer(
+        ["nine nine eight", "seven eight five", "x" * 30 + " zero one two three four six ten hundred"] * 3,
+        tmp_path / "lang",
+        vocab_size=32,
+    )
+    with pytest.raises(DldError, match="different tokenizers"):
+        experiment("dld", tmp_path, teacher=str(trained_pair / "static"), lang_dir=str(tmp_path / "lang"))
+
+
+def test_a_vocabulary_of_another_size_is_refused(experiment, tmp_path):
+    with pytest.raises(DldError, match="vocab_size is 40.*32 units"):
+        experiment("static", tmp_path, vocab_size=40)
+
+
+def test_a_teacher_with_another_front_end_is_refused(experiment, trained_pair, tmp_path):
+    with pytest.raises(DldError, match="different front ends"):
+        experiment("dld", tmp_path, teacher=str(trained_pair / "static"), **{"frontend.window_ms": 20})
+
+
+def test_a_teacher_that_is_not_there_is_refused(experiment, tmp_path):
+    with pytest.raises(DldError, match="no finished model"):
+        experiment("dld", tmp_path)
+
+
+def test_weights_that_were_tampered_with_are_refused(trained_pair, tmp_path):
+    shutil.copytree(trained_pair / "static", tmp_path / "static")
+    shutil.copy(trained_pair / "dld/model.safetensors", tmp_path / "static/model.safetensors")
+    with pytest.raises(DldError, match="not those that model.json describes"):
+        load_trained(tmp_path / "static")
+
+
+def test_an_average_leaves_integers_alone_and_inputs_unchanged():
+    states = [
+        {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(5)},
+        {"w": torch.tensor([3.0, 6.0]), "n": torch.tensor(9)},
+    ]
+    mean = average_states(states)
+    assert mean["w"].tolist() == [2.0, 4.0]
+    assert mean["n"].dtype == torch.long
+    assert states[0]["w"].tolist() == [1.0, 2.0]
+
+
+def test_an_average_of_equal_buffers_is_the_same_bit_by_bit():
+    buffer = torch.tensor([-0.0, 1.0])
+    mean = average_states([{"b": buffer}, {"b": buffer.clone()}])
+    assert torch.signbit(mean["b"]).tolist() == [True, False]
