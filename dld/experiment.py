@@ -155,7 +155,7 @@ def load_trained(folder, device="cpu"):
 
 
 def load_weights(network, folder):
-    """Load an experiment's final weights into a network of the same shape; anything missing or left over is an error."""
+    """Load an experiment's final weights into a network of the same shape; a tensor too few or too many is an error."""
     path = Path(folder) / MODEL
     if not path.exists():
         raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld-train)")

@@ -342,8 +342,9 @@ class Bernoulli(_IndependentDrop):
 
 
 class RisingDrop(_IndependentDrop):
-    """The drop rate rises with depth: `p_max (exp(i ln 2 / (N - 1)) - 1)` for block i (LayerSkip, arXiv 2404.16710, eq. 1-2).
+    """The drop rate rises with depth, `p_max (exp(i ln 2 / (N - 1)) - 1)` for block i.
 
+    The rule of LayerSkip (arXiv 2404.16710, section 4.1).
     The first block is never dropped, the last with probability `p_max`.
 
     Parameters

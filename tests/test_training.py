@@ -30,7 +30,7 @@ def test_training_lowers_the_loss_and_keeps_what_made_it(trained_pair, experimen
     log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in log] == [1, 2]
     assert log[1]["train_loss"] < log[0]["train_loss"]
-    assert set(log[1]["wer"]) == ({"3"} if system == "static" and log[1]["wer"].keys() == {"3"} else {"1", "3"})
+    assert set(log[1]["wer"]) == {"1", "3"}
     assert ("train_kd" in log[1]) == (system == "dld")
     start = read_json(folder / "run.json")["starts"][0]
     assert start["seed"] == 1234
@@ -62,10 +62,8 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(experiment,
     parts = experiment("dld", tmp_path / "parts", teacher=str(trained_pair / "static"), num_epochs=3)
     assert same(weights(whole), weights(parts))
     logs = [(folder / "train_log.jsonl").read_text().splitlines() for folder in (whole, parts)]
-    for first, second in zip(*map(lambda lines: map(json.loads, lines), logs), strict=True):
-        for volatile in ("seconds",):
-            first.pop(volatile), second.pop(volatile)
-        assert first == second
+    for first, second in zip(*logs, strict=True):
+        assert {**json.loads(first), "seconds": 0} == {**json.loads(second), "seconds": 0}
 
 
 def test_a_run_resumed_within_an_epoch_is_exact_too(experiment, tmp_path, monkeypatch):

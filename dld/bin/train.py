@@ -8,7 +8,6 @@ import speechbrain as sb
 
 from dld.bin import boolean, command
 from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
-
 from dld.training import train
 
 

@@ -1,6 +1,5 @@
 """Convolutional subsampling by 4 that padding cannot reach."""
 
-import torch
 from torch import nn
 
 from dld.encoders.base import padding_mask
