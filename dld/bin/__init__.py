@@ -25,8 +25,8 @@ def command(main):
     @functools.wraps(main)
     def run(argv=None):
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
-        # SpeechBrain tells of much that is no news to a user of recipes; its warnings still come through.
-        logging.getLogger("speechbrain").setLevel(logging.WARNING)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_news)
         try:
             return main(argv) or 0
         except DldError as error:
@@ -43,6 +43,21 @@ def command(main):
             return 130
 
     return run
+
+
+def _is_news(record):
+    """SpeechBrain tells of much that is no news to a user of recipes; its warnings still come through."""
+    return record.levelno >= logging.WARNING or not record.name.startswith("speechbrain")
+
+
+def add_progress_option(parser):
+    """Add `--noprogressbar`; without it bars are shown on terminals, and left out of logs."""
+    parser.add_argument(
+        "--noprogressbar",
+        action="store_true",
+        default=not sys.stderr.isatty(),
+        help="no progress bars (there are none where standard error is no terminal)",
+    )
 
 
 def boolean(text):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dld.bin import command
+from dld.bin import add_progress_option, command
 from dld.budget.latency import real_time_factors
 from dld.budget.macs import gmacs_per_second
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
@@ -36,7 +36,7 @@ def make_parser():
     parser.add_argument("--rtf-utterances", type=int, default=10, help="timed one by one for the RTF (%(default)s)")
     parser.add_argument("--output", help="where decode_SET_nDEPTH folders go (default: the experiment)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda … (%(default)s)")
-    parser.add_argument("--noprogressbar", action="store_true", help="no progress bar")
+    add_progress_option(parser)
     return parser
 
 

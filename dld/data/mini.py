@@ -96,8 +96,8 @@ class Settings:
 
     seed: int = 1
     scale: float = 1.0
-    snr_low: float = 5.0
-    snr_high: float = 20.0
+    snr_low: float = 10.0
+    snr_high: float = 30.0
     noises: tuple = NOISES
     flite: bool = False
 

@@ -13,8 +13,8 @@ train_args=
 decode_args=
 restart=false
 device=cpu
-snr_low=5
-snr_high=20
+snr_low=10
+snr_high=30
 
 # shellcheck disable=SC2034  # run_stages reads these
 {
@@ -43,6 +43,8 @@ if [[ $# -gt 0 ]]; then
   exit 1
 fi
 . ./path.sh
+# The network is so small that a second thread gains nothing, and waits for the first where the machine is busy.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 scale=1
 if [[ $quick == true ]]; then

@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 
 seed=1
 scale=1
-snr_low=5
-snr_high=20
+snr_low=10
+snr_high=30
 noises="babble hum pink shaped white"
 flite=false
 
