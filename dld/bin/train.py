@@ -1,6 +1,7 @@
 """Train the network that an experiment file describes."""
 
 import argparse
+import logging
 import os
 import sys
 
@@ -41,6 +42,8 @@ def main(argv=None):
         # Under layer dropping the blocks behind closed gates get no gradient in a step.
         run_opts["find_unused_parameters"] = True
         sb.utils.distributed.ddp_init_group(run_opts)
+        if os.environ["RANK"] != "0":
+            logging.getLogger().setLevel(logging.ERROR)
     train(load_config(arguments.experiment, parse_overrides(rest)), run_opts, arguments.restart)
 
 
