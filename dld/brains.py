@@ -70,6 +70,7 @@ class StaticBrain(sb.Brain):
             if hparams[name] is not None:
                 hparams[name].to(self.device)
         self.tokenizer = tokenizer
+        self.teacher = None
         self.progress = Progress()
         self.depths = parse_depths(hparams["valid_depths"], self.network.num_blocks)
         self.valid_gates = [gates_for_depth(hparams["eval_policy"], self.network.num_blocks, n) for n in self.depths]

@@ -25,8 +25,8 @@ class Teacher:
         trained = load_trained(folder, device)
         if trained.tokenizer.sha256 != tokenizer.sha256:
             raise DldError(
-                f"teacher and student have different tokenizers: {trained.folder / 'bpe.model'} is not what the student "
-                "is trained with; train the teacher again with the present lang_dir, or give its own"
+                f"teacher and student have different tokenizers: the student's is not {trained.folder / 'bpe.model'}; "
+                "train the teacher again with the present lang_dir, or give its own"
             )
         self.folder = trained.folder
         self.network = trained.network.requires_grad_(False)

@@ -90,7 +90,7 @@ def train(config, run_opts=None, restart=False):
         "train_seconds": round(brain.progress.train_seconds, 1),
         "averaged_epochs": result["epochs"],
         "dev_wer": result["wer"],
-        "teacher_sha256": brain.teacher.sha256 if hasattr(brain, "teacher") else None,
+        "teacher_sha256": brain.teacher and brain.teacher.sha256,
     }
     sb.utils.distributed.run_on_main(save_model, args=[folder, brain.network, about])
     return folder
@@ -98,7 +98,7 @@ def train(config, run_opts=None, restart=False):
 
 def prepare_front_end(brain, utterances, audio, batch_seconds):
     """Give a normalisation that needs statistics those of the teacher, or else of training data, evenly spread."""
-    frontend, teacher = brain.network.frontend, getattr(brain, "teacher", None)
+    frontend, teacher = brain.network.frontend, brain.teacher
     if frontend.needs_statistics:
         if teacher is not None:
             frontend.load_state_dict(teacher.network.frontend.state_dict())

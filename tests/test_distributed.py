@@ -10,7 +10,7 @@ from dld.experiment import load_trained
 
 
 def test_two_processes_share_the_batches_and_make_one_model(root, tiny_corpus, tmp_path):
-    tiny = "--num_blocks 3 --d_model 16 --num_epochs 1 --valid_depths [1,3] --max_batch_seconds 10".split()
+    tiny = ["--num_blocks=3", "--d_model=16", "--num_epochs=1", "--valid_depths=[1,3]", "--max_batch_seconds=10"]
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("-m", "dld.bin.train", str(root / "recipes/mini/hparams/ld.yaml")),

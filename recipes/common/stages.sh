@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Stages 2 to 10, the same for every corpus. To be sourced by a recipe's run.sh after its options.
 #
-# The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args device
-# and defines: make_corpus (stage 1) and, where it differs from hparams/SYSTEM.yaml, hparams_of SYSTEM.
+# The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args
+# device ngpu nj restart, and defines: make_corpus (stage 1) and, where it differs from hparams/SYSTEM.yaml, hparams_of SYSTEM.
 
 # shellcheck disable=SC2154  # the recipe sets these
 
@@ -49,6 +49,20 @@ train_system() {
   "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${setting_args[@]}"
 }
 
+# Stages 4 and 5 at a time: the LD baseline needs no teacher. What it says goes to a log.
+train_side_by_side() {
+  local log=$exp/log/train_ld.log pid
+  mkdir -p "$exp/log"
+  echo "the LD baseline of stage 5 trains at the same time; its log is $log"
+  train_system ld >"$log" 2>&1 &
+  pid=$!
+  # A background job of a script does not get the user's Ctrl-C.
+  trap 'kill $pid 2>/dev/null || true' EXIT
+  train_system static
+  wait "$pid" || { tail -n 5 "$log" >&2 && fail "training the LD baseline failed; its last words are above, all in $log"; }
+  trap - EXIT
+}
+
 has_system() {
   [[ " $systems " == *" $1 "* ]]
 }
@@ -74,12 +88,16 @@ run_stages() {
       --vocab-size "$(python -m dld.bin.config "$(hparams_of static)" --get vocab_size "${setting_args[@]}")"
   fi
 
-  if begin_stage 4 "teacher: the static network" && has_system static; then
-    train_system static
-  fi
-
-  if begin_stage 5 "layer-dropping (LD) baseline" && has_system ld; then
-    train_system ld
+  if [[ $nj -gt 1 && $stage -le 4 && $stop_stage -ge 5 ]] && has_system static && has_system ld; then
+    begin_stage 4 "teacher: the static network"
+    train_side_by_side
+  else
+    if begin_stage 4 "teacher: the static network" && has_system static; then
+      train_system static
+    fi
+    if begin_stage 5 "layer-dropping (LD) baseline" && has_system ld; then
+      train_system ld
+    fi
   fi
 
   if begin_stage 6 "dynamic students"; then

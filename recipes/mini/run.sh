@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 stage=1
 stop_stage=10
 quick=false
+scale=1
+nj=2
 data=data
 exp=exp
 systems="static ld dld"
@@ -30,6 +32,8 @@ help_message="Usage: ./run.sh [options]
       1 corpus   2 validate   3 tokenizer   4 teacher   5 LD baseline   6 DLD student
       7 gate tables   8 decode   9 score   10 report
   --quick BOOL        everything smaller, about 3 minutes: a first look, no results ($quick)
+  --scale X           factor on the number of utterances of the corpus ($scale)
+  --nj N              more than 1: the LD baseline trains beside the teacher ($nj)
   --systems 'A B'     systems to train and compare ($systems)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS' options of dld-decode for stage 8, as '--depths 1,2,3 --policy first-n'
@@ -46,11 +50,10 @@ fi
 # The network is so small that a second thread gains nothing, and waits for the first where the machine is busy.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-scale=1
 if [[ $quick == true ]]; then
   if [[ $data == data ]]; then data=data_quick; fi
   if [[ $exp == exp ]]; then exp=exp_quick; fi
-  scale=0.3
+  if [[ $scale == 1 ]]; then scale=0.3; fi
   train_args="--num_epochs 4 --d_model 48 $train_args"
 fi
 

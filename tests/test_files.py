@@ -1,0 +1,83 @@
+"""Files that are whole or absent, and errors that name a place."""
+
+import json
+import subprocess
+
+import pytest
+
+from dld.bin import boolean, command
+from dld.errors import DldError
+from dld.files import atomic_write, read_json, read_lines, sha256, write_json
+from dld.provenance import git_hash, processor, versions
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("old\n")
+    with pytest.raises(RuntimeError), atomic_write(path) as out:
+        out.write("half")
+        raise RuntimeError
+    assert path.read_text() == "old\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_has_ordinary_permissions(tmp_path):
+    with atomic_write(tmp_path / "deep/er/file", "wb") as out:
+        out.write(b"\x00")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "deep/er/file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_bytes_that_are_no_text_are_found_by_line(tmp_path):
+    (tmp_path / "text").write_bytes(b"a one\nb tw\xff\n")
+    with pytest.raises(DldError, match=r"text:2: not UTF-8"):
+        list(read_lines(tmp_path / "text"))
+
+
+def test_json_comes_back_and_faults_are_found_by_line(tmp_path):
+    write_json(tmp_path / "a.json", {"ü": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
+    (tmp_path / "b.json").write_text('{\n"a": }')
+    with pytest.raises(DldError, match=r"b.json:2"):
+        read_json(tmp_path / "b.json")
+    with pytest.raises(DldError, match="no such file"):
+        read_json(tmp_path / "c.json")
+
+
+def test_the_hash_is_that_of_other_tools(tmp_path):
+    (tmp_path / "f").write_bytes(b"dynamic" * 1000)
+    expected = subprocess.run(["sha256sum", tmp_path / "f"], capture_output=True, text=True, check=True).stdout
+    assert sha256(tmp_path / "f") == expected.split()[0]
+
+
+def test_a_command_prints_one_line_for_a_users_error(capsys):
+    @command
+    def main(argv):
+        raise DldError("data/text:3: no words; remove the line")
+
+    assert main([]) == 1
+    assert capsys.readouterr().err.splitlines() == ["dld-test-files: error: data/text:3: no words; remove the line"]
+
+
+def test_a_command_lets_bugs_through():
+    @command
+    def main(argv):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        main([])
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "True", ""])
+def test_booleans_are_true_or_false(text):
+    assert boolean("true") is True
+    assert boolean("false") is False
+    with pytest.raises(Exception, match="expected true or false"):
+        boolean(text)
+
+
+def test_provenance_names_code_libraries_and_machine():
+    assert git_hash() == "unknown" or len(git_hash().removesuffix("-dirty")) == 12
+    assert versions()["torch"][0].isdigit()
+    assert processor()
+    assert json.dumps(versions())
