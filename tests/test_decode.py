@@ -91,7 +91,7 @@ def test_the_table_is_stored_with_the_model_and_serves_every_depth(student):
 
 def test_decoding_leaves_text_and_figures_for_each_depth(student, tiny_corpus, tmp_path):
     assert run_decode(student, tiny_corpus / "test", tmp_path) == 0
-    assert list(texts(tmp_path)) == ["decode_test_n01", "decode_test_n03"]
+    assert list(texts(tmp_path)) == ["decode_test_n1", "decode_test_n3"]
     ids = [line.split()[0] for line in (tiny_corpus / "test/text").read_text().splitlines()]
     shallow, full = (read_json(tmp_path / name / "decode.json") for name in texts(tmp_path))
     for text in texts(tmp_path).values():
@@ -123,7 +123,7 @@ def test_all_depths_in_one_pass_equal_each_by_itself(babbler, tiny_corpus, tmp_p
 
 def test_decoding_again_removes_the_scores_of_before(student, tiny_corpus, tmp_path):
     run_decode(student, tiny_corpus / "test", tmp_path, "--depths", "1")
-    stale = tmp_path / "decode_test_n01/wer_0_0.0"
+    stale = tmp_path / "decode_test_n1/wer_0_0.0"
     stale.write_text("%WER 0.00\n")
     run_decode(student, tiny_corpus / "test", tmp_path, "--depths", "1")
     assert not stale.exists()

@@ -78,7 +78,7 @@ def main(argv=None):
     dataset = make_dataset(arguments.data, sample_rate=sample_rate, channel=trained.settings["channel"])
     loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size)
     test_set = Path(arguments.data).resolve().name
-    folders = [Path(arguments.output or trained.folder) / f"decode_{test_set}_n{n:02d}" for n in depths]
+    folders = [Path(arguments.output or trained.folder) / f"decode_{test_set}_n{n}" for n in depths]
     for folder in folders:
         # Scores of an earlier decoding must not stand beside new hypotheses.
         shutil.rmtree(folder, ignore_errors=True)

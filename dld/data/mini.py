@@ -37,23 +37,25 @@ TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 VOCABULARY = (*DIGITS, *TEENS, *TENS, "hundred", "double", "point")
 
 # Raise it when the same settings shall give another corpus, so that an older one is made again.
-_REVISION = 1
+_REVISION = 2
 
 # Speakers of each split (female, male) and utterances per speaker at scale 1.
-_SPEAKERS = {"train": (9, 31), "dev": (2, 4), "test": (3, 7)}
-_UTTERANCES = {"train": 30, "dev": 22, "test": 38}
+_SPEAKERS = {"train": (8, 25), "dev": (2, 4), "test": (3, 6)}
+_UTTERANCES = {"train": 36, "dev": 24, "test": 42}
 
 # Variants of espeak-ng: formants, pitch, glottal source. Left out are those that whisper, croak, echo like a robot or
-# that are copies of one another; each one left is a speaker, so no voice is heard in two splits.
+# that are copies of one another, and eight that are hard to make out: pocketsphinx, with its model of US English and the
+# vocabulary as grammar, got 80 % or more of their words wrong in clean speech (as it did with two accents, left out too).
+# Each one left is a speaker, so no voice is heard in two splits.
 # fmt: off
 _FEMALE = (
-    "f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "anika", "aunty", "belinda", "grandma", "linda",
+    "f1", "f2", "f3", "f4", "f5", "Andrea", "Annie", "anika", "aunty", "belinda", "grandma", "linda",
     "steph",
 )
 _MALE = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Diogo", "Gene", "Gene2", "Hugo",
-    "Jacky", "Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "Reed", "Storm", "adam", "antonio", "benjamin",
-    "david", "ed", "edward", "grandpa", "gustave", "john", "klatt", "klatt2", "klatt3", "marcelo", "max", "michel",
+    "Mario", "Mike", "Nguyen", "Reed", "Storm", "adam", "antonio", "benjamin",
+    "ed", "edward", "grandpa", "john", "klatt", "klatt2", "klatt3", "max", "michel",
     "mike2", "paul", "quincy",
 )
 # fmt: on
@@ -63,8 +65,6 @@ _ACCENTS = {
     "rp": "en-gb-x-rp",
     "scot": "en-gb-scotland",
     "lanc": "en-gb-x-gbclan",
-    "wmid": "en-gb-x-gbcwmd",
-    "carib": "en-029",
     "nyc": "en-us-nyc",
 }
 _FLITE = ("awb", "kal16", "rms", "slt")
@@ -151,7 +151,7 @@ def plan(settings):
     --------
     >>> speakers = plan(Settings(scale=0.1))
     >>> len(speakers), len({speaker.id for speaker in speakers})
-    (56, 56)
+    (48, 48)
     >>> plan(Settings(scale=0.1)) == speakers
     True
     """

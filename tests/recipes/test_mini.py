@@ -58,7 +58,7 @@ def test_all_stages_lead_to_a_table_and_a_picture(finished):
         assert row["wer_low"] <= row["wer"] <= row["wer_high"]
         assert row["rtf"] > 0
         assert sum(map(int, row["gates"])) == row["depth"]
-        best = (finished / f"exp/{row['system']}/decode_test_n0{row['depth']}/scoring_kaldi/best_wer").read_text()
+        best = (finished / f"exp/{row['system']}/decode_test_n{row['depth']}/scoring_kaldi/best_wer").read_text()
         assert f"%WER {row['wer']:.2f} [" in best
     assert rows["dld", 1]["gmacs_per_s"] < rows["dld", 3]["gmacs_per_s"]
     for name in ("results.md", "tradeoff.png", "tradeoff.svg"):
