@@ -153,6 +153,14 @@ class StaticBrain(sb.Brain):
 
     # ------------------------------------------------------------ updates
 
+    def init_optimizers(self):
+        """One optimizer over the head's parameters and the encoder's groups, each with its share of the learning rate."""
+        groups = [{"params": list(self.network.head.parameters()), "lr_scale": 1.0}]
+        self.optimizer = self.opt_class(groups + self.network.encoder.parameter_groups())
+        self.optimizers_dict = {"optimizer": self.optimizer}
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
     def fit_batch(self, batch):
         """One batch; an update after `grad_accumulation_factor` of them and at the end of the epoch."""
         began = time.perf_counter()
@@ -161,6 +169,7 @@ class StaticBrain(sb.Brain):
         should_step = self.step % factor == 0 or last
         group = self.batches % factor if last and self.batches % factor else factor
         self.batch_ids = list(batch.id)
+        self.network.encoder.on_update(self.optimizer_step)
         with self.no_sync(not should_step):
             with self.training_ctx:
                 loss = self.compute_objectives(self.compute_forward(batch, sb.Stage.TRAIN), batch, sb.Stage.TRAIN)
@@ -182,10 +191,10 @@ class StaticBrain(sb.Brain):
             )
 
     def set_learning_rate(self):
-        """Set the rate of the coming update in every parameter group, scaled by the group's own `lr_scale`."""
+        """Set the rate of the coming update in every parameter group, each group's scaled by its `lr_scale`."""
         self.rate = self.hparams.lr_schedule(self.optimizer_step + 1, self.progress.total_updates)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * group.get("lr_scale", 1.0)
+            group["lr"] = self.rate * group["lr_scale"]
 
     def optimizers_step(self):
         """Clip the gradients of all groups together and update; an update with a non-finite gradient is left out."""

@@ -48,6 +48,7 @@ def tiny_settings(corpus, exp):
         "num_epochs": 2,
         "max_batch_seconds": 20,
         "average_checkpoints": 2,
+        "lr_schedule.warmup": 2,
     }
 
 

@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_a_number_stops_and_names_the_utterances(experiment, 
 
 def test_a_model_stuck_on_blanks_is_warned_of(experiment, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        experiment("static", tmp_path, lr=0.0)
+        experiment("static", tmp_path, lr=0.0, **{"network.blank_bias": 20.0})
     assert "stuck on blanks" in caplog.text
     assert "max_batch_seconds" in caplog.text
 
