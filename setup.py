@@ -10,6 +10,24 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "dld" / "__init__.py").re
     1
 )
 
+# One for each module of dld/bin.
+COMMANDS = [
+    "config",
+    "data",
+    "decode",
+    "gate-table",
+    "librispeech",
+    "lm",
+    "mini-corpus",
+    "queen",
+    "report",
+    "score",
+    "tedlium3",
+    "tokenizer",
+    "train",
+    "tune-lm",
+]
+
 setup(
     name="dld",
     version=VERSION,

@@ -1,8 +1,9 @@
 """HyperPyYAML experiment files: layers, overrides, and an error for every key that nothing reads.
 
 A file may begin with `extends: base.yaml` (relative to itself): the base is read first and the file's own keys are laid
-over it. Mappings are merged key by key unless the tag (`!new:…`) changes, then the new one replaces the old whole.
-Command-line overrides are the last layer and may only name keys that exist; `--encoder.dropout 0.2` reaches inside.
+over it; of several, `extends: [base.yaml, ld.yaml]`, each is laid over those before it. Mappings are merged key by key
+unless the tag (`!new:…`) changes, then the new one replaces the old whole. Command-line overrides are the last layer
+and may only name keys that exist; `--encoder.dropout 0.2` reaches inside.
 """
 
 import difflib
@@ -30,7 +31,8 @@ EXPERIMENT_KEYS = {
     "network": "dld.network.GatedCTC: front end, gated encoder, CTC head",
     "brain": "training loop, a class of dld.brains",
     "schedule": "drop schedule, a class of dld.gates",
-    "init_from": "experiment whose weights are the start, or null for a random start",
+    "init_from": "experiment whose weights are the start, or null",
+    "pretrained": "published weights that the encoder starts from where init_from is null: folder or id of the hub",
     "teacher": "experiment of the frozen teacher, or null",
     "teacher_input": "what the teacher hears: augmented (the student's own input) or clean",
     "distillation": "divergence between teacher and student, dld.objectives.MaskedKL",
@@ -49,6 +51,7 @@ EXPERIMENT_KEYS = {
     "num_workers": "data-loading processes",
     "sample_rate": "Hz; recordings at other rates are resampled",
     "channel": "channel of recordings that have several, from 0",
+    "depths": "depths that validation and decoding share, for the two keys below",
     "valid_depths": "depths whose WER is measured after each epoch; their mean chooses checkpoints",
     "eval_policy": "gate policy of validation",
     "eval_batch_seconds": "longest batch in validation and decoding, in seconds of padded audio",
@@ -160,12 +163,12 @@ def _read_layers(path, above):
         raise DldError(f"{path}:{line}: not YAML: {error.problem or error.context}") from None
     if not isinstance(tree, Mapping):
         raise DldError(f"{path}: an experiment file is a mapping of keys to values")
-    base = tree.pop("extends", None)
-    if base is None:
-        return tree
-    merged = _read_layers(path.parent / base, (*above, path.resolve()))
-    _merge(merged, tree)
-    return merged
+    bases = tree.pop("extends", [])
+    names = [bases] if isinstance(bases, str) else bases
+    layers = [*(_read_layers(path.parent / name, (*above, path.resolve())) for name in names), tree]
+    for layer in layers[1:]:
+        _merge(layers[0], layer)
+    return layers[0]
 
 
 def _tag(node):

@@ -58,6 +58,8 @@ def train(config, run_opts=None, restart=False):
     fresh = checkpointer.find_checkpoint() is None
     if fresh and values["init_from"]:
         load_weights(network, values["init_from"])
+    elif fresh and values.get("pretrained"):
+        network.encoder.load_pretrained(values["pretrained"])
     brain = values["brain"](values, tokenizer, run_opts, checkpointer)
 
     audio = {"sample_rate": values["sample_rate"], "channel": values["channel"]}

@@ -45,6 +45,16 @@ def test_a_file_is_laid_over_the_one_it_extends(base):
     assert isinstance(values["schedule"], Bernoulli)
 
 
+def test_of_several_files_the_later_is_laid_over_the_earlier(base):
+    (base.parent / "ld.yaml").write_text("system: ld\np: 0.25\n")
+    path = base.parent / "child.yaml"
+    path.write_text("extends: [base.yaml, ld.yaml]\np: 0.125\n")
+    values = load_config(path).values
+    assert (values["system"], values["schedule"].p, values["seed"]) == ("ld", 0.125, 7)
+    path.write_text("extends: [ld.yaml, base.yaml]\n")
+    assert load_config(path).values["schedule"].p == 0.5
+
+
 def test_another_class_replaces_the_old_one_with_its_settings(base):
     path = child(base, "p: 0.1\nschedule: !new:dld.gates.UniformDepth\n    num_blocks: !ref <num_blocks>\n")
     path.write_text(path.read_text().replace("p: 0.1\n", ""))

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from dld.features import GlobalCMVN, LogMel, SpecAugment, SpeedPerturb, UtteranceCMVN
+from dld.features import GlobalCMVN, LogMel, SpecAugment, SpeedPerturb, UtteranceCMVN, Waveform
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,26 @@ def test_louder_speech_has_the_same_features_after_utterance_normalisation(speec
     loud, _ = front_end(*pad([speech[0]]))
     # Only frames at the floor of the logarithm can differ.
     assert (soft - loud).abs().quantile(0.99) < 1e-2
+
+
+def test_waveforms_are_normalised_over_their_own_samples(speech):
+    waveforms, lengths = pad([0.1 + waveform for waveform in speech])
+    waveforms[0, lengths[0] :] = 7.0
+    out, out_lengths = Waveform()(waveforms, lengths)
+    assert torch.equal(out_lengths, lengths)
+    for row, length in enumerate(lengths):
+        valid = out[row, :length]
+        assert valid.mean().abs() < 1e-5
+        assert valid.std(correction=0) == pytest.approx(1.0, abs=1e-3)
+        torch.testing.assert_close(valid, Waveform()(waveforms[row : row + 1, :length], lengths[row : row + 1])[0][0])
+        assert not out[row, length:].any()
+
+
+def test_waveforms_may_stay_as_they_are(speech):
+    waveforms, lengths = pad(speech)
+    out, _ = Waveform(normalise=False)(waveforms + 0.0, lengths)
+    assert torch.equal(out, waveforms)
+    assert repr(Waveform(False)) != repr(Waveform(True))
 
 
 def test_a_tone_lands_in_its_mel_bin():

@@ -21,8 +21,8 @@ def threads(number):
 
 
 @torch.no_grad()
-def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, num_threads=1):
-    """Processing time over audio time under each gate vector, from waveform to unit ids, one utterance at a time.
+def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, num_threads=1, decoders=None):
+    """Processing time over audio time under each gate vector, from waveform to units or text, one utterance at a time.
 
     The gate vectors take turns on each utterance, so that a drift of the machine's speed meets all of them alike.
 
@@ -36,6 +36,8 @@ def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, 
     repeats : int
         Rounds over the utterances; the median round counts.
     num_threads : int
+    decoders : list of callable, optional
+        One for each gate vector, (logits, frames, blank) → whatever it finds (default: `greedy`).
 
     Returns
     -------
@@ -44,6 +46,7 @@ def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, 
     device = next(network.parameters()).device
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     network.eval()
+    decoders = decoders or [greedy] * len(gate_vectors)
     audio = sum(len(w) for w in waveforms) / sample_rate
     rounds = [[0.0] * len(gate_vectors) for _ in range(repeats)]
     with threads(num_threads):
@@ -51,12 +54,12 @@ def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, 
             for waveform in waveforms:
                 batch = waveform[None].to(device)
                 lengths = torch.tensor([len(waveform)], device=device)
-                for place, gates in enumerate(gate_vectors):
+                for place, (gates, decode) in enumerate(zip(gate_vectors, decoders, strict=True)):
                     synchronize()
                     began = time.perf_counter()
                     features, frames = network.frontend(batch, lengths)
                     [logits], frames = network(features, frames, [gates])
-                    greedy(logits, frames, network.blank)
+                    decode(logits, frames, network.blank)
                     synchronize()
                     totals[place] += time.perf_counter() - began
     return [statistics.median(column) / audio for column in zip(*rounds, strict=True)]

@@ -2,5 +2,7 @@
 
 from dld.encoders.base import Embedded, GatedEncoder
 from dld.encoders.conformer import GatedConformer
+from dld.encoders.wavlm import GatedWavLM
+from dld.encoders.whisper import GatedWhisper
 
-__all__ = ["Embedded", "GatedConformer", "GatedEncoder"]
+__all__ = ["Embedded", "GatedConformer", "GatedEncoder", "GatedWavLM", "GatedWhisper"]

@@ -69,6 +69,17 @@ class GatedEncoder(nn.Module):
         """Everything after the blocks."""
         return hidden
 
+    def finish_path(self, path):
+        """The same, for encoders whose output takes in more than the last: `path` is what every block put out."""
+        return self.finish(path[-1])
+
+    def parameter_groups(self):
+        """Parameters for an optimizer, in groups with their share of the learning rate, `lr_scale`."""
+        return [{"params": list(self.parameters()), "lr_scale": 1.0}]
+
+    def on_update(self, update):
+        """Called before each training batch with the number of updates made so far, for what is frozen at first."""
+
     def encode(self, embedded, gate_vectors):
         """Run the blocks under each of several gate vectors.
 
@@ -95,7 +106,7 @@ class GatedEncoder(nn.Module):
             for index in range(shared, self.num_blocks):
                 hidden = path[-1]
                 path.append(self.run_block(index, hidden, embedded) if gates[index] else self.skip_block(index, hidden))
-            outputs[place] = self.finish(path[-1])
+            outputs[place] = self.finish_path(path)
             previous = gates
         return outputs
 

@@ -2,7 +2,8 @@
 # Stages 2 to 10, the same for every corpus. To be sourced by a recipe's run.sh after its options.
 #
 # The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args
-# device ngpu nj restart, and defines: make_corpus (stage 1) and, where it differs from hparams/SYSTEM.yaml, hparams_of SYSTEM.
+# device ngpu nj restart, and defines: make_corpus (stage 1) and, where it differs from
+# hparams/SYSTEM$hparams_suffix.yaml, hparams_of SYSTEM.
 
 # shellcheck disable=SC2154  # the recipe sets these
 
@@ -19,8 +20,8 @@ need() {
 if ! declare -F hparams_of >/dev/null; then
   hparams_of() {
     case $1 in
-      static) echo hparams/teacher.yaml ;;
-      *) echo "hparams/$1.yaml" ;;
+      static) echo "hparams/teacher${hparams_suffix:-}.yaml" ;;
+      *) echo "hparams/$1${hparams_suffix:-}.yaml" ;;
     esac
   }
 fi
@@ -44,7 +45,8 @@ train_system() {
   if [[ $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m dld.bin.train); fi
   local args=()
   if [[ $restart == true ]]; then args+=(--restart true); fi
-  if [[ -n $device ]]; then args+=(--device "$device"); fi
+  # Under torchrun each process takes the GPU of its own rank.
+  if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
   settings
   "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${setting_args[@]}"
 }
@@ -61,6 +63,17 @@ train_side_by_side() {
   train_system static
   wait "$pid" || { tail -n 5 "$log" >&2 && fail "training the LD baseline failed; its last words are above, all in $log"; }
   trap - EXIT
+}
+
+# fit_to_machine BATCHES: for recipes of the paper's size. Takes the GPU where there is one and no device was chosen, full
+# precision without a GPU, and BATCHES batches for each update, shared among the GPUs.
+fit_to_machine() {
+  local gpus=$((ngpu > 1 ? ngpu : 1))
+  if [[ -z $device ]]; then
+    device=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
+  fi
+  if [[ $device == cpu ]]; then train_args="--precision fp32 $train_args"; fi
+  train_args="--grad_accumulation_factor $((($1 + gpus - 1) / gpus)) $train_args"
 }
 
 has_system() {

@@ -12,6 +12,7 @@ data_args=
 allow_partial=false
 data=
 exp=
+model=conformer
 systems="static ld dld"
 test_sets="dev-clean dev-other test-clean test-other"
 train_args=
@@ -25,6 +26,7 @@ ngpu=1
   train_sets=train
   dev_set=dev
   report_args=
+  nj=1
 }
 
 help_message="Usage: ./run.sh [options]; paths are relative to this folder
@@ -35,12 +37,13 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
   --corpus DIR        LibriSpeech as distributed; without it, it is downloaded to --downloads ($downloads)
   --data-args 'ARGS'  options of local/data.sh, as '--held-out 10'
   --allow-partial BOOL   go on with a part of the corpus, or a faulty one ($allow_partial)
+  --model NAME        conformer or wavlm (fine-tuned from its published weights; $model)
   --systems 'A B'     systems to train and compare ($systems)
   --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS'   options of dld-decode for stage 8, as '--depths 2,6,12 --policy first-n'
   --restart BOOL      train anew where there is a run already ($restart)
-  --data DIR, --exp DIR   folders for data and experiments (data/HOURS, exp/HOURS)
+  --data DIR, --exp DIR   folders for data and experiments (data/HOURS, exp/HOURS or exp/wavlm_HOURS)
   --device NAME       cpu or cuda (default: cuda where there is one)
   --ngpu N            GPUs to train on, through torchrun ($ngpu)"
 . ../common/parse_options.sh
@@ -50,14 +53,20 @@ if [[ $# -gt 0 ]]; then
 fi
 . ./path.sh
 
-# Fewer hours: more epochs, smaller updates.
-case $train_set in
-  100) update_batches=2 train_args="--num_epochs 120 --warmup 5000 $train_args" ;;
-  460) update_batches=4 train_args="--num_epochs 70 $train_args" ;;
-  960) update_batches=4 ;;
+case $model-$train_set in
+  # Fewer hours: more epochs, smaller updates.
+  conformer-100) update_batches=2 train_args="--num_epochs 120 --warmup 5000 $train_args" ;;
+  conformer-460) update_batches=4 train_args="--num_epochs 70 $train_args" ;;
+  conformer-960 | wavlm-100 | wavlm-460 | wavlm-960) update_batches=4 ;;
+  *-100 | *-460 | *-960) echo "run.sh: error: --model takes conformer or wavlm, not '$model'" >&2 && exit 1 ;;
   *) echo "run.sh: error: --train-set takes 100, 460 or 960, not '$train_set'" >&2 && exit 1 ;;
 esac
 data=${data:-data/$train_set}
+if [[ $model == wavlm ]]; then
+  # shellcheck disable=SC2034  # hparams_of reads it
+  hparams_suffix=_wavlm
+  exp=${exp:-exp/wavlm_$train_set}
+fi
 exp=${exp:-exp/$train_set}
 
 make_corpus() {

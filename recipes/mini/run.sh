@@ -53,8 +53,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 if [[ $quick == true ]]; then
   if [[ $data == data ]]; then data=data_quick; fi
   if [[ $exp == exp ]]; then exp=exp_quick; fi
-  if [[ $scale == 1 ]]; then scale=0.3; fi
-  train_args="--num_epochs 4 --d_model 48 $train_args"
+  if [[ $scale == 1 ]]; then scale=0.5; fi
+  train_args="--num_blocks 6 --depths [2,4,6] --num_epochs 8 --lr 2e-3 $train_args"
 fi
 
 make_corpus() {

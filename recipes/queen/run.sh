@@ -24,6 +24,7 @@ ngpu=1
   train_sets=train
   dev_set=dev
   report_args=
+  nj=1
 }
 
 help_message="Usage: ./run.sh [options]; paths are relative to this folder
@@ -60,11 +61,12 @@ if [[ -n $extra_data ]]; then
   train_sets=train_extra
   shape+=" --train_data $data/train_extra"
 fi
-train_args="--whisper ${whisper:-openai/whisper-$size.en} $shape $train_args"
+train_args="--pretrained ${whisper:-openai/whisper-$size.en} $shape $train_args"
 
 make_corpus() {
   local/data.sh --corpus "$corpus" --extra-data "$extra_data" "$data"
 }
 
 . ../common/stages.sh
+fit_to_machine 1
 run_stages

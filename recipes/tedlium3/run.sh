@@ -10,8 +10,10 @@ downloads=downloads
 data_args=
 allow_partial=false
 data=data
-exp=exp
+exp=
+model=conformer
 systems="static ld dld"
+test_sets="dev test"
 train_args=
 decode_args=
 restart=false
@@ -22,8 +24,8 @@ ngpu=1
 {
   train_sets=train
   dev_set=dev
-  test_sets="dev test"
   report_args=
+  nj=1
 }
 
 help_message="Usage: ./run.sh [options]; paths are relative to this folder
@@ -33,11 +35,13 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
   --corpus DIR        TEDLIUM_release-3 as distributed; without it, it is downloaded to --downloads ($downloads)
   --data-args 'ARGS'  options of local/data.sh, as '--start-padding 0.15 --end-padding 0.1'
   --allow-partial BOOL   go on with a part of the corpus, or a faulty one ($allow_partial)
+  --model NAME        conformer or wavlm (fine-tuned from its published weights; $model)
   --systems 'A B'     systems to train and compare ($systems)
+  --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS'   options of dld-decode for stage 8, as '--depths 2,6,12 --policy first-n'
   --restart BOOL      train anew where there is a run already ($restart)
-  --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
+  --data DIR, --exp DIR   folders for data and experiments ($data, exp or exp/wavlm)
   --device NAME       cpu or cuda (default: cuda where there is one)
   --ngpu N            GPUs to train on, through torchrun ($ngpu)"
 . ../common/parse_options.sh
@@ -46,6 +50,17 @@ if [[ $# -gt 0 ]]; then
   exit 1
 fi
 . ./path.sh
+
+case $model in
+  conformer | wavlm) ;;
+  *) echo "run.sh: error: --model takes conformer or wavlm, not '$model'" >&2 && exit 1 ;;
+esac
+if [[ $model == wavlm ]]; then
+  # shellcheck disable=SC2034  # hparams_of reads it
+  hparams_suffix=_wavlm
+  exp=${exp:-exp/wavlm}
+fi
+exp=${exp:-exp}
 
 make_corpus() {
   # shellcheck disable=SC2086  # data_args is a list of words

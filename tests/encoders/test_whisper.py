@@ -6,10 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dld.budget.macs import gmacs_per_second
 from dld.encoders import GatedWhisper
 from dld.encoders.whisper import sinusoids
 from dld.errors import DldError
+from dld.features import WhisperLogMel
 from dld.gates import evenly_spaced
+from dld.network import GatedCTC
 
 N = 4
 
@@ -138,6 +141,14 @@ def test_gates_that_do_not_fit_are_refused(batch, gates):
 def test_settings_that_do_not_fit_are_refused(settings, complaint):
     with pytest.raises(DldError, match=complaint):
         make(**settings)
+
+
+def test_the_compute_of_a_block_is_counted_with_its_attention():
+    network = GatedCTC(WhisperLogMel(), make(input_size=80, max_frames=500), vocab_size=10)
+    two, one = (gmacs_per_second(network, evenly_spaced(N, n), 16000, seconds=10) for n in (2, 1))
+    frames, width, inner = 500, 16, 32
+    per_frame = 4 * width**2 + 2 * width * inner + 2 * frames * width
+    assert two - one == pytest.approx(frames * per_frame / 10 / 1e9, rel=1e-6)
 
 
 # ---------------------------------------------------------------- training

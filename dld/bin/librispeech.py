@@ -1,0 +1,48 @@
+"""`dld-librispeech`: Kaldi data directories of LibriSpeech, downloaded or as it lies there."""
+
+import argparse
+import sys
+
+from dld.bin import boolean, command
+from dld.data import corpora, download, librispeech
+
+
+def make_parser():
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="dld-librispeech",
+        description="Write Kaldi data directories of LibriSpeech: train, dev, and one for each split.",
+    )
+    parser.add_argument("destination", help="folder that receives them")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--corpus", metavar="DIR", help="the folder LibriSpeech, or the one that holds it")
+    source.add_argument("--download", metavar="DIR", help="download to this folder what is not there yet (60 GB)")
+    parser.add_argument(
+        "--train-set", default="960", choices=librispeech.TRAIN_SETS, help="hours of train (%(default)s)"
+    )
+    parser.add_argument("--held-out", type=int, default=0, metavar="N", help="make dev of N training readers")
+    parser.add_argument(
+        "--allow-partial", type=boolean, default=False, metavar="BOOL", help="leave out what is missing or faulty"
+    )
+    return parser
+
+
+@command
+def main(argv=None):
+    """Run the command with the arguments `argv` (None: those of the process)."""
+    options = make_parser().parse_args(argv)
+    if options.download:
+        splits = (*librispeech.TRAIN_SETS[options.train_set], *librispeech.DEV_SPLITS, *librispeech.TEST_SPLITS)
+        download.download_all([librispeech.ARCHIVES[split] for split in splits], options.download)
+    counts = librispeech.prepare(
+        options.corpus or options.download,
+        options.destination,
+        train_set=options.train_set,
+        held_out=options.held_out,
+        allow_partial=options.allow_partial,
+    )
+    print(corpora.format_counts(counts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

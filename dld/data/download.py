@@ -1,0 +1,171 @@
+"""Downloading and unpacking of corpora: resumed where it broke off, checked, and done only when all of it is there."""
+
+import http.client
+import logging
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dld.errors import DldError
+from dld.files import atomic_write, sha256
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+"""Attempts without a single new byte after which a download is given up."""
+
+_CHUNK = 1 << 20
+
+
+def fetch(url, path, digest, pause=5.0, progress=True):
+    """Download a file, going on from what an earlier attempt left in `<path>.part`.
+
+    Parameters
+    ----------
+    url : str
+    path : str or Path
+        Takes its name only when its SHA-256 is right; a file that is there already is kept if it is.
+    digest : str
+        Hexadecimal SHA-256.
+    pause : float
+        Seconds before another attempt.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DldError
+        The server refuses, the connection breaks again and again, the disk is too small, or the file is not the
+        expected one (then it is removed, so that the next attempt begins anew).
+    """
+    path = Path(path)
+    if path.exists():
+        _check_digest(path, path, url, digest)
+        return path
+    part = path.with_name(path.name + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            if _continue(url, part, before, progress):
+                break
+            why = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            why = f"the server says {error.code} {error.reason}"
+            if error.code < 500:
+                raise DldError(f"{url}: {why}; get the corpus by other means and give its folder (--corpus)") from None
+        except (OSError, http.client.HTTPException) as error:
+            why = str(error) or type(error).__name__
+        failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
+        if failures >= ATTEMPTS:
+            raise DldError(f"{url}: {why} ({ATTEMPTS} attempts without progress); run the same command again to go on")
+        logger.warning("%s: %s; trying again in %g s", url, why, pause)
+        time.sleep(pause)
+    _check_digest(part, path, url, digest)
+    part.replace(path)
+    return path
+
+
+def unpack(archive, folder):
+    """Unpack a tar archive; a stamp beside what is in it says that all of it is there.
+
+    Parameters
+    ----------
+    archive : str or Path
+    folder : str or Path
+        `folder/.<archive's name>.unpacked` is the stamp.
+
+    Raises
+    ------
+    DldError
+        The archive is damaged, or has members that would land outside the folder.
+    """
+    archive, folder = Path(archive), Path(folder)
+    stamp = _stamp(archive, folder)
+    if stamp.exists():
+        return
+    if not hasattr(tarfile, "data_filter"):
+        raise DldError(f"{archive}: this Python cannot unpack archives safely; take 3.10.12, 3.11.4, 3.12 or newer")
+    logger.info("unpacking %s", archive)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive) as members:
+            members.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DldError(f"{archive}: cannot be unpacked: {error}; remove it to download it anew") from None
+    with atomic_write(stamp) as out:
+        out.write(f"{archive.name}\n")
+
+
+def download_all(archives, folder, keep=False):
+    """Download and unpack archives one after the other, each one only once.
+
+    Parameters
+    ----------
+    archives : iterable of (url, SHA-256)
+    folder : str or Path
+    keep : bool
+        Keep the archives; otherwise each is removed when it is unpacked.
+    """
+    for url, digest in archives:
+        archive = Path(folder) / url.rpartition("/")[2]
+        if _stamp(archive, Path(folder)).exists():
+            continue
+        fetch(url, archive, digest)
+        unpack(archive, folder)
+        if not keep:
+            archive.unlink()
+
+
+def _stamp(archive, folder):
+    return folder / f".{archive.name}.unpacked"
+
+
+def _continue(url, part, begin, progress):
+    """Append to `part` what the server has after `begin` bytes; return whether that was all."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        # Nothing after our last byte: what is missing is only the check.
+        if error.code == 416 and error.headers.get("Content-Range", "").endswith(f"/{begin}"):
+            return True
+        raise
+    with response:
+        # A server that knows no ranges sends the whole file.
+        begin = begin if response.status == 206 else 0
+        rest = response.headers.get("Content-Length")
+        _check_space(part, rest)
+        total = None if rest is None else begin + int(rest)
+        bar = tqdm(total=total, initial=begin, unit="B", unit_scale=True, desc=part.stem, disable=not progress)
+        with open(part, "ab" if begin else "wb") as out, bar:
+            while chunk := response.read(_CHUNK):
+                out.write(chunk)
+                bar.update(len(chunk))
+    return total is None or part.stat().st_size >= total
+
+
+def _check_space(part, rest):
+    free = shutil.disk_usage(part.parent).free
+    if rest is not None and int(rest) > free:
+        raise DldError(
+            f"{part.parent}: {free / 1e9:.1f} GB free, {int(rest) / 1e9:.1f} GB still to download (and as much again "
+            "to unpack); choose another folder"
+        )
+
+
+def _check_digest(there, path, url, digest):
+    found = sha256(there)
+    if found != digest:
+        there.unlink()
+        raise DldError(f"{path}: not what {url} should give (SHA-256 {found}, not {digest}); removed, download it anew")

@@ -1,0 +1,183 @@
+"""CTC beam search over SentencePiece units, with or without a word n-gram language model."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from speechbrain.decoders.ctc import CTCBeamSearcher
+
+from dld.data.tokenizer import UNKNOWN
+from dld.decoding.lm import LanguageModel, WordScorer
+from dld.errors import DldError
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """Limits of the beam search.
+
+    Attributes
+    ----------
+    size : int
+        Hypotheses that are kept after each frame.
+    beam_logp : float
+        Hypotheses so much worse than the best (nats) are given up.
+    token_logp : float
+        Units with a lower log probability in a frame (nats) are not tried there, except the best one.
+    """
+
+    size: int = 50
+    beam_logp: float = -12.0
+    token_logp: float = -6.0
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise DldError(f"beam size {self.size}: must be at least 1")
+        if not (self.beam_logp < 0 and self.token_logp < 0):
+            raise DldError(
+                f"beam limits {self.beam_logp:g} and {self.token_logp:g}: both are log probabilities, below 0"
+            )
+
+
+class _Searcher(CTCBeamSearcher):
+    """SpeechBrain's searcher, which leaves the end of the sentence unscored, with it scored."""
+
+    def finalize_decoding(self, beams, cached_lm_scores, *arguments, **options):
+        beams = super().finalize_decoding(beams, cached_lm_scores, *arguments, **options)
+        if self.lm is not None:
+            for beam in beams:
+                beam.lm_score += self.lm.end_score(cached_lm_scores[beam.text, False][1])
+        return self.sort_beams(beams)
+
+
+class BeamSearch:
+    """Best text of each utterance under CTC and, if there is one, a language model.
+
+    The search is SpeechBrain's `CTCBeamSearcher` (after pyctcdecode): frame by frame it adds up paths that give the
+    same text, scores each word when the next one begins, and the sentence's end. The vocabulary is open unless the
+    weights close it (`Weights.unknown`). The unit `<unk>`, which no transcript has, is not searched. With a beam of 1
+    and no model the result is that of `greedy`.
+
+    Parameters
+    ----------
+    units : list of str
+        Names of the tokenizer's units, the blank first (`Tokenizer.units`).
+    model : LanguageModel, optional
+    weights : Weights, optional
+        Needed with a model.
+    settings : BeamSettings
+
+    Examples
+    --------
+    >>> import torch
+    >>> search = BeamSearch(["<blk>", "<unk>", "▁", "a", "b"])
+    >>> probabilities = np.array([[[.1, .1, .6, .1, .1], [.1, .1, .1, .6, .1], [.1, .1, .1, .1, .6]]])
+    >>> search(torch.tensor(probabilities).log(), torch.tensor([2]))
+    ['a']
+    """
+
+    def __init__(self, units, model=None, weights=None, settings=None):
+        settings = settings or BeamSettings()
+        if (model is None) != (weights is None):
+            raise DldError("a language model and its weights go together; give both or none")
+        self.searcher = _Searcher(
+            blank_index=0,
+            vocab_list=list(units),
+            beam_size=settings.size,
+            beam_prune_logp=settings.beam_logp,
+            token_prune_min_logp=settings.token_logp,
+            # Histories may only be pruned for the sake of a model that has forgotten them.
+            prune_history=model is not None,
+        )
+        if model is not None:
+            self.searcher.lm = WordScorer(model, weights)
+        self._unsearched = [number for number, unit in enumerate(units) if unit == UNKNOWN]
+
+    def text(self, log_probs):
+        """Text of one utterance: array (frames, units) of log probabilities (nats), valid frames only."""
+        log_probs = np.array(log_probs, dtype=np.float64)
+        log_probs[:, self._unsearched] = -np.inf
+        # One utterance at a time: from relative lengths the searcher's own batches lose a frame by rounding down.
+        return self.searcher.decode_log_probs(log_probs, len(log_probs))[0].text
+
+    def __call__(self, logits, lengths, blank=0):
+        """Texts of a batch: logits (batch, frames, units), valid frames (batch,); `blank` is 0, as in `greedy`."""
+        return [self.text(rows) for rows in valid_log_probs(logits, lengths)]
+
+
+def valid_log_probs(logits, lengths):
+    """Split a batch into utterances without padding.
+
+    Parameters
+    ----------
+    logits : Tensor (batch, frames, units)
+    lengths : LongTensor (batch,)
+
+    Returns
+    -------
+    list of float32 array (frames, units)
+        Log probabilities, nats.
+    """
+    rows = logits.float().log_softmax(-1).cpu().numpy()
+    return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+
+
+class SearchPool:
+    """Beam searches of many utterances, over several processes if asked for.
+
+    Parameters
+    ----------
+    units : list of str
+    lm : str or Path, optional
+        File of the language model; each process loads it by itself.
+    settings : BeamSettings, optional
+    jobs : int
+        Processes; with 1 the search runs in this one.
+
+    Attributes
+    ----------
+    model : LanguageModel or None
+        As this process has loaded it.
+    """
+
+    def __init__(self, units, lm=None, settings=None, jobs=1):
+        if jobs < 1:
+            raise DldError(f"--jobs {jobs}: must be at least 1")
+        self.model = None if lm is None else LanguageModel(lm)
+        self._units, self._settings, self._jobs = units, settings, jobs
+        self._pool = None
+        if jobs > 1:
+            # Not forked: threads of torch may hold locks that a forked process would wait for.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(jobs, context, _begin_worker, (units, lm, settings))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def search(self, weights=None):
+        """A `BeamSearch` with these weights, in this process."""
+        return BeamSearch(self._units, self.model, weights, self._settings)
+
+    def texts(self, utterances, weights=None):
+        """Texts of utterances: list of arrays (frames, units) of log probabilities, in their order."""
+        if self._pool is None:
+            return list(map(self.search(weights).text, utterances))
+        size = -(-len(utterances) // (4 * self._jobs))
+        parts = [utterances[start : start + size] for start in range(0, len(utterances), size or 1)]
+        return [text for found in self._pool.map(_work, parts, [weights] * len(parts)) for text in found]
+
+
+_worker = None
+
+
+def _begin_worker(units, lm, settings):
+    global _worker
+    _worker = SearchPool(units, lm, settings)
+
+
+def _work(utterances, weights):
+    return _worker.texts(utterances, weights)

@@ -1,0 +1,156 @@
+"""Weights of a language model, chosen on a dev set and kept with the acoustic model they were chosen for."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from dld.decoding.lm import Weights
+from dld.errors import DldError
+from dld.files import read_json, write_json
+from dld.gates import format_gates
+from dld.scoring import wer
+
+logger = logging.getLogger(__name__)
+
+LM_WEIGHTS = "lm_weights.json"
+ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)
+BETAS = (0.0, 1.0, 2.0, 3.0)
+
+
+def parse_grid(text, name):
+    """Values of an option such as `0.2,0.4`, in rising order.
+
+    Examples
+    --------
+    >>> parse_grid("0.4,0.2", "--alphas")
+    [0.2, 0.4]
+    """
+    try:
+        values = sorted({float(value) for value in text.split(",")})
+    except ValueError:
+        raise DldError(f"{name} {text}: numbers separated by commas were expected, such as 0.2,0.4") from None
+    return values
+
+
+def choose_weights(texts_of, references, alphas=ALPHAS, betas=BETAS, unknown=0.0):
+    """Try a grid of weights and take those with the lowest WER; among equals the smallest alpha, then |beta|.
+
+    Parameters
+    ----------
+    texts_of : callable
+        `Weights` → list of str, the hypotheses of a dev set.
+    references : list of str
+    alphas, betas : sequence of float
+    unknown : float
+        See `Weights`; not searched.
+
+    Returns
+    -------
+    weights : Weights
+    wer : float
+        Percent, with these weights.
+    tried : list of [alpha, beta, wer]
+
+    Examples
+    --------
+    >>> heard = {0.2: "one to", 0.4: "one two", 0.6: "one two"}
+    >>> weights, error, _ = choose_weights(lambda weights: [heard[weights.alpha]], ["one two"], (0.2, 0.4, 0.6), (0,))
+    >>> weights.alpha, error
+    (0.4, 0.0)
+    """
+    tried = []
+    for alpha in alphas:
+        for beta in betas:
+            tried.append([alpha, beta, wer(references, texts_of(Weights(alpha, beta, unknown)))])
+    alpha, beta, best = min(tried, key=lambda row: (row[2], row[0], abs(row[1])))
+    for name, value, values in (("alpha", alpha, alphas), ("beta", beta, betas)):
+        at_end = len(values) > 1 and value in (max(values), min(values)) and value != 0
+        if at_end and any(row[2] != best for row in tried):
+            logger.warning("the best %s, %g, is at an end of its grid; try values beyond", name, value)
+    return Weights(alpha, beta, unknown), best, tried
+
+
+def ids_sha256(ids):
+    """Hexadecimal SHA-256 of a set of utterance ids, by which a data set is known again under another name."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def check_vocabulary(model, references, place):
+    """Count the words of references that a language model does not know.
+
+    Returns
+    -------
+    float
+        Their share, in percent.
+
+    Raises
+    ------
+    DldError
+        More than half are unknown: the model is of another language, or spelled otherwise.
+    """
+    words = [word for text in references for word in text.split()]
+    unknown = [word for word in words if word not in model]
+    if len(unknown) > len(words) / 2:
+        raise DldError(
+            f"{model.path} knows {len(words) - len(unknown)} of the {len(words)} words of {place} (not: "
+            f"{', '.join(sorted(set(unknown))[:3])}); its words must be spelled as the transcripts' are (case?)"
+        )
+    return 100 * len(unknown) / max(1, len(words))
+
+
+class LmWeights:
+    """Weights per depth, and all that they hold for.
+
+    Parameters
+    ----------
+    about : dict
+        The content of `lm_weights.json`: `lm` (`LanguageModel.describe`), `model_sha256` (the acoustic model's),
+        `policy`, `data`, `ids_sha256`, and `depths`: by depth `gates`, `alpha`, `beta`, `unknown`, `wer` and more.
+    path : str or Path
+        The file, for messages.
+    """
+
+    def __init__(self, about, path=LM_WEIGHTS):
+        self.about = about
+        self.path = Path(path)
+
+    def save(self):
+        """Write the file."""
+        write_json(self.path, self.about)
+
+    @classmethod
+    def load(cls, path):
+        """Read a file that `save` wrote."""
+        if not Path(path).exists():
+            raise DldError(
+                f"{path}: no such file; choose weights on dev with dld-tune-lm, or give --lm-alpha and --lm-beta"
+            )
+        about = read_json(path)
+        for key in ("lm", "model_sha256", "depths", "ids_sha256", "data"):
+            if key not in about:
+                raise DldError(f"{path}: lacks {key}; make it anew with dld-tune-lm")
+        return cls(about, path)
+
+    def weights(self, model, model_sha256, depth, gates):
+        """`Weights` for a depth.
+
+        Raises
+        ------
+        DldError
+            They were chosen for another language model, acoustic model or gate vector, or not at that depth.
+        """
+        again = "choose them anew with dld-tune-lm"
+        if self.about["lm"]["sha256"] != model.sha256:
+            raise DldError(f"{self.path}: chosen with another language model, {self.about['lm']['path']}; {again}")
+        if self.about["model_sha256"] != model_sha256:
+            raise DldError(f"{self.path}: chosen for other weights of the acoustic model; {again}")
+        row = self.about["depths"].get(str(depth))
+        if row is None:
+            raise DldError(
+                f"{self.path}: no weights for depth {depth}, only for {', '.join(self.about['depths'])}; {again}"
+            )
+        if row["gates"] != format_gates(gates):
+            raise DldError(
+                f"{self.path}: at depth {depth} chosen with gates {row['gates']}, not {format_gates(gates)}; {again}"
+            )
+        return Weights(row["alpha"], row["beta"], row["unknown"])

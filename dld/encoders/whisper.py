@@ -1,0 +1,281 @@
+"""The encoder of Whisper with blocks that can be skipped."""
+
+import re
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dld.encoders.base import Embedded, GatedEncoder, padding_mask
+from dld.encoders.pretrained import load_exactly, read_checkpoint
+from dld.errors import DldError
+
+# The encoder's weights within a file: of a speech-to-text model, of the model without its head, of an encoder alone.
+_PREFIXES = ("model.encoder.", "encoder.", "")
+# What a configuration must say, where it says anything of it: what is computed here.
+_FIXED = {"model_type": "whisper", "activation_function": "gelu", "scale_embedding": False}
+_ARCHITECTURE = {
+    "input_size": "num_mel_bins",
+    "num_blocks": "encoder_layers",
+    "d_model": "d_model",
+    "d_ffn": "encoder_ffn_dim",
+    "num_heads": "encoder_attention_heads",
+    "max_frames": "max_source_positions",
+}
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; the key projection has no bias, as in Whisper."""
+
+    def __init__(self, d_model, num_heads, dropout):
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.k_proj = nn.Linear(d_model, d_model, bias=False)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+
+    def forward(self, hidden, valid):
+        """(batch, frames, width) → the same; `valid` (batch, 1, 1, frames) is True on frames to attend to."""
+        query, key, value = (
+            project(hidden).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=valid, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class WhisperBlock(nn.Module):
+    """Self-attention and feed-forward, each with LayerNorm before and a residual around it.
+
+    The weights have the names that HuggingFace gives them.
+    """
+
+    def __init__(self, d_model, d_ffn, num_heads, dropout):
+        super().__init__()
+        self.self_attn = SelfAttention(d_model, num_heads, dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(d_model)
+        self.fc1 = nn.Linear(d_model, d_ffn)
+        self.fc2 = nn.Linear(d_ffn, d_model)
+        self.final_layer_norm = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden, valid):
+        """(batch, frames, width) → the same; see `SelfAttention` for `valid`."""
+        hidden = hidden + self.dropout(self.self_attn(self.self_attn_layer_norm(hidden), valid))
+        inner = self.dropout(functional.gelu(self.fc1(self.final_layer_norm(hidden))))
+        return hidden + self.dropout(self.fc2(inner))
+
+
+def sinusoids(frames, width):
+    """Whisper's positions: sines, then cosines, of wavelengths that rise geometrically from 2π to 20 000π.
+
+    Parameters
+    ----------
+    frames, width : int
+
+    Returns
+    -------
+    Tensor (frames, width)
+
+    Examples
+    --------
+    >>> sinusoids(2, 4)[1]
+    tensor([8.4147e-01, 1.0000e-04, 5.4030e-01, 1.0000e+00])
+    """
+    rates = 10000.0 ** -torch.linspace(0, 1, width // 2)
+    angles = torch.arange(frames)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class GatedWhisper(GatedEncoder):
+    """The encoder of Whisper (arXiv 2212.04356) with a gate before each block, as the body of a CTC network.
+
+    Padding is masked and takes no part in anything: an utterance of any length up to that of the positions (30 s) is
+    encoded as long as it is, and as if it were alone. Takes the features of `dld.features.WhisperLogMel`. A closed gate
+    is the identity; as the blocks are pre-norm, there is no closing LayerNorm that it could keep.
+
+    The defaults are the shape of Whisper tiny; `GatedWhisper.from_pretrained` takes it from the checkpoint.
+
+    Parameters
+    ----------
+    input_size : int
+        Mel bins.
+    num_blocks, d_model, d_ffn, num_heads : int
+    max_frames : int
+        Positions, at 50 frames a second.
+    stack : int
+        Frames put side by side into one output frame, `stack · d_model` wide. CTC on pairs of frames, 25 a second,
+        trains faster and decodes with half the work.
+    dropout : float
+        Of attention weights, activations and residual branches. Whisper was trained without.
+    lr_scale : float
+        Learning rate of the encoder as a multiple of the head's (see `parameter_groups`).
+    freeze_convolutions : bool
+        The two convolutions before the blocks are not trained.
+    source_blocks : list of int, optional
+        Which blocks of a checkpoint become those of this encoder, from 0; by default all of them.
+
+    Raises
+    ------
+    DldError
+        From `forward`, where an utterance is too long.
+
+    Examples
+    --------
+    >>> encoder = GatedWhisper(num_blocks=3, d_model=16, d_ffn=32, num_heads=2, stack=2).eval()
+    >>> hidden, lengths = encoder(torch.randn(2, 99, 80), torch.tensor([99, 40]), gates=(True, False, True))
+    >>> hidden.shape, lengths.tolist()
+    (torch.Size([2, 25, 32]), [25, 10])
+    """
+
+    def __init__(
+        self,
+        input_size=80,
+        num_blocks=4,
+        d_model=384,
+        d_ffn=1536,
+        num_heads=6,
+        max_frames=1500,
+        stack=1,
+        dropout=0.0,
+        lr_scale=1.0,
+        freeze_convolutions=False,
+        source_blocks=None,
+    ):
+        super().__init__()
+        if d_model % (2 * num_heads):
+            raise DldError(f"d_model {d_model} must be an even multiple of num_heads {num_heads}")
+        if stack < 1:
+            raise DldError(f"stack must be at least 1, got {stack}")
+        if source_blocks is not None and len(source_blocks) != num_blocks:
+            raise DldError(f"source_blocks names {len(source_blocks)} blocks, num_blocks is {num_blocks}")
+        self.num_blocks = num_blocks
+        self.num_heads = num_heads
+        self.output_size = stack * d_model
+        self.subsampling = 2 * stack
+        self.stack = stack
+        self.lr_scale = lr_scale
+        self.source_blocks = source_blocks
+        self.conv1 = nn.Conv1d(input_size, d_model, 3, padding=1)
+        self.conv2 = nn.Conv1d(d_model, d_model, 3, stride=2, padding=1)
+        self.register_buffer("positions", sinusoids(max_frames, d_model))
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(WhisperBlock(d_model, d_ffn, num_heads, dropout) for _ in range(num_blocks))
+        self.layer_norm = nn.LayerNorm(d_model)
+        if freeze_convolutions:
+            self.conv1.requires_grad_(False)
+            self.conv2.requires_grad_(False)
+
+    # ------------------------------------------------------------ weights
+
+    @classmethod
+    def from_pretrained(cls, source, **settings):
+        """Make an encoder of a checkpoint's shape, with its weights.
+
+        Parameters
+        ----------
+        source : str or Path
+            A folder with `config.json` and safetensors files, as HuggingFace's transformers save a whole Whisper or
+            its encoder alone; or an id on its hub, such as `openai/whisper-tiny.en`.
+        settings
+            Arguments of the constructor that do not follow from the checkpoint; with `source_blocks` it may have fewer
+            blocks than that.
+
+        Returns
+        -------
+        GatedWhisper
+
+        Raises
+        ------
+        DldError
+            The source cannot be had, is no Whisper, or lacks weights; the message lists them.
+        """
+        config, state = _read_encoder(source)
+        shape = {ours: config[theirs] for ours, theirs in _ARCHITECTURE.items()}
+        if settings.get("source_blocks") is not None:
+            shape["num_blocks"] = len(settings["source_blocks"])
+        encoder = cls(**{**shape, **settings})
+        encoder._load(config, state, source)
+        return encoder
+
+    def load_pretrained(self, source):
+        """Load a checkpoint's weights (see `from_pretrained`); one too few, too many or misshapen is an error."""
+        self._load(*_read_encoder(source), source)
+
+    def _load(self, config, state, source):
+        if config["encoder_attention_heads"] != self.num_heads:
+            raise DldError(f"{source} has {config['encoder_attention_heads']} attention heads, not {self.num_heads}")
+        if self.source_blocks is not None:
+            there = config["encoder_layers"]
+            if not all(0 <= block < there for block in self.source_blocks):
+                raise DldError(f"source_blocks {self.source_blocks}: {source} has blocks 0…{there - 1}")
+            state = _take_blocks(state, self.source_blocks)
+        load_exactly(self, state, source)
+
+    def parameter_groups(self):
+        """Parameters for an optimizer, in groups that each have their `lr_scale`.
+
+        Returns
+        -------
+        list of dict
+            With "params" and "lr_scale".
+        """
+        return [{"params": list(self.parameters()), "lr_scale": self.lr_scale}]
+
+    # ------------------------------------------------------------ encoding
+
+    def embed(self, features, lengths):
+        features = features.masked_fill(padding_mask(lengths, features.shape[1])[..., None], 0.0)
+        # Empty frames fill the last output frame: with every output frame whole, none is masked after the blocks.
+        whole = self.subsampling
+        features = functional.pad(features, (0, 0, 0, -features.shape[1] % whole))
+        lengths = (-(-lengths // whole) * whole).clamp_min(whole)
+        if features.shape[1] > 2 * len(self.positions):
+            raise DldError(
+                f"an utterance of {features.shape[1]} feature frames is too long: Whisper's positions reach "
+                f"{2 * len(self.positions)} ({len(self.positions) / 50:g} s); cut it into segments "
+                "(max_duration leaves such ones out of training)"
+            )
+        hidden = functional.gelu(self.conv1(features.transpose(1, 2)))
+        hidden = hidden.masked_fill(padding_mask(lengths, hidden.shape[2])[:, None], 0.0)
+        hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)
+        lengths = lengths // 2
+        hidden = self.dropout(hidden + self.positions[: hidden.shape[1]])
+        return Embedded(hidden, lengths // self.stack, padding_mask(lengths, hidden.shape[1]))
+
+    def run_block(self, index, hidden, embedded):
+        return self.layers[index](hidden, ~embedded.padding[:, None, None])
+
+    def finish(self, hidden):
+        return self.layer_norm(hidden).unflatten(1, (-1, self.stack)).flatten(2)
+
+
+def _read_encoder(source):
+    """Configuration of a Whisper, and its encoder's weights by their names here."""
+    config, state = read_checkpoint(source, lambda name: not re.match(r"(model\.)?decoder\.|proj_out\.", name))
+    for key, value in _FIXED.items():
+        if config.get(key, value) != value:
+            raise DldError(f"{source}: {key} is {config[key]!r} in config.json; only {value!r} is supported")
+    missing = sorted(set(_ARCHITECTURE.values()) - config.keys())
+    if missing:
+        raise DldError(f"{source}: config.json has no {', '.join(missing)}; it is not that of a Whisper")
+    prefix = next((prefix for prefix in _PREFIXES if any(name.startswith(prefix + "conv1.") for name in state)), "")
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    if "embed_positions.weight" in own:
+        own["positions"] = own.pop("embed_positions.weight")
+    return config, own
+
+
+def _take_blocks(state, blocks):
+    """The weights with only these blocks, numbered anew."""
+    taken = {name: tensor for name, tensor in state.items() if not name.startswith("layers.")}
+    for new, old in enumerate(blocks):
+        prefix = f"layers.{old}."
+        for name, tensor in state.items():
+            if name.startswith(prefix):
+                taken[f"layers.{new}.{name.removeprefix(prefix)}"] = tensor
+    return taken

@@ -1,0 +1,179 @@
+"""Beam search: against greedy decoding and full sums, with language models, over batches and processes."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dld.data.tokenizer import train as train_tokenizer
+from dld.decoding import greedy, ngram
+from dld.decoding.beam import BeamSearch, BeamSettings, SearchPool
+from dld.decoding.lm import LanguageModel, Weights
+from dld.errors import DldError
+
+UNITS = ["<blk>", "<unk>", "▁", "▁s", "▁th", "ee", "ea", "▁the", "e"]
+
+
+def frames(*rows):
+    """Log probabilities (frames, units) from dictionaries of unit → probability; the rest is shared by the others."""
+    table = np.zeros((len(rows), len(UNITS)))
+    for place, row in enumerate(rows):
+        rest = (1 - sum(row.values())) / (len(UNITS) - len(row))
+        table[place] = [row.get(unit, rest) for unit in UNITS]
+    return np.log(table)
+
+
+def heard(*units, sure=0.9):
+    """One frame for each unit, a blank after it."""
+    return frames(*itertools.chain(*([{unit: sure}, {"<blk>": 0.9}] for unit in units)))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    lines = ["one two three four five six seven", "eight nine ten eleven twelve thirteen", "twenty one hundred"]
+    return train_tokenizer(lines, tmp_path_factory.mktemp("lang"), vocab_size=36)
+
+
+@pytest.fixture(scope="module")
+def batch(tokenizer):
+    """Random logits of utterances of many lengths, blank likely, `<unk>` impossible."""
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(8, 100, len(tokenizer), generator=generator)
+    logits[..., 0] += 4
+    logits[..., 1] = -30
+    # 29 of 100 frames and the like: relative lengths that floating point rounds down.
+    return logits, torch.tensor([100, 29, 57, 58, 3, 1, 99, 14])
+
+
+@pytest.fixture(scope="module")
+def model(kenlm, tmp_path_factory):
+    """Knows "see the see" and "the see", and much more often than "sea"."""
+    path = tmp_path_factory.mktemp("lm") / "see.arpa"
+    ngram.estimate([["the", "see"]] * 8 + [["see", "the"]] * 3 + [["the", "sea"]], order=2).write(path)
+    return LanguageModel(path)
+
+
+def test_a_beam_of_one_without_a_model_is_greedy_decoding(tokenizer, batch):
+    search = BeamSearch(tokenizer.units(), settings=BeamSettings(size=1))
+    best = [tokenizer.decode(ids) for ids in greedy(*batch)]
+    assert max(len(text.split()) for text in best) > 5
+    # Greedy decoding writes a second space where a bare space unit precedes a word.
+    assert search(*batch) == [" ".join(text.split()) for text in best]
+
+
+def test_paths_of_the_same_text_add_up():
+    # The best path is all blanks (0.36), but the paths of "s" together have 0.24 + 0.24 + 0.16.
+    row = {"<blk>": 0.6, "▁s": 0.4 - 7e-9}
+    assert BeamSearch(UNITS).text(frames(row, row)) == "s"
+    assert BeamSearch(UNITS, settings=BeamSettings(size=1)).text(frames(row, row)) == ""
+
+
+def test_the_best_text_is_that_of_the_full_sum():
+    generator = np.random.default_rng(5)
+    log_probs = np.log(generator.dirichlet(np.ones(len(UNITS)), 5))
+    log_probs[:, 1] = -40
+    sums = {}
+    for path in itertools.product(range(len(UNITS)), repeat=5):
+        ids = [unit for unit, _ in itertools.groupby(path) if unit]
+        text = " ".join("".join(UNITS[unit] for unit in ids).replace("▁", " ").split())
+        # Texts are told apart by their units: the search cannot know before the end that two spellings agree.
+        total = sum(log_probs[frame, unit] for frame, unit in enumerate(path))
+        sums[text] = np.logaddexp(sums.get(text, -np.inf), total)
+    wide = BeamSettings(size=5000, beam_logp=-60, token_logp=-60)
+    assert BeamSearch(UNITS, settings=wide).text(log_probs) == max(sums, key=sums.get)
+
+
+def test_padding_and_batches_change_nothing(tokenizer, batch):
+    logits, lengths = batch
+    search = BeamSearch(tokenizer.units(), settings=BeamSettings(size=5))
+    together = search(logits, lengths)
+    padded = torch.cat([logits, 9 * torch.ones_like(logits)], dim=1)
+    assert search(padded, lengths) == together
+    assert [search(logits[i : i + 1, :n], lengths[i : i + 1])[0] for i, n in enumerate(lengths.tolist())] == together
+
+
+def test_the_model_decides_between_words_that_sound_alike(model):
+    ambiguous = frames({"▁the": 0.9}, {"<blk>": 0.9}, {"▁s": 0.9}, {"ea": 0.5, "ee": 0.45})
+    assert BeamSearch(UNITS).text(ambiguous) == "the sea"
+    assert BeamSearch(UNITS, model, Weights(0.5, 0.0)).text(ambiguous) == "the see"
+    assert BeamSearch(UNITS, model, Weights(0.0, 0.0)).text(ambiguous) == "the sea"
+
+
+def test_the_vocabulary_is_open_unless_it_is_closed(model):
+    unknown = heard("▁th", "ea")
+    assert "thea" not in model
+    assert BeamSearch(UNITS, model, Weights(0.5, 0.5)).text(unknown) == "thea"
+    assert BeamSearch(UNITS, model, Weights(0.5, 0.5, unknown=-20.0)).text(unknown) != "thea"
+
+
+def test_a_bonus_for_words_makes_more_of_them(model):
+    either = frames({"▁the": 0.9}, {"<blk>": 0.9}, {"▁th": 0.5, "<blk>": 0.5 - 7e-9}, {"e": 0.5, "<blk>": 0.5 - 7e-9})
+    few, many = (BeamSearch(UNITS, model, Weights(0.2, beta)).text(either).split() for beta in (-3.0, 5.0))
+    assert len(few) < len(many)
+
+
+def test_the_end_of_the_sentence_counts(kenlm, tmp_path):
+    # Unigrams and bigrams agree on "the see" and "the sea"; but only the former ends sentences.
+    lines = ["\\data\\", "ngram 1=6", "ngram 2=2", "", "\\1-grams:", "-2\t<unk>", "-99\t<s>\t0", "-1\t</s>"]
+    lines += ["-0.5\tthe\t0", "-0.5\tsee\t0", "-0.5\tsea\t0", "", "\\2-grams:"]
+    lines += ["-0.01\tsee </s>", "-3\tsea </s>", "", "\\end\\", ""]
+    (tmp_path / "lm.arpa").write_text("\n".join(lines))
+    search = BeamSearch(UNITS, LanguageModel(tmp_path / "lm.arpa"), Weights(0.5, 0.0))
+    row = frames({"▁the": 0.9}, {"<blk>": 0.9}, {"▁s": 0.9}, {"ea": 0.5, "ee": 0.45})
+    assert search.text(row) == "the see"
+
+
+def test_silence_gives_no_words(model):
+    silence = frames(*[{"<blk>": 0.99}] * 4)
+    assert BeamSearch(UNITS).text(silence) == ""
+    assert BeamSearch(UNITS, model, Weights(0.5, 0.0)).text(silence) == ""
+
+
+def test_repeated_words_need_a_blank_between(model):
+    assert BeamSearch(UNITS).text(heard("▁the", "▁the")) == "the the"
+    assert BeamSearch(UNITS).text(frames({"▁the": 0.9}, {"▁the": 0.9})) == "the"
+
+
+def test_the_unknown_unit_is_never_written():
+    assert BeamSearch(UNITS).text(frames({"<unk>": 0.9, "▁s": 0.06})) == "s"
+
+
+def test_scores_add_up_to_what_the_model_says(model):
+    """The score of the best hypothesis is acoustic + alpha ln p(words, end) + beta words."""
+    weights = Weights(0.7, 1.5)
+    search = BeamSearch(UNITS, model, weights, BeamSettings(beam_logp=-60, token_logp=-60))
+    log_probs = heard("▁the", "▁s", "ee")
+    best = search.searcher.decode_log_probs(log_probs, len(log_probs))[0]
+    assert best.text == "the see"
+    expected = best.score + 0.7 * math.log(10) * model.model.score("the see") + 1.5 * 2
+    assert best.lm_score == pytest.approx(expected, abs=1e-4)
+
+
+def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
+    utterances = [rows[:n].log_softmax(-1).numpy() for rows, n in zip(*batch, strict=True)]
+    settings = BeamSettings(size=4)
+    with (
+        SearchPool(tokenizer.units(), settings=settings) as one,
+        SearchPool(tokenizer.units(), settings=settings, jobs=2) as two,
+    ):
+        assert two.texts(utterances) == one.texts(utterances)
+        assert two.texts([]) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BeamSettings(size=0), "beam size 0"),
+        (lambda: BeamSettings(beam_logp=1.0), "below 0"),
+        (lambda: SearchPool(UNITS, jobs=0), "--jobs 0"),
+        (lambda: BeamSearch(UNITS, weights=Weights(0.5)), "go together"),
+        (lambda: Weights(-0.5), "alpha -0.5"),
+        (lambda: Weights(0.5, math.nan), "beta is nan"),
+        (lambda: Weights(0.5, 0, 1.0), "must not be positive"),
+    ],
+)
+def test_senseless_settings_are_refused(make, message):
+    with pytest.raises(DldError, match=message):
+        make()

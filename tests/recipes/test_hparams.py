@@ -1,0 +1,120 @@
+"""Every experiment file of every recipe is known here, is built, and makes a training step."""
+
+import pytest
+import torch
+
+from dld.config import load_config
+from dld.data import kaldi
+from dld.data.tokenizer import train as train_tokenizer
+from dld.experiment import load_trained
+from dld.training import train
+
+MINI = {"num_blocks": 3, "d_model": 16, "valid_depths": [1, 3], "decode_depths": [1, 3], "num_epochs": 1}
+WHISPER = {**MINI, "d_model": 64, "pretrained": None, "vocab_size": 32}
+WAVLM = {
+    **MINI,
+    "d_ffn": 32,
+    "num_heads": 2,
+    "conv_layers": [[16, 10, 5], [16, 8, 8], [16, 8, 8]],
+    "positional_kernel": 8,
+    "positional_groups": 2,
+    "pretrained": None,
+    "freeze_updates": 1,
+    "warmup": 2,
+    "num_workers": 0,
+    "max_batch_seconds": 20,
+    "vocab_size": 32,
+}
+# Files that run, in the order in which they need one another, and what makes them tiny: None is the settings for the
+# paper's network.
+RUN = {
+    "mini/hparams/teacher.yaml": MINI,
+    "mini/hparams/ld.yaml": MINI,
+    "mini/hparams/dld.yaml": MINI,
+    "librispeech/hparams/teacher.yaml": None,
+    "librispeech/hparams/ld.yaml": None,
+    "librispeech/hparams/dld.yaml": None,
+    "tedlium3/hparams/teacher.yaml": None,
+    "tedlium3/hparams/ld.yaml": None,
+    "tedlium3/hparams/dld.yaml": None,
+    "librispeech/hparams/teacher_wavlm.yaml": WAVLM,
+    "librispeech/hparams/ld_wavlm.yaml": WAVLM,
+    "librispeech/hparams/dld_wavlm.yaml": WAVLM,
+    "tedlium3/hparams/teacher_wavlm.yaml": WAVLM,
+    "tedlium3/hparams/ld_wavlm.yaml": WAVLM,
+    "tedlium3/hparams/dld_wavlm.yaml": WAVLM,
+    "queen/hparams/teacher.yaml": WHISPER,
+    "queen/hparams/ld.yaml": WHISPER,
+    "queen/hparams/dld.yaml": WHISPER,
+}
+# Files that others extend; they are tested with those.
+LAYERS = {
+    "mini/hparams/base.yaml",
+    "librispeech/hparams/base.yaml",
+    "tedlium3/hparams/base.yaml",
+    "queen/hparams/base.yaml",
+    "common/hparams/conformer.yaml",
+    "common/hparams/wavlm.yaml",
+    "common/hparams/static.yaml",
+    "common/hparams/ld.yaml",
+    "common/hparams/dld.yaml",
+}
+
+
+def test_every_experiment_file_is_listed(root):
+    there = {str(path.relative_to(root / "recipes")) for path in (root / "recipes").glob("*/hparams/*.yaml")}
+    assert there == set(RUN) | LAYERS, "list the file in tests/recipes/test_hparams.py with what tests it"
+
+
+def test_every_layer_is_extended(root):
+    texts = [(root / "recipes" / path).read_text() for path in (*RUN, *LAYERS)]
+    for layer in LAYERS:
+        name = layer.rpartition("/")[2]
+        assert any(name in text.partition("extends:")[2].partition("\n")[0] for text in texts), layer
+
+
+@pytest.fixture(scope="module")
+def corpus(tiny_corpus, tmp_path_factory):
+    """A handful of utterances with a tokenizer for each size of the vocabulary."""
+    folder = tmp_path_factory.mktemp("hparams")
+    for split in ("train", "dev"):
+        kaldi.subset(tiny_corpus / split, folder / "data32" / split, number=4)
+        kaldi.subset(tiny_corpus / split, folder / "data64" / split, number=4)
+    lines = list(kaldi.read_text(tiny_corpus / "train/text").values())
+    train_tokenizer(lines, folder / "data32/lang", 32)
+    train_tokenizer(lines, folder / "data64/lang", 64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory):
+    """One folder for all: the students find the teachers there."""
+    return tmp_path_factory.mktemp("exp")
+
+
+@pytest.mark.parametrize("path", RUN)
+def test_a_file_is_built_and_trains(root, corpus, exp, tiny, path):
+    settings = tiny if RUN[path] is None else RUN[path]
+    recipe, name = path.removesuffix(".yaml").split("/hparams/")
+    system, _, model = name.partition("_")
+    overrides = {
+        **settings,
+        "data": str(corpus / f"data{settings.get('vocab_size', 32)}"),
+        "exp": str(exp / recipe / model),
+        "precision": "fp32",
+    }
+    folder = train(load_config(root / "recipes" / path, overrides), {"device": "cpu", "noprogressbar": True})
+    trained = load_trained(folder)
+    assert trained.about["system"] == {"teacher": "static"}.get(system, system)
+    assert trained.about["updates"] >= 1
+    assert all(torch.isfinite(p).all() for p in trained.network.parameters())
+
+
+@pytest.mark.parametrize("recipe", ["librispeech", "tedlium3"])
+def test_the_full_network_has_the_size_that_the_readme_states(root, recipe):
+    network = load_config(root / f"recipes/{recipe}/hparams/teacher.yaml").values["network"]
+    total, shallow = (network.parameter_counts((True,) * n + (False,) * (12 - n))[i] for n, i in ((12, 0), (2, 1)))
+    text = (root / f"recipes/{recipe}/README.md").read_text(encoding="utf-8")
+    assert f"{total / 1e6:.1f} million parameters" in text
+    assert f"{shallow / 1e6:.1f} million" in text
+    assert total == 32_097_984

@@ -1,0 +1,68 @@
+"""The LibriSpeech recipe's driver on the miniature, from the corpus to the report, with a tiny model."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def finished(root, drive, tiny_args, tmp_path_factory):
+    """Folder in which all ten stages ran."""
+    folder = tmp_path_factory.mktemp("librispeech")
+    done = drive(
+        root / "recipes/librispeech/run.sh",
+        *("--corpus", str(root / "egs_data/librispeech"), "--allow-partial", "true", "--train-set", "100"),
+        *("--systems", "static dld", "--test-sets", "test-clean", "--device", "cpu"),
+        *("--data", str(folder / "data"), "--exp", str(folder / "exp")),
+        *("--train-args", tiny_args, "--decode-args", "--rtf-utterances 1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_all_stages_lead_to_a_table(finished):
+    rows = json.loads((finished / "exp/report/results.json").read_text())["rows"]
+    assert {(row["system"], row["depth"]) for row in rows} == {(s, n) for s in ("static", "dld") for n in (1, 3)}
+    assert {(row["test_set"], row["words"]) for row in rows} == {("test-clean", 16)}
+
+
+def test_the_train_set_decides_data_and_settings(finished):
+    assert len((finished / "data/train/text").read_text().splitlines()) == 11
+    assert len((finished / "data/dev/text").read_text().splitlines()) == 4
+    settings = (finished / "exp/static/hyperparams.yaml").read_text()
+    assert "\ngrad_accumulation_factor: 2\n" in settings
+    assert "\nprecision: fp32\n" in settings
+
+
+def test_several_gpus_share_the_batches_of_an_update(root, drive, tmp_path):
+    lines = [f"ngpu={n} device=cuda train_args=; fit_to_machine 4; echo $train_args" for n in (0, 1, 2, 4, 8)]
+    probe = tmp_path / "probe.sh"
+    probe.write_text("\n".join(["#!/bin/bash", "set -eu", f'. "{root}/recipes/common/stages.sh"', *lines]))
+    probe.chmod(0o755)
+    factors = [line.split()[-1] for line in drive(probe).stdout.splitlines()]
+    assert factors == ["4", "4", "2", "1", "1"]
+
+
+@pytest.mark.parametrize(("suffix", "files"), [("", "teacher ld"), ("_wavlm", "teacher_wavlm ld_wavlm")])
+def test_a_model_has_experiment_files_of_its_own(root, drive, tmp_path, suffix, files):
+    probe = tmp_path / "probe.sh"
+    lines = [f'. "{root}/recipes/common/stages.sh"', f"hparams_suffix={suffix}", "hparams_of static; hparams_of ld"]
+    probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines]))
+    probe.chmod(0o755)
+    assert drive(probe).stdout.split() == [f"hparams/{name}.yaml" for name in files.split()]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train-set", "200"], "--train-set takes 100, 460 or 960, not '200'"),
+        (["--model", "rnn"], "--model takes conformer or wavlm, not 'rnn'"),
+        (["--train_sett", "100"], "unknown option --train_sett"),
+        (["extra"], "unexpected argument 'extra'"),
+        (["--stage", "4", "--data", "/nowhere/data"], "/nowhere/data/dev/text is missing; stage 1 makes it"),
+    ],
+)
+def test_what_the_driver_cannot_do_it_says(root, drive, options, message):
+    done = drive(root / "recipes/librispeech/run.sh", "--device", "cpu", *options)
+    assert done.returncode == 1
+    assert message in done.stderr
