@@ -89,10 +89,15 @@ def read_json(path):
         raise DldError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
 
 
-def sha256(path):
-    """Hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
+def file_hash(path, algorithm):
+    """Hexadecimal hash of a file's bytes, by one of the algorithms of `hashlib`."""
+    digest = hashlib.new(algorithm)
     with open(path, "rb") as stream:
         for chunk in iter(lambda: stream.read(1 << 20), b""):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def sha256(path):
+    """Hexadecimal SHA-256 of a file's bytes."""
+    return file_hash(path, "sha256")

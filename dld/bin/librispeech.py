@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from dld.bin import boolean, command
 from dld.data import corpora, download, librispeech
@@ -13,10 +14,13 @@ def make_parser():
         prog="dld-librispeech",
         description="Write Kaldi data directories of LibriSpeech: train, dev, and one for each split.",
     )
-    parser.add_argument("destination", help="folder that receives them")
+    parser.add_argument("destination", help="folder that receives them, or the language model")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--corpus", metavar="DIR", help="the folder LibriSpeech, or the one that holds it")
     source.add_argument("--download", metavar="DIR", help="download to this folder what is not there yet (60 GB)")
+    source.add_argument(
+        "--language-model", choices=librispeech.LANGUAGE_MODELS, help="download this model instead, print its path"
+    )
     parser.add_argument(
         "--train-set", default="960", choices=librispeech.TRAIN_SETS, help="hours of train (%(default)s)"
     )
@@ -31,6 +35,10 @@ def make_parser():
 def main(argv=None):
     """Run the command with the arguments `argv` (None: those of the process)."""
     options = make_parser().parse_args(argv)
+    if options.language_model:
+        address, digest = librispeech.LANGUAGE_MODELS[options.language_model]
+        print(download.fetch(address, Path(options.destination) / address.rpartition("/")[2], digest))
+        return
     if options.download:
         splits = (*librispeech.TRAIN_SETS[options.train_set], *librispeech.DEV_SPLITS, *librispeech.TEST_SPLITS)
         download.download_all([librispeech.ARCHIVES[split] for split in splits], options.download)

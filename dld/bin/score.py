@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dld.bin import command
 from dld.errors import DldError
+from dld.files import read_json
 from dld.scoring import kaldi, sclite
 
 
@@ -19,8 +20,9 @@ def parser():
     options.add_argument("--units", nargs="+", choices=sorted(kaldi.UNITS), default=["word", "char"])
     options.add_argument("--ref-filter", help="shell command over the reference's lines before scoring")
     options.add_argument("--hyp-filter", help="shell command over the hypotheses' lines before scoring")
-    options.add_argument("--lmwt", default="0", help="language-model weight of this decode, for the names (0: none)")
-    options.add_argument("--wip", default="0.0", help="word insertion penalty of this decode, for the names")
+    told = "of this decode, for the names (default: as decode.json beside --hyp says, else that of none)"
+    options.add_argument("--lmwt", help=f"language-model weight {told}")
+    options.add_argument("--wip", help=f"word insertion penalty {told}")
     options.add_argument("--replicates", type=int, default=10000, help="draws of the bootstrap interval")
     options.add_argument("--seed", type=int, default=0, help="seed of the bootstrap interval")
     options.add_argument("--sclite", action="store_true", help="run NIST sclite instead (reports in scoring_sclite/)")
@@ -43,6 +45,9 @@ def main(argv=None):
     utt2spk = args.utt2spk
     if not utt2spk and (ref.parent / "utt2spk").is_file():
         utt2spk = ref.parent / "utt2spk"
+    decode = hyp.parent / "decode.json"
+    told = read_json(decode) if decode.is_file() else {}
+    lmwt, wip = args.lmwt or str(told.get("lmwt", "0")), args.wip or str(told.get("wip", "0.0"))
     for unit in args.units:
         total = kaldi.score(
             ref,
@@ -52,12 +57,12 @@ def main(argv=None):
             utt2spk=utt2spk,
             ref_filter=args.ref_filter,
             hyp_filter=args.hyp_filter,
-            lmwt=args.lmwt,
-            wip=args.wip,
+            lmwt=lmwt,
+            wip=wip,
             replicates=args.replicates,
             seed=args.seed,
         )
-        print(f"{total} {output / f'{kaldi.UNITS[unit]}_{args.lmwt}_{args.wip}'}")
+        print(f"{total} {output / f'{kaldi.UNITS[unit]}_{lmwt}_{wip}'}")
     # Characters scored earlier must not stand beside words scored now from other hypotheses.
     if output == hyp.parent:
         kaldi.remove_stale_scores(output, hyp.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dld.errors import DldError
-from dld.files import atomic_write, sha256
+from dld.files import atomic_write, file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ def fetch(url, path, digest, pause=5.0, progress=True):
     ----------
     url : str
     path : str or Path
-        Takes its name only when its SHA-256 is right; a file that is there already is kept if it is.
+        Takes its name only when its hash is right; a file that is there already is kept if it is.
     digest : str
-        Hexadecimal SHA-256.
+        Hexadecimal SHA-256, or MD5 where no other is known.
     pause : float
         Seconds before another attempt.
     progress : bool
@@ -165,7 +165,7 @@ def _check_space(part, rest):
 
 
 def _check_digest(there, path, url, digest):
-    found = sha256(there)
+    found = file_hash(there, "md5" if len(digest) == 32 else "sha256")
     if found != digest:
         there.unlink()
-        raise DldError(f"{path}: not what {url} should give (SHA-256 {found}, not {digest}); removed, download it anew")
+        raise DldError(f"{path}: not what {url} should give (hash {found}, not {digest}); removed, download it anew")

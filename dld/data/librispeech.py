@@ -49,6 +49,17 @@ ARCHIVES = {
 }
 """Split → (address, SHA-256) of the archive that holds it."""
 
+LANGUAGE_MODELS = {
+    name: (f"https://www.openslr.org/resources/11/{name}.arpa.gz", digest)
+    for name, digest in {
+        "3-gram.pruned.3e-7": "8f67ec741827742eee05799ab7605b50",
+        "3-gram.pruned.1e-7": "9a0f1325bcaf3a0f7b7be4be10823c2a",
+        "3-gram": "74cbb837e582378c26c602e1c8cbcb9c",
+        "4-gram": "6abdcd5b055bd482e4f9defe91d40408",
+    }.items()
+}
+"""Name → (address, MD5) of the n-gram models of the books that LibriSpeech was read from, in upper case as the text is."""
+
 
 @dataclass(frozen=True)
 class Transcript:

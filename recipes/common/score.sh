@@ -8,8 +8,8 @@ stop_stage=2
 cmd=
 sclite=false
 cer=true
-lmwt=0
-wip=0.0
+lmwt=
+wip=
 replicates=10000
 ref_filter=
 hyp_filter=
@@ -22,7 +22,7 @@ Compares <decode-dir>/text with <data-dir>/text and leaves wer_*, cer_* and scor
   --stop-stage N     last stage to run (default: $stop_stage)
   --cer true|false   score characters too (default: $cer)
   --lmwt N --wip X   language-model weight and insertion penalty of this decode, for the names wer_<lmwt>_<wip>
-                     (default: $lmwt and $wip, a decode without a language model)
+                     (default: what decode.json says, 0 and 0.0 without a language model)
   --replicates N     draws of the bootstrap interval (default: $replicates)
   --ref-filter CMD   filter over the reference's lines (default: local/wer_ref_filter or local/wer_output_filter)
   --hyp-filter CMD   filter over the hypotheses' lines (default: local/wer_hyp_filter or local/wer_output_filter)
@@ -60,4 +60,4 @@ if [ ${#units[@]} -eq 0 ]; then
   exit 0
 fi
 exec python3 -m dld.bin.score "${inputs[@]}" --utt2spk "$data_dir/utt2spk" \
-  --lmwt "$lmwt" --wip "$wip" --replicates "$replicates" --units "${units[@]}"
+  ${lmwt:+--lmwt "$lmwt"} ${wip:+--wip "$wip"} --replicates "$replicates" --units "${units[@]}"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Stages 2 to 10, the same for every corpus. To be sourced by a recipe's run.sh after its options.
 #
-# The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args
+# The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args lm
 # device ngpu nj restart, and defines: make_corpus (stage 1) and, where it differs from
 # hparams/SYSTEM$hparams_suffix.yaml, hparams_of SYSTEM.
 
@@ -76,6 +76,24 @@ fit_to_machine() {
   train_args="--grad_accumulation_factor $((($1 + gpus - 1) / gpus)) $train_args"
 }
 
+# Leaves the path of the language model in lm_file: `--lm train` estimates a 3-gram from the training text, `--lm corpus` takes
+# the one that the corpus has (the recipe's function corpus_lm prints its path), anything else is a file.
+find_lm() {
+  case $lm in
+    train)
+      lm_file=$data/lm/3gram.arpa
+      [[ -e $lm_file ]] || python -m dld.bin.lm --text "$data/${train_sets%% *}/text" --output "$lm_file" --order 3 \
+        --dev "$data/$dev_set/text"
+      ;;
+    corpus)
+      declare -F corpus_lm >/dev/null || fail "this corpus has no language model; take --lm train or --lm FILE"
+      lm_file=$(corpus_lm)
+      ;;
+    *) lm_file=$lm ;;
+  esac
+  [[ -e $lm_file ]] || fail "no language model $lm_file"
+}
+
 has_system() {
   [[ " $systems " == *" $1 "* ]]
 }
@@ -121,12 +139,21 @@ run_stages() {
     done
   fi
 
-  if begin_stage 7 "gate tables, searched on $dev_set"; then
+  if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
     for system in $systems; do
       [[ $system != static ]] || continue
       need "$exp/$system/model.json" "$(trained_by "$system")"
       python -m dld.bin.gate_table --exp "$exp/$system" --data "$data/$dev_set" ${device:+--device "$device"}
     done
+    if [[ -n $lm ]]; then
+      find_lm
+      for system in $systems; do
+        need "$exp/$system/model.json" "$(trained_by "$system")"
+        # shellcheck disable=SC2086  # decode_args is a list of words
+        python -m dld.bin.tune_lm --exp "$exp/$system" --data "$data/$dev_set" --lm "$lm_file" \
+          ${device:+--device "$device"} $decode_args
+      done
+    fi
   fi
 
   if begin_stage 8 "decode at every depth"; then
@@ -136,6 +163,13 @@ run_stages() {
         need "$data/$set/text" 1
         # shellcheck disable=SC2086  # decode_args is a list of words
         python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" ${device:+--device "$device"} $decode_args
+        if [[ -n $lm ]]; then
+          find_lm
+          need "$exp/$system/lm_weights.json" 7
+          # shellcheck disable=SC2086
+          python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" --lm "$lm_file" \
+            ${device:+--device "$device"} $decode_args
+        fi
       done
     done
   fi

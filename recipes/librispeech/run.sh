@@ -17,6 +17,7 @@ systems="static ld dld"
 test_sets="dev-clean dev-other test-clean test-other"
 train_args=
 decode_args=
+lm=
 restart=false
 device=
 ngpu=1
@@ -42,6 +43,8 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
   --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS'   options of dld-decode for stage 8, as '--depths 2,6,12 --policy first-n'
+  --lm WHAT           decode with a language model too: train (a 3-gram of the training text), corpus (the one distributed with it)
+                      or an ARPA file; its weights are tuned on dev in stage 7 (none)
   --restart BOOL      train anew where there is a run already ($restart)
   --data DIR, --exp DIR   folders for data and experiments (data/HOURS, exp/HOURS or exp/wavlm_HOURS)
   --device NAME       cpu or cuda (default: cuda where there is one)
@@ -73,6 +76,11 @@ make_corpus() {
   # shellcheck disable=SC2086  # data_args is a list of words
   local/data.sh --corpus "$corpus" --downloads "$downloads" --train-set "$train_set" \
     --allow-partial "$allow_partial" $data_args "$data"
+}
+
+# A 3-gram of the books, pruned; the larger ones can be given as --lm FILE.
+corpus_lm() {
+  python -m dld.bin.librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
 }
 
 . ../common/stages.sh

@@ -13,9 +13,10 @@ exp=exp
 systems="static ld dld"
 train_args=
 decode_args=
+lm=
 restart=false
 device=cpu
-snr_low=10
+snr_low=15
 snr_high=30
 
 # shellcheck disable=SC2034  # run_stages reads these
@@ -37,6 +38,8 @@ help_message="Usage: ./run.sh [options]
   --systems 'A B'     systems to train and compare ($systems)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS' options of dld-decode for stage 8, as '--depths 1,2,3 --policy first-n'
+  --lm WHAT           decode with a language model too: train (a 3-gram of the training text)
+                      or an ARPA file; its weights are tuned on dev in stage 7 (none)
   --restart BOOL      train anew where there is a run already ($restart)
   --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
   --device NAME       cpu or cuda ($device)

@@ -15,6 +15,7 @@ systems="static ld dld"
 test_sets="test"
 train_args=
 decode_args=
+lm=
 restart=false
 device=
 ngpu=1
@@ -39,6 +40,8 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
   --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS'   options of dld-decode for stage 8, as '--depths 1,2,3 --policy first-n'
+  --lm WHAT           decode with a language model too: train (a 3-gram of the training text)
+                      or an ARPA file; its weights are tuned on dev in stage 7 (none)
   --restart BOOL      train anew where there is a run already ($restart)
   --data DIR, --exp DIR   folders for data and experiments ($data, exp/SIZE)
   --device NAME       cpu or cuda (default: cuda where there is one)

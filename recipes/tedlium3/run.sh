@@ -16,6 +16,7 @@ systems="static ld dld"
 test_sets="dev test"
 train_args=
 decode_args=
+lm=
 restart=false
 device=
 ngpu=1
@@ -40,6 +41,8 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
   --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS'   options of dld-decode for stage 8, as '--depths 2,6,12 --policy first-n'
+  --lm WHAT           decode with a language model too: train (a 3-gram of the training text), corpus (the one distributed with it)
+                      or an ARPA file; its weights are tuned on dev in stage 7 (none)
   --restart BOOL      train anew where there is a run already ($restart)
   --data DIR, --exp DIR   folders for data and experiments ($data, exp or exp/wavlm)
   --device NAME       cpu or cuda (default: cuda where there is one)
@@ -65,6 +68,16 @@ exp=${exp:-exp}
 make_corpus() {
   # shellcheck disable=SC2086  # data_args is a list of words
   local/data.sh --corpus "$corpus" --downloads "$downloads" --allow-partial "$allow_partial" $data_args "$data"
+}
+
+# The corpus comes with text for language models. A 4-gram of it, pruned, takes lmplz (KenLM) or much memory and time.
+corpus_lm() {
+  local file=$data/lm/4gram.arpa.gz texts
+  mapfile -t texts < <(compgen -G "${corpus:-$downloads}/LM/*.gz" || compgen -G "${corpus:-$downloads}/TEDLIUM_release-3/LM/*.gz")
+  [[ ${#texts[@]} -gt 0 ]] || fail "no LM/*.gz in ${corpus:-$downloads}; give the corpus by --corpus"
+  [[ -e $file ]] || python -m dld.bin.lm --text "$data/train/text" --sentences "${texts[@]}" --lowercase --order 4 \
+    --prune 0,0,1 --output "$file" --dev "$data/dev/text" >&2
+  echo "$file"
 }
 
 . ../common/stages.sh

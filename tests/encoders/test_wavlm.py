@@ -257,6 +257,18 @@ def test_pieces_of_the_extractor_make_the_whole(kind, batch, monkeypatch):
     close(encoder(*batch, OPEN)[0], whole)
 
 
+@pytest.mark.parametrize("conv_bias", [False, True])
+def test_the_extractor_is_its_layers_one_after_another(kind, batch, conv_bias):
+    encoder = make(kind, conv_bias=conv_bias).eval()
+    waveform, length = alone(batch, 1)
+    expected = waveform[:, None]
+    for layer in encoder.extractor.layers:
+        expected, _ = layer(expected, None)
+    for gradients in (False, True):
+        with torch.set_grad_enabled(gradients):
+            close(encoder.extractor(waveform, length)[0], expected.transpose(1, 2), 1e-5)
+
+
 def test_the_positional_convolution_is_the_same_by_fourier_transforms(kind, batch, monkeypatch):
     for settings in ({"positional_kernel": 16}, {"positional_kernel": 7}):
         encoder = make(kind, **settings).eval()

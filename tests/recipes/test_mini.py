@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -108,6 +109,20 @@ def test_wrong_options_are_errors(run, finished, wrong, message):
     result = run(*folder, *wrong)
     assert result.returncode != 0
     assert message in result.stderr
+
+
+def test_a_language_model_gives_a_second_column(run, finished, tmp_path):
+    pytest.importorskip("kenlm", reason="kenlm is not installed (extra [lm])")
+    shutil.copytree(finished / "exp", tmp_path / "exp")
+    command = ["--data", str(finished / "data"), "--exp", str(tmp_path / "exp"), "--lm", "train", "--systems", "ld"]
+    result = run(*command, "--stage", "7", "--decode-args", "--depths 3")
+    assert result.returncode == 0, result.stderr
+    rows = {(row["depth"], row["variant"]): row for row in results(tmp_path)["rows"]}
+    assert set(rows) == {(1, ""), (3, ""), (3, "lm")}
+    assert rows[3, "lm"]["lm"]
+    weights = json.loads((tmp_path / "exp/ld/lm_weights.json").read_text())
+    assert str(finished / "data/dev") in json.dumps(weights)
+    assert (finished / "data/lm/3gram.arpa").exists()
 
 
 def test_help_names_the_stages(run):
