@@ -154,7 +154,7 @@ class StaticBrain(sb.Brain):
     # ------------------------------------------------------------ updates
 
     def init_optimizers(self):
-        """One optimizer over the head's parameters and the encoder's groups, each with its share of the learning rate."""
+        """One optimizer over the head and the encoder's groups, each with its share of the learning rate."""
         groups = [{"params": list(self.network.head.parameters()), "lr_scale": 1.0}]
         self.optimizer = self.opt_class(groups + self.network.encoder.parameter_groups())
         self.optimizers_dict = {"optimizer": self.optimizer}
@@ -361,6 +361,8 @@ class DistillBrain(LayerDropBrain):
         super().__init__(hparams, tokenizer, run_opts, checkpointer)
         if hparams["teacher_input"] not in ("augmented", "clean"):
             raise DldError(f"teacher_input must be augmented or clean, got {hparams['teacher_input']!r}")
+        if hparams["teacher_memory"] and (hparams["teacher_input"] != "clean" or hparams["speed_perturb"] is not None):
+            raise DldError("teacher_memory needs teacher_input: clean and no speed_perturb, which moves the frames")
         if not hparams["teacher"]:
             raise DldError(f"{type(self).__name__} needs a teacher: the folder of a trained static network")
         # Building the teacher draws random numbers; the student's run must not depend on that.
@@ -372,8 +374,10 @@ class DistillBrain(LayerDropBrain):
         if stage != sb.Stage.TRAIN:
             return super().compute_forward(batch, stage)
         clean, features, lengths = self.inputs(batch, stage)
-        heard = clean if self.hparams.teacher_input == "clean" else features
-        teacher, _ = self.teacher.logits(heard, lengths)
+        if self.hparams.teacher_memory:
+            teacher = self.teacher.recall(batch.id, self.device)
+        else:
+            teacher, _ = self.teacher.logits(clean if self.hparams.teacher_input == "clean" else features, lengths)
         logits, frames = self.modules["network"](features, lengths, self.training_gates())
         return Predictions(logits, frames, teacher)
 

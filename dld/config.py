@@ -35,6 +35,7 @@ EXPERIMENT_KEYS = {
     "pretrained": "published weights that the encoder starts from where init_from is null: folder or id of the hub",
     "teacher": "experiment of the frozen teacher, or null",
     "teacher_input": "what the teacher hears: augmented (the student's own input) or clean",
+    "teacher_memory": "compute the teacher's logits once, not in every epoch; needs teacher_input: clean",
     "distillation": "divergence between teacher and student, dld.objectives.MaskedKL",
     "kd_weight": "weight λ of the distillation term, a number or a dld.gates.Ramp",
     "ctc_weight": "weight of the CTC term, a number or a dld.gates.Ramp",

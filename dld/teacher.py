@@ -32,6 +32,7 @@ class Teacher:
         self.network = trained.network.requires_grad_(False)
         self.gates = (True,) * self.network.num_blocks
         self.sha256 = state_hash(self.network)
+        self.memory = {}
 
     @torch.no_grad()
     def logits(self, features, lengths):
@@ -39,6 +40,26 @@ class Teacher:
         self.network.eval()
         [logits], lengths = self.network(features, lengths, [self.gates])
         return logits, lengths
+
+    @torch.no_grad()
+    def remember(self, batches):
+        """Compute the logits of un-augmented audio once and keep them (half precision, in main memory).
+
+        Augmentations that mask features leave frames where they are, so an utterance's logits can serve every epoch.
+
+        Parameters
+        ----------
+        batches : iterable of (ids, waveforms (batch, samples), lengths (batch,))
+        """
+        for ids, waveforms, lengths in batches:
+            logits, frames = self.logits(*self.network.frontend(waveforms, lengths))
+            for name, row, count in zip(ids, logits.half().cpu(), frames.tolist(), strict=True):
+                self.memory[name] = row[:count].clone()
+
+    def recall(self, ids, device):
+        """Remembered logits of a batch, (batch, frames, units), zero on padded frames."""
+        rows = [self.memory[name] for name in ids]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).float().to(device)
 
     def check_front_end(self, frontend):
         """Raise if a student's front end gives other features than the teacher was trained with."""

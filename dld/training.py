@@ -1,6 +1,7 @@
 """One training run, from an experiment file to the final model."""
 
 import logging
+import time
 from pathlib import Path
 
 import speechbrain as sb
@@ -83,6 +84,8 @@ def train(config, run_opts=None, restart=False):
         prepare_front_end(brain, utterances, audio, values["eval_batch_seconds"])
         updates = -(-len(brain.train_sampler) // brain.grad_accumulation_factor)
         brain.progress.total_updates = updates * values["num_epochs"]
+    if brain.teacher is not None and values["teacher_memory"]:
+        remember(brain, train_set, values["eval_batch_seconds"])
     brain.fit(counter, train_loader, dev_loader)
     result = brain.average_best(dev_loader, values["average_checkpoints"])
     about = {
@@ -110,6 +113,15 @@ def prepare_front_end(brain, utterances, audio, batch_seconds):
             frontend.estimate_statistics(unpack(batch.signal, brain.device) for batch in batches)
     if teacher is not None:
         teacher.check_front_end(frontend)
+
+
+def remember(brain, train_set, batch_seconds):
+    """Let the teacher go through the training data once, in an order that a resumed run repeats."""
+    began = time.perf_counter()
+    loader = evaluation_loader(train_set, batch_seconds)
+    brain.teacher.remember((batch.id, *unpack(batch.signal, brain.device)) for batch in loader)
+    brain.progress.train_seconds += time.perf_counter() - began
+    logger.info("the teacher went through %d utterances in %.0f s", len(train_set), time.perf_counter() - began)
 
 
 def training_limits(values):

@@ -9,10 +9,13 @@ import torch
 
 from dld.brains import DistillBrain, LayerDropBrain, StaticBrain
 from dld.checkpoints import average_states
+from dld.data.dataset import evaluation_loader, make_dataset, unpack
+from dld.data.tokenizer import Tokenizer
 from dld.data.tokenizer import train as train_tokenizer
 from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
 from dld.files import read_json
+from dld.teacher import Teacher
 
 
 def weights(folder):
@@ -119,6 +122,37 @@ def test_the_teacher_stays_in_evaluation_mode_without_gradients(experiment, trai
     experiment("dld", tmp_path, teacher=str(trained_pair / "static"), num_epochs=1)
     assert seen
     assert all(row == (True, False, False, set()) for row in seen)
+
+
+@pytest.mark.parametrize("heard", ["clean", "augmented"])
+def test_a_student_learns_with_and_without_the_teachers_memory(experiment, trained_pair, tmp_path, monkeypatch, heard):
+    calls = []
+    real = Teacher.logits
+    monkeypatch.setattr(Teacher, "logits", lambda *args: calls.append(1) or real(*args))
+    settings = {"teacher": str(trained_pair / "static"), "teacher_input": heard, "teacher_memory": False}
+    folder = experiment("dld", tmp_path, num_epochs=1, **settings)
+    assert len(calls) == read_json(folder / "model.json")["updates"]
+
+
+def test_what_the_teacher_remembers_is_what_it_says(trained_pair, tiny_corpus):
+    tokenizer = Tokenizer.load(tiny_corpus / "lang")
+    teacher = Teacher(trained_pair / "static", tokenizer)
+    loader = evaluation_loader(make_dataset(tiny_corpus / "train", tokenizer), 20)
+    teacher.remember((batch.id, *unpack(batch.signal)) for batch in loader)
+    batch = next(iter(loader))
+    logits, frames = teacher.logits(*teacher.network.frontend(*unpack(batch.signal)))
+    recalled = teacher.recall(batch.id, "cpu")
+    assert recalled.shape == logits.shape
+    for row, count in enumerate(frames.tolist()):
+        torch.testing.assert_close(recalled[row, :count], logits[row, :count], atol=0.01, rtol=0.001)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"teacher_input": "augmented"}, {"speed_perturb": "!new:dld.features.SpeedPerturb"}]
+)
+def test_a_memory_that_would_be_of_other_frames_is_refused(experiment, trained_pair, tmp_path, settings):
+    with pytest.raises(DldError, match="teacher_memory needs teacher_input: clean and no speed_perturb"):
+        experiment("dld", tmp_path, teacher=str(trained_pair / "static"), **settings)
 
 
 def test_a_student_may_start_from_the_teacher(experiment, trained_pair, tmp_path):
