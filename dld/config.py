@@ -32,7 +32,7 @@ EXPERIMENT_KEYS = {
     "brain": "training loop, a class of dld.brains",
     "schedule": "drop schedule, a class of dld.gates",
     "init_from": "experiment whose weights are the start, or null",
-    "pretrained": "published weights that the encoder starts from where init_from is null: folder or id of the hub",
+    "pretrained": "published weights to start from where init_from is null: folder, hub id or bundle",
     "teacher": "experiment of the frozen teacher, or null",
     "teacher_input": "what the teacher hears: augmented (the student's own input) or clean",
     "teacher_memory": "compute the teacher's logits once, not in every epoch; needs teacher_input: clean",

@@ -58,7 +58,7 @@ LANGUAGE_MODELS = {
         "4-gram": "6abdcd5b055bd482e4f9defe91d40408",
     }.items()
 }
-"""Name → (address, MD5) of the n-gram models of the books that LibriSpeech was read from, in upper case as the text is."""
+"""Name → (address, MD5) of the n-gram models that LibriSpeech comes with, in upper case as its text is."""
 
 
 @dataclass(frozen=True)

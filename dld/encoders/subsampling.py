@@ -26,6 +26,7 @@ class ConvSubsampling(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> subsampling = ConvSubsampling(80, 16)
     >>> out, lengths = subsampling(torch.zeros(2, 9, 80), torch.tensor([9, 4]))
     >>> out.shape, lengths.tolist()
@@ -65,8 +66,5 @@ class ConvSubsampling(nn.Module):
             mask = mask[:, None] if self.kind == "conv1d" else mask[:, None, :, None]
             hidden = self.activation(convolution(hidden.masked_fill(mask, 0.0)))
             lengths = (lengths + 1) // 2
-        if self.kind == "conv1d":
-            hidden = hidden.transpose(1, 2)
-        else:
-            hidden = hidden.transpose(1, 2).flatten(2)
+        hidden = hidden.transpose(1, 2).flatten(2)
         return self.dropout(self.project(hidden)), lengths
