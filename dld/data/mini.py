@@ -43,10 +43,10 @@ _REVISION = 2
 _SPEAKERS = {"train": (8, 25), "dev": (2, 4), "test": (3, 6)}
 _UTTERANCES = {"train": 36, "dev": 24, "test": 42}
 
-# Variants of espeak-ng: formants, pitch, glottal source. Each is a speaker, so no voice is heard in two splits. Left out
-# are those that whisper, croak, echo like a robot or copy another, and eight that are hard to make out: pocketsphinx, with
-# its model of US English and the vocabulary as grammar, got 80 % or more of their words wrong in clean speech, as it did
-# with two accents that are left out too.
+# Variants of espeak-ng: formants, pitch, glottal source. Each is a speaker, so no voice is heard in two splits. Left
+# out are those that whisper, croak, echo like a robot or copy another, and eight that are hard to make out:
+# pocketsphinx, with its model of US English and the vocabulary as grammar, got 80 % or more of their words wrong in
+# clean speech, as it did with two accents that are left out too.
 # fmt: off
 _FEMALE = (
     "f1", "f2", "f3", "f4", "f5", "Andrea", "Annie", "anika", "aunty", "belinda", "grandma", "linda",
