@@ -52,7 +52,6 @@ EXPERIMENT_KEYS = {
     "num_workers": "data-loading processes",
     "sample_rate": "Hz; recordings at other rates are resampled",
     "channel": "channel of recordings that have several, from 0",
-    "depths": "depths that validation and decoding share, for the two keys below",
     "valid_depths": "depths whose WER is measured after each epoch; their mean chooses checkpoints",
     "eval_policy": "gate policy of validation",
     "eval_batch_seconds": "longest batch in validation and decoding, in seconds of padded audio",

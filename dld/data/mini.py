@@ -96,7 +96,7 @@ class Settings:
 
     seed: int = 1
     scale: float = 1.0
-    snr_low: float = 15.0
+    snr_low: float = 20.0
     snr_high: float = 30.0
     noises: tuple = NOISES
     flite: bool = False

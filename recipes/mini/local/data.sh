@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 seed=1
 scale=1
-snr_low=15
+snr_low=20
 snr_high=30
 noises="babble hum pink shaped white"
 flite=false
