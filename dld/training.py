@@ -9,6 +9,7 @@ import torch
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 
+from dld.config import EXPERIMENT_KEYS
 from dld.data import kaldi
 from dld.data.dataset import evaluation_loader, make_batch_sampler, make_dataset, select_for_training, unpack
 from dld.data.tokenizer import Tokenizer
@@ -37,6 +38,9 @@ def train(config, run_opts=None, restart=False):
         The experiment folder, with `model.safetensors` and `model.json` in it.
     """
     values = config.values
+    missing = sorted(set(EXPERIMENT_KEYS) - {"pretrained"} - set(values))
+    if missing:
+        raise DldError(f"the experiment file has no key {missing[0]!r} ({EXPERIMENT_KEYS[missing[0]]})")
     for key in ("train_data", "dev_data", "lang_dir"):
         if not Path(values[key]).is_dir():
             raise DldError(f"{key}: {values[key]} is no folder")

@@ -9,6 +9,7 @@ import torch
 
 from dld.brains import DistillBrain, LayerDropBrain, StaticBrain
 from dld.checkpoints import average_states
+from dld.config import load_config
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
 from dld.data.tokenizer import Tokenizer
 from dld.data.tokenizer import train as train_tokenizer
@@ -16,6 +17,7 @@ from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
 from dld.files import read_json
 from dld.teacher import Teacher
+from dld.training import train
 
 
 def weights(folder):
@@ -211,6 +213,13 @@ def test_teacher_and_student_with_different_tokenizers_are_refused(experiment, t
     )
     with pytest.raises(DldError, match="different tokenizers"):
         experiment("dld", tmp_path, teacher=str(trained_pair / "static"), lang_dir=str(tmp_path / "lang"))
+
+
+def test_an_experiment_file_without_a_key_that_is_read_is_refused(root, tiny_corpus, tmp_path):
+    config = load_config(root / "recipes/mini/hparams/teacher.yaml", {"data": str(tiny_corpus), "exp": str(tmp_path)})
+    del config.values["spec_augment"]
+    with pytest.raises(DldError, match="no key 'spec_augment'"):
+        train(config)
 
 
 def test_a_vocabulary_of_another_size_is_refused(experiment, tmp_path):
