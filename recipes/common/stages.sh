@@ -38,10 +38,14 @@ settings() {
   setting_args=(--data "$data" --exp "$exp" $train_args)
 }
 
-train_system() {
-  local system=$1 launch=(python -m dld.bin.train)
+need_training_data() {
   need "$data/$dev_set/text" 1
   need "$data/lang/bpe.model" 3
+}
+
+train_system() {
+  local system=$1 launch=(python -m dld.bin.train)
+  need_training_data
   if [[ $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m dld.bin.train); fi
   local args=()
   if [[ $restart == true ]]; then args+=(--restart true); fi
@@ -54,6 +58,7 @@ train_system() {
 # Stages 4 and 5 at a time: the LD baseline needs no teacher. What it says goes to a log.
 train_side_by_side() {
   local log=$exp/log/train_ld.log pid
+  need_training_data
   mkdir -p "$exp/log"
   echo "the LD baseline of stage 5 trains at the same time; its log is $log"
   train_system ld >"$log" 2>&1 &

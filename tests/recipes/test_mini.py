@@ -115,7 +115,7 @@ def test_a_language_model_gives_a_second_column(run, finished, tmp_path):
     pytest.importorskip("kenlm", reason="kenlm is not installed (extra [lm])")
     shutil.copytree(finished / "exp", tmp_path / "exp")
     command = ["--data", str(finished / "data"), "--exp", str(tmp_path / "exp"), "--lm", "train", "--systems", "ld"]
-    result = run(*command, "--stage", "7", "--decode-args", "--depths 3")
+    result = run(*command, "--stage", "7", "--decode-args", "--depths 3 --beam-size 2")
     assert result.returncode == 0, result.stderr
     rows = {(row["depth"], row["variant"]): row for row in results(tmp_path)["rows"]}
     assert set(rows) == {(1, ""), (3, ""), (3, "lm")}

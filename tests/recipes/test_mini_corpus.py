@@ -110,7 +110,7 @@ def test_a_complete_corpus_is_kept_and_a_broken_one_made_again(corpus, tmp_path,
     assert f"{audio} is missing" in run()
     (data / "mini_corpus.json").unlink()
     assert "unfinished" in run()
-    arguments += ["--snr-high", "15"]
+    arguments += ["--snr-high", "25"]
     output = run()
     assert "made with other settings" in output
     assert "train        33         33" in output
