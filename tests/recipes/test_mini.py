@@ -118,7 +118,7 @@ def test_a_language_model_gives_a_second_column(run, finished, tmp_path):
     result = run(*command, "--stage", "7", "--decode-args", "--depths 3 --beam-size 2")
     assert result.returncode == 0, result.stderr
     rows = {(row["depth"], row["variant"]): row for row in results(tmp_path)["rows"]}
-    assert set(rows) == {(1, ""), (3, ""), (3, "lm")}
+    assert set(rows) == {(1, ""), (3, ""), (3, "beam"), (3, "lm")}
     assert rows[3, "lm"]["lm"]
     weights = json.loads((tmp_path / "exp/ld/lm_weights.json").read_text())
     assert str(finished / "data/dev") in json.dumps(weights)
