@@ -31,7 +31,7 @@ Compares <decode-dir>/text with <data-dir>/text and leaves wer_*, cer_* and scor
   --cmd CMD          accepted as in Kaldi; scoring is one short process and runs here"
 
 # shellcheck source=/dev/null
-. "$(dirname "${BASH_SOURCE[0]}")/path.sh"
+if [ -f ./path.sh ]; then . ./path.sh; fi
 # shellcheck source=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
 

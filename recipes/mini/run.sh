@@ -57,7 +57,7 @@ if [[ $quick == true ]]; then
   if [[ $data == data ]]; then data=data_quick; fi
   if [[ $exp == exp ]]; then exp=exp_quick; fi
   if [[ $scale == 1 ]]; then scale=0.5; fi
-  train_args="--num_blocks 6 --decode_depths [2,4,6] --num_epochs 8 --lr 2e-3 $train_args"
+  train_args="--num_blocks 6 --decode_depths [2,4,6] --num_epochs 6 --lr 2e-3 $train_args"
 fi
 
 make_corpus() {

@@ -38,10 +38,10 @@ def tiny_args():
 
 @pytest.fixture(scope="session")
 def drive():
-    """Runs a script with this interpreter's environment: `drive(script, *options) -> CompletedProcess`."""
+    """Runs a script with this interpreter's environment: `drive(script, *options, cwd=None) -> CompletedProcess`."""
 
-    def call(script, *options):
+    def call(script, *options, cwd=None):
         environment = {**os.environ, "DLD_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
-        return subprocess.run([script, *options], capture_output=True, text=True, env=environment, check=False)
+        return subprocess.run([script, *options], capture_output=True, text=True, env=environment, check=False, cwd=cwd)
 
     return call

@@ -38,8 +38,8 @@ def test_every_scored_segment_of_test_is_decoded(finished):
 @pytest.mark.skipif(not (shutil.which("sctk") or shutil.which("sclite")), reason="NIST sclite is not installed")
 def test_sclite_finds_the_words_that_our_scorer_finds(root, drive, finished):
     decode = finished / "exp/dld/decode_test_n3"
-    script = root / "recipes/tedlium3/local/score_sclite.sh"
-    done = drive(script, str(finished / "data/test"), str(finished / "data/lang"), str(decode))
+    folders = [str(folder) for folder in (finished / "data/test", finished / "data/lang", decode)]
+    done = drive("local/score_sclite.sh", *folders, cwd=root / "recipes/tedlium3")
     assert done.returncode == 0, done.stderr
     assert "/ 44," in done.stdout
     assert (decode / "scoring_sclite").is_dir()
