@@ -19,7 +19,7 @@ from dld.decoding import greedy
 from dld.errors import DldError
 from dld.files import atomic_write
 from dld.gates import Ramp, gates_for_depth, parse_depths
-from dld.objectives import blank_share, ctc_loss
+from dld.objectives import blank_share, ctc_loss, hidden_distance
 from dld.scoring import wer
 from dld.teacher import Teacher
 
@@ -37,12 +37,20 @@ class Predictions(NamedTuple):
         One for each gate vector.
     lengths : LongTensor (batch,)
         Valid frames.
-    teacher : Tensor (batch, frames, units) or None
+    weights : list of float
+        Share of each gate vector in the loss.
+    hidden : list of Tensor (batch, frames, width) or None
+        What the encoder gave, where a loss needs it.
+    teacher, teacher_hidden : Tensor (batch, frames, …) or None
+        The teacher's logits and its encoder's output.
     """
 
     logits: list
     lengths: torch.Tensor
+    weights: list
+    hidden: list | None = None
     teacher: torch.Tensor | None = None
+    teacher_hidden: torch.Tensor | None = None
 
 
 class StaticBrain(sb.Brain):
@@ -107,16 +115,30 @@ class StaticBrain(sb.Brain):
     def compute_forward(self, batch, stage):
         """Logits of a batch: under the step's gates in training, under each validation depth otherwise."""
         _, features, lengths = self.inputs(batch, stage)
-        gates = self.training_gates() if stage == sb.Stage.TRAIN else self.valid_gates
-        return Predictions(*self.modules["network"](features, lengths, gates))
+        return self.run(features, lengths, stage)
+
+    def run(self, features, lengths, stage, with_hidden=False):
+        """`Predictions` of features under the step's gates."""
+        if stage == sb.Stage.TRAIN:
+            gates = self.training_gates()
+            weights, share_blocks = self.gate_weights(gates)
+        else:
+            gates, share_blocks = self.valid_gates, None
+            weights = [1 / len(gates)] * len(gates)
+        logits, frames, *hidden = self.modules["network"](features, lengths, gates, share_blocks, with_hidden)
+        return Predictions(logits, frames, weights, *hidden)
+
+    def gate_weights(self, gates):
+        """Share of each gate vector of a training step in the loss, and whether they share their first blocks."""
+        return [1 / len(gates)] * len(gates), False
 
     def compute_objectives(self, predictions, batch, stage):
-        """Mean over the gate vectors of the losses; validation also collects hypotheses."""
+        """Weighted mean over the gate vectors of the losses; validation also collects hypotheses."""
         parts = defaultdict(float)
-        for logits in predictions.logits:
-            for name, (weight, value) in self.losses(logits, predictions, batch, stage).items():
-                parts["loss"] = parts["loss"] + weight * value / len(predictions.logits)
-                parts[name] = parts[name] + value.detach() / len(predictions.logits)
+        for place, share in enumerate(predictions.weights):
+            for name, (weight, value) in self.losses(place, predictions, batch, stage).items():
+                parts["loss"] = parts["loss"] + share * weight * value
+                parts[name] = parts[name] + share * value.detach()
         if stage == sb.Stage.TRAIN:
             for name, value in parts.items():
                 self.train_sums[name] += float(value.detach())
@@ -125,10 +147,10 @@ class StaticBrain(sb.Brain):
             self.collect(predictions, batch)
         return parts["loss"]
 
-    def losses(self, logits, predictions, batch, stage):
-        """Loss terms of one gate vector, name → (weight, value)."""
+    def losses(self, place, predictions, batch, stage):
+        """Loss terms of the gate vector at a place of `predictions`, name → (weight, value)."""
         tokens, token_lengths = unpack(batch.tokens, self.device)
-        value = ctc_loss(logits, predictions.lengths, tokens, token_lengths, self.network.blank)
+        value = ctc_loss(predictions.logits[place], predictions.lengths, tokens, token_lengths, self.network.blank)
         return {"ctc": (self.at_epoch(self.hparams.ctc_weight), value)}
 
     def at_epoch(self, value):
@@ -155,7 +177,8 @@ class StaticBrain(sb.Brain):
 
     def init_optimizers(self):
         """One optimizer over the head and the encoder's groups, each with its share of the learning rate."""
-        groups = [{"params": list(self.network.head.parameters()), "lr_scale": 1.0}]
+        heads = [*self.network.head.parameters(), *self.network.exit_heads.parameters()]
+        groups = [{"params": heads, "lr_scale": 1.0}]
         self.optimizer = self.opt_class(groups + self.network.encoder.parameter_groups())
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:
@@ -349,12 +372,31 @@ class LayerDropBrain(StaticBrain):
         self.schedule.set_epoch(self.epochs_done())
         return self.schedule.draw()
 
+    def gate_weights(self, gates):
+        return self.schedule.weights(gates), self.schedule.shares_blocks
 
-class DistillBrain(LayerDropBrain):
+
+class _DistillingBrain(LayerDropBrain):
+    """Adds to CTC what pulls a dynamic network towards the teacher in its predictions."""
+
+    def losses(self, place, predictions, batch, stage):
+        """CTC, and in training the divergence to the teacher and, where it has a weight, the hidden distance."""
+        terms = super().losses(place, predictions, batch, stage)
+        if stage == sb.Stage.TRAIN:
+            value = self.hparams.distillation(predictions.logits[place], predictions.teacher, predictions.lengths)
+            terms["kd"] = (self.at_epoch(self.hparams.kd_weight), value)
+            if self.hparams.hidden_weight:
+                value = hidden_distance(predictions.hidden[place], predictions.teacher_hidden, predictions.lengths)
+                terms["hidden"] = (self.at_epoch(self.hparams.hidden_weight), value)
+        return terms
+
+
+class DistillBrain(_DistillingBrain):
     """Trains a dynamic student with CTC and the divergence to a frozen teacher (DLD, arXiv 2601.16117).
 
     `L = ctc_weight · L_CTC + kd_weight · L_KL`, with `L_KL = T² · KL(teacher ‖ student)` as in
-    `dld.objectives.MaskedKL`; the teacher runs at full depth.
+    `dld.objectives.MaskedKL`; the teacher runs at full depth. With a `hidden_weight` the mean squared difference of the
+    two encoders' outputs is added.
     """
 
     def __init__(self, hparams, tokenizer, run_opts=None, checkpointer=None):
@@ -370,26 +412,44 @@ class DistillBrain(LayerDropBrain):
             self.teacher = Teacher(hparams["teacher"], tokenizer, self.device)
 
     def compute_forward(self, batch, stage):
-        """Logits of student and, in training, teacher."""
+        """What the student gives and, in training, the teacher."""
         if stage != sb.Stage.TRAIN:
             return super().compute_forward(batch, stage)
         clean, features, lengths = self.inputs(batch, stage)
         if self.hparams.teacher_memory:
-            teacher = self.teacher.recall(batch.id, self.device)
+            logits, *hidden = self.teacher.recall(batch.id, self.device)
         else:
-            teacher, _ = self.teacher.logits(clean if self.hparams.teacher_input == "clean" else features, lengths)
-        logits, frames = self.modules["network"](features, lengths, self.training_gates())
-        return Predictions(logits, frames, teacher)
-
-    def losses(self, logits, predictions, batch, stage):
-        """CTC, and in training the divergence to the teacher."""
-        terms = super().losses(logits, predictions, batch, stage)
-        if stage == sb.Stage.TRAIN:
-            value = self.hparams.distillation(logits, predictions.teacher, predictions.lengths)
-            terms["kd"] = (self.at_epoch(self.hparams.kd_weight), value)
-        return terms
+            heard = clean if self.hparams.teacher_input == "clean" else features
+            logits, *hidden, _ = self.teacher.outputs(heard, lengths)
+        predictions = self.run(features, lengths, stage, with_hidden=bool(self.hparams.hidden_weight))
+        return predictions._replace(teacher=logits, teacher_hidden=hidden[0] if hidden else None)
 
     def average_best(self, valid_loader, number):
         """As for every system; before, make sure that the teacher is what it was."""
         self.teacher.check_unchanged()
         return super().average_best(valid_loader, number)
+
+
+class SelfDistillBrain(_DistillingBrain):
+    """Trains a dynamic network whose full depth teaches the others in the same step, without a separate teacher.
+
+    The schedule must draw the full network in every step, as `Sandwich` does (sandwich rule and in-place distillation:
+    US-Nets, ICCV 2019; with CTC: arXiv 2406.07909). The loss is that of DLD with the full network's predictions, no
+    gradient through them, in the teacher's place; for the full network itself the divergence and its gradient are zero.
+    """
+
+    def training_gates(self):
+        """Gate vectors that the schedule draws for this step, the full one first."""
+        vectors = super().training_gates()
+        if vectors[0] != (True,) * self.network.num_blocks:
+            raise DldError(
+                f"{type(self.schedule).__name__} drew a step that does not begin with the full network, the teacher "
+                f"in {type(self).__name__}; take a schedule such as dld.gates.Sandwich"
+            )
+        return vectors
+
+    def run(self, features, lengths, stage, with_hidden=False):
+        """`Predictions` with those of the full network in the teacher's place."""
+        predictions = super().run(features, lengths, stage, with_hidden=bool(self.hparams.hidden_weight))
+        hidden = predictions.hidden[0].detach() if predictions.hidden else None
+        return predictions._replace(teacher=predictions.logits[0].detach(), teacher_hidden=hidden)

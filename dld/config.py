@@ -2,8 +2,9 @@
 
 A file may begin with `extends: base.yaml` (relative to itself): the base is read first and the file's own keys are laid
 over it; of several, `extends: [base.yaml, ld.yaml]`, each is laid over those before it. Mappings are merged key by key
-unless the tag (`!new:…`) changes, then the new one replaces the old whole. Command-line overrides are the last layer
-and may only name keys that exist; `--encoder.dropout 0.2` reaches inside.
+unless the tag (`!new:…`) changes, then the new one replaces the old whole; `removes: [drop_prob]` takes away keys of
+the bases that nothing reads any more. Command-line overrides are the last layer and may only name keys that exist;
+`--encoder.dropout 0.2` reaches inside.
 """
 
 import difflib
@@ -38,6 +39,7 @@ EXPERIMENT_KEYS = {
     "teacher_memory": "compute the teacher's logits once, not in every epoch; needs teacher_input: clean",
     "distillation": "divergence between teacher and student, dld.objectives.MaskedKL",
     "kd_weight": "weight λ of the distillation term, a number or a dld.gates.Ramp",
+    "hidden_weight": "weight of the distance between student's and teacher's encoder outputs; 0: none",
     "ctc_weight": "weight of the CTC term, a number or a dld.gates.Ramp",
     "optimizer": "!name: of a torch optimizer with its settings",
     "lr_schedule": "learning-rate schedule, a class of dld.optim",
@@ -165,9 +167,16 @@ def _read_layers(path, above):
         raise DldError(f"{path}: an experiment file is a mapping of keys to values")
     bases = tree.pop("extends", [])
     names = [bases] if isinstance(bases, str) else bases
+    gone = tree.pop("removes", [])
     layers = [*(_read_layers(path.parent / name, (*above, path.resolve())) for name in names), tree]
-    for layer in layers[1:]:
+    for layer in layers[1:-1]:
         _merge(layers[0], layer)
+    for key in gone:
+        if len(layers) == 1 or key not in layers[0]:
+            raise DldError(f"{path}: removes {key!r}, which no file that it extends has")
+        del layers[0][key]
+    if len(layers) > 1:
+        _merge(layers[0], tree)
     return layers[0]
 
 

@@ -154,12 +154,17 @@ def load_trained(folder, device="cpu"):
     return Trained(folder, network.to(device).eval(), Tokenizer(folder / TOKENIZER), about, settings)
 
 
-def load_weights(network, folder):
-    """Load an experiment's final weights into a network of the same shape; a tensor too few or too many is an error."""
+def load_weights(network, folder, as_start=False):
+    """Load an experiment's final weights into a network of the same shape; a tensor too few or too many is an error.
+
+    As the start of another run, the weights of a network with one head also fit one with a head for every exit.
+    """
     path = Path(folder) / MODEL
     if not path.exists():
         raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld-train)")
     state, own = load_file(path), network.state_dict()
+    if as_start and not any(name.startswith("exit_heads.") for name in state):
+        state |= {name: state[f"head.{name.rpartition('.')[2]}"] for name in own if name.startswith("exit_heads.")}
     wrong = sorted(set(state) ^ set(own)) or sorted(k for k in own if own[k].shape != state[k].shape)
     if wrong:
         raise DldError(f"{path} does not fit this network: {len(wrong)} tensors differ, the first is {wrong[0]}")

@@ -244,7 +244,9 @@ class Ramp:
 class DropSchedule:
     """Draws the gate vectors of each training step.
 
-    `draw()` returns a list: most schedules put one vector in it, the sandwich several, whose losses are averaged.
+    `draw()` returns a list: most schedules put one vector in it, the sandwich several, whose losses are averaged with
+    `weights(vectors)`. Where `shares_blocks` is true, vectors that begin alike are one run with several exits: the
+    blocks of their common beginning are computed once, with one draw of dropout.
 
     Parameters
     ----------
@@ -253,6 +255,8 @@ class DropSchedule:
     seed : int
         Of the schedule's own generator. Ranks of one distributed run share it and so draw the same gates.
     """
+
+    shares_blocks = False
 
     def __init__(self, num_blocks, seed=0):
         if num_blocks < 1:
@@ -268,6 +272,10 @@ class DropSchedule:
     def draw(self):
         """Gate vectors of the next training step, a non-empty list of tuples of booleans."""
         raise NotImplementedError
+
+    def weights(self, vectors):
+        """Share of each of the drawn vectors in the loss; they sum to 1."""
+        return [1.0 / len(vectors)] * len(vectors)
 
     def state_dict(self):
         """State of the generator, as JSON can hold it."""
@@ -291,6 +299,117 @@ class AllOpen(DropSchedule):
 
     def draw(self):
         return [(True,) * self.num_blocks]
+
+
+class Fixed(DropSchedule):
+    """The same gate vector in every step: a static network of a smaller depth, cut out of a larger one.
+
+    Parameters
+    ----------
+    num_blocks, n : int
+        Blocks of the encoder, and how many of them run.
+    policy : {"evenly-spaced", "first-n", "random"}
+        Which ones.
+
+    Examples
+    --------
+    >>> [format_gates(gates) for gates in Fixed(num_blocks=4, n=2).draw()]
+    ['1001']
+    """
+
+    def __init__(self, num_blocks, n, policy="evenly-spaced", seed=0):
+        super().__init__(num_blocks, seed)
+        self.vector = gates_for_depth(policy, num_blocks, n, seed=seed)
+
+    def draw(self):
+        return [self.vector]
+
+
+class Exits(DropSchedule):
+    """Early exit (arXiv 2309.09546): one run of all blocks, with a loss at each of several depths.
+
+    Parameters
+    ----------
+    num_blocks : int
+    depths : list of int or "all"
+        Blocks before each exit; the last is at `num_blocks`, whether named or not.
+
+    Examples
+    --------
+    >>> [format_gates(gates) for gates in Exits(num_blocks=4, depths=[2]).draw()]
+    ['1100', '1111']
+    """
+
+    shares_blocks = True
+
+    def __init__(self, num_blocks, depths, seed=0):
+        super().__init__(num_blocks, seed)
+        chosen = sorted({*parse_depths(depths, num_blocks), num_blocks})
+        self.vectors = [first_n(num_blocks, n) for n in chosen]
+
+    def draw(self):
+        return list(self.vectors)
+
+
+class WithExits(DropSchedule):
+    """Another schedule's gate vectors, each with additional losses in the middle of its run (InterCTC).
+
+    An exit after block k sees what the first k blocks gave under the drawn gates; it is left out of a step in which all
+    of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth (arXiv
+    2106.09216): `(1 - w) L_CTC + w / K · sum of the K intermediate L_CTC`.
+
+    Parameters
+    ----------
+    schedule : DropSchedule
+    exits : list of int
+        Blocks before each exit, below `num_blocks`.
+    weight : float
+        w, the share of the exits in the loss, 0 < w < 1.
+
+    Examples
+    --------
+    >>> schedule = WithExits(AllOpen(num_blocks=4), exits=[2], weight=0.3)
+    >>> vectors = schedule.draw()
+    >>> [format_gates(gates) for gates in vectors], schedule.weights(vectors)
+    (['1111', '1100'], [0.7, 0.3])
+    """
+
+    shares_blocks = True
+
+    def __init__(self, schedule, exits, weight=0.5):
+        super().__init__(schedule.num_blocks)
+        if not 0.0 < weight < 1.0:
+            raise DldError(f"the weight of the exits must be between 0 and 1, got {weight}")
+        self.schedule = schedule
+        self.exits = parse_depths(exits, schedule.num_blocks - 1)
+        self.weight = weight
+        self.counts = []
+
+    def set_epoch(self, epoch):
+        self.schedule.set_epoch(epoch)
+
+    def draw(self):
+        vectors, self.counts = [], []
+        for gates in self.schedule.draw():
+            cut = [tuple(gate and place < k for place, gate in enumerate(gates)) for k in self.exits]
+            exits = [vector for vector in cut if any(vector)]
+            vectors += [gates, *exits]
+            self.counts.append(len(exits))
+        return vectors
+
+    def weights(self, vectors):
+        whole = 1.0 / len(self.counts)
+        shares = []
+        for count in self.counts:
+            inside = self.weight if count else 0.0
+            shares += [whole * (1.0 - inside), *[whole * inside / max(1, count)] * count]
+        return shares
+
+    def state_dict(self):
+        return self.schedule.state_dict()
+
+    def load_state_dict(self, state):
+        self.schedule.load_state_dict(state)
 
 
 def _check_rate(rate, name):

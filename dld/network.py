@@ -1,9 +1,12 @@
 """The network that is trained, decoded and exported: front end, gated encoder, CTC head."""
 
+import copy
+
 import torch
 from torch import nn
 
 from dld.errors import DldError
+from dld.gates import depth
 
 
 class GatedCTC(nn.Module):
@@ -19,17 +22,23 @@ class GatedCTC(nn.Module):
     blank_bias : float
         Initial bias of the blank. CTC first learns to write blanks; where the head begins there, the encoder need not
         change for it.
+    exit_heads : bool
+        A linear layer of its own for every depth, as early exit has (arXiv 2309.09546), instead of one for all.
     """
 
     blank = 0
 
-    def __init__(self, frontend, encoder, vocab_size, blank_bias=2.0):
+    def __init__(self, frontend, encoder, vocab_size, blank_bias=2.0, exit_heads=False):
         super().__init__()
         self.frontend = frontend
         self.encoder = encoder
         self.head = nn.Linear(encoder.output_size, vocab_size)
+        exits = encoder.num_blocks - 1 if exit_heads else 0
+        # All begin alike, so that a network with one head and one with many are drawn from the same random numbers.
+        self.exit_heads = nn.ModuleList(copy.deepcopy(self.head) for _ in range(exits))
         with torch.no_grad():
-            self.head.bias[self.blank] = blank_bias
+            for head in (self.head, *self.exit_heads):
+                head.bias[self.blank] = blank_bias
 
     @property
     def num_blocks(self):
@@ -41,7 +50,12 @@ class GatedCTC(nn.Module):
         """Outputs of the head, the blank included."""
         return self.head.out_features
 
-    def forward(self, features, lengths, gate_vectors):
+    def head_of(self, gates):
+        """The linear layer that reads what the encoder gives under a gate vector."""
+        exits = [*self.exit_heads, self.head] if self.exit_heads else [self.head] * self.num_blocks
+        return exits[depth(gates) - 1]
+
+    def forward(self, features, lengths, gate_vectors, share_blocks=None, with_hidden=False):
         """Logits of a batch under each of several gate vectors.
 
         Parameters
@@ -50,17 +64,25 @@ class GatedCTC(nn.Module):
             From `frontend`; they are computed once, whatever the number of gate vectors.
         lengths : LongTensor (batch,)
         gate_vectors : list of gate vectors
+        share_blocks : bool, optional
+            As in `GatedEncoder.encode`.
+        with_hidden : bool
+            Return what the heads read, too.
 
         Returns
         -------
         logits : list of Tensor (batch, frames, vocab_size)
         lengths : LongTensor (batch,)
             Valid frames.
+        hidden : list of Tensor (batch, frames, width)
+            Only with `with_hidden`.
         """
         if isinstance(gate_vectors[0], (bool, int)):
             raise DldError("forward takes a list of gate vectors; put a single one in a list")
         embedded = self.encoder.embed(features, lengths)
-        return [self.head(hidden) for hidden in self.encoder.encode(embedded, gate_vectors)], embedded.lengths
+        outputs = self.encoder.encode(embedded, gate_vectors, share_blocks)
+        logits = [self.head_of(gates)(hidden) for gates, hidden in zip(gate_vectors, outputs, strict=True)]
+        return (logits, embedded.lengths, outputs) if with_hidden else (logits, embedded.lengths)
 
     def parameter_counts(self, gates):
         """Parameters in all, and those that work under a gate vector.
@@ -69,7 +91,8 @@ class GatedCTC(nn.Module):
         -------
         total, active : int
         """
-        closed = set()
+        idle = [head for head in (self.head, *self.exit_heads) if head is not self.head_of(gates)]
+        closed = {id(p) for head in idle for p in head.parameters()}
         for block, gate in zip(self.encoder.layers, gates, strict=True):
             if not gate:
                 closed.update(map(id, block.parameters()))

@@ -40,6 +40,12 @@ class MaskedKL(nn.Module):
     temperature : float
     direction : {"teacher-student", "student-teacher"}
         KL(teacher ‖ student), or the reverse.
+    blank_context : int, optional
+        Symmetric blank selection (arXiv 2506.01503): of the frames whose best unit the teacher holds to be the blank,
+        only those count that lie within so many frames, on either side, of one with another best unit; 0 leaves all
+        blank frames out (blank elimination). By default every valid frame counts.
+    blank : int
+        Id of the blank.
 
     Examples
     --------
@@ -48,14 +54,18 @@ class MaskedKL(nn.Module):
     0.0
     """
 
-    def __init__(self, temperature=1.0, direction="teacher-student"):
+    def __init__(self, temperature=1.0, direction="teacher-student", blank_context=None, blank=0):
         super().__init__()
         if temperature <= 0:
             raise DldError(f"the distillation temperature must be positive, got {temperature}")
         if direction not in ("teacher-student", "student-teacher"):
             raise DldError(f"direction must be teacher-student or student-teacher, got {direction!r}")
+        if blank_context is not None and blank_context < 0:
+            raise DldError(f"blank_context must not be negative, got {blank_context}")
         self.temperature = temperature
         self.direction = direction
+        self.blank_context = blank_context
+        self.blank = blank
 
     def forward(self, student, teacher, lengths):
         """Divergence of logits (batch, frames, units) with `lengths` (batch,) valid frames."""
@@ -65,12 +75,48 @@ class MaskedKL(nn.Module):
                 "both need the same subsampling and the same tokenizer"
             )
         valid = ~padding_mask(lengths, student.shape[1])
+        if self.blank_context is not None:
+            valid &= self.near_units(teacher, valid)
         # Selecting the frames first keeps padding out of the sum whatever it holds, NaN included.
         student = (student[valid].float() / self.temperature).log_softmax(-1)
         teacher = (teacher[valid].float() / self.temperature).log_softmax(-1)
         target, other = (teacher, student) if self.direction == "teacher-student" else (student, teacher)
         divergence = nn.functional.kl_div(other, target, reduction="sum", log_target=True)
-        return self.temperature**2 * divergence / len(student)
+        # Blank selection may leave no frame at all.
+        return self.temperature**2 * divergence / max(1, len(student))
+
+    def near_units(self, teacher, valid):
+        """Frames (batch, frames) within `blank_context` of a valid one whose best unit is no blank."""
+        units = (teacher.argmax(-1) != self.blank) & valid
+        width = 2 * self.blank_context + 1
+        return nn.functional.max_pool1d(units.float(), width, stride=1, padding=self.blank_context) > 0
+
+
+def hidden_distance(student, teacher, lengths):
+    """Mean squared difference of two encoders' outputs over valid frames and channels.
+
+    Parameters
+    ----------
+    student, teacher : Tensor (batch, frames, width)
+    lengths : LongTensor (batch,)
+        Valid frames.
+
+    Returns
+    -------
+    Tensor ()
+
+    Examples
+    --------
+    >>> hidden_distance(torch.ones(1, 3, 2), torch.zeros(1, 3, 2), torch.tensor([2])).item()
+    1.0
+    """
+    if student.shape != teacher.shape:
+        raise DldError(
+            f"student output {tuple(student.shape)} and teacher output {tuple(teacher.shape)} differ in shape; "
+            "aligning them needs encoders of the same width"
+        )
+    valid = ~padding_mask(lengths, student.shape[1])
+    return nn.functional.mse_loss(student[valid].float(), teacher[valid].float())
 
 
 def blank_share(logits, lengths, blank=0):

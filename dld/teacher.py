@@ -35,31 +35,49 @@ class Teacher:
         self.memory = {}
 
     @torch.no_grad()
-    def logits(self, features, lengths):
-        """Logits (batch, frames, units) and valid frames (batch,) of features of the teacher's kind."""
+    def outputs(self, features, lengths):
+        """What the teacher says of features of its kind, with the number of valid frames.
+
+        Returns
+        -------
+        logits : Tensor (batch, frames, units)
+        hidden : Tensor (batch, frames, width)
+            The encoder's output.
+        lengths : LongTensor (batch,)
+        """
         self.network.eval()
-        [logits], lengths = self.network(features, lengths, [self.gates])
-        return logits, lengths
+        [logits], lengths, [hidden] = self.network(features, lengths, [self.gates], with_hidden=True)
+        return logits, hidden, lengths
 
     @torch.no_grad()
-    def remember(self, batches):
-        """Compute the logits of un-augmented audio once and keep them (half precision, in main memory).
+    def remember(self, batches, with_hidden=False):
+        """Compute the outputs for un-augmented audio once and keep them (half precision, in main memory).
 
         Augmentations that mask features leave frames where they are, so an utterance's logits can serve every epoch.
 
         Parameters
         ----------
         batches : iterable of (ids, waveforms (batch, samples), lengths (batch,))
+        with_hidden : bool
+            Keep the encoder's output besides the logits.
         """
         for ids, waveforms, lengths in batches:
-            logits, frames = self.logits(*self.network.frontend(waveforms, lengths))
-            for name, row, count in zip(ids, logits.half().cpu(), frames.tolist(), strict=True):
-                self.memory[name] = row[:count].clone()
+            logits, hidden, frames = self.outputs(*self.network.frontend(waveforms, lengths))
+            kept = [logits, hidden] if with_hidden else [logits]
+            for name, count, *rows in zip(ids, frames.tolist(), *(t.half().cpu() for t in kept), strict=True):
+                self.memory[name] = [row[:count].clone() for row in rows]
 
     def recall(self, ids, device):
-        """Remembered logits of a batch, (batch, frames, units), zero on padded frames."""
-        rows = [self.memory[name] for name in ids]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).float().to(device)
+        """Remembered logits of a batch and, where it was kept, the encoder's output.
+
+        Returns
+        -------
+        list of Tensor (batch, frames, size)
+            Zero on padded frames.
+        """
+        columns = zip(*(self.memory[name] for name in ids), strict=True)
+        pad = torch.nn.utils.rnn.pad_sequence
+        return [pad(rows, batch_first=True).float().to(device) for rows in columns]
 
     def check_front_end(self, frontend):
         """Raise if a student's front end gives other features than the teacher was trained with."""

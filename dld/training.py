@@ -62,7 +62,7 @@ def train(config, run_opts=None, restart=False):
     checkpointer.add_recoverable("counter", counter)
     fresh = checkpointer.find_checkpoint() is None
     if fresh and values["init_from"]:
-        load_weights(network, values["init_from"])
+        load_weights(network, values["init_from"], as_start=True)
     elif fresh and values.get("pretrained"):
         network.encoder.load_pretrained(values["pretrained"])
     brain = values["brain"](values, tokenizer, run_opts, checkpointer)
@@ -123,7 +123,9 @@ def remember(brain, train_set, batch_seconds):
     """Let the teacher go through the training data once, in an order that a resumed run repeats."""
     began = time.perf_counter()
     loader = evaluation_loader(train_set, batch_seconds)
-    brain.teacher.remember((batch.id, *unpack(batch.signal, brain.device)) for batch in loader)
+    brain.teacher.remember(
+        ((batch.id, *unpack(batch.signal, brain.device)) for batch in loader), bool(brain.hparams.hidden_weight)
+    )
     brain.progress.train_seconds += time.perf_counter() - began
     logger.info("the teacher went through %d utterances in %.0f s", len(train_set), time.perf_counter() - began)
 

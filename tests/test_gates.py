@@ -164,3 +164,50 @@ def test_a_gate_vector_that_does_not_fit_is_refused(wrong):
 def test_a_drop_probability_must_leave_a_chance_to_stay(p):
     with pytest.raises(DldError, match="drop probability"):
         g.Bernoulli(N, p=p)
+
+
+def test_a_fixed_schedule_always_draws_its_vector():
+    schedule = g.Fixed(N, 4, policy="first-n")
+    assert [schedule.draw() for _ in range(3)] == [[g.first_n(N, 4)]] * 3
+
+
+def test_exits_end_at_full_depth_and_share_their_blocks():
+    schedule = g.Exits(N, [6, 2])
+    assert [g.depth(gates) for gates in schedule.draw()] == [2, 6, N]
+    assert schedule.shares_blocks and schedule.weights(schedule.draw()) == [1 / 3] * 3
+
+
+def test_exits_of_another_schedule_cut_its_vectors():
+    schedule = g.WithExits(g.Bernoulli(N, p=0.8, seed=3), exits=[3, 6], weight=0.4)
+    counts = set()
+    for _ in range(200):
+        whole, *exits = schedule.draw()
+        cut = [tuple(gate and place < k for place, gate in enumerate(whole)) for k in (3, 6)]
+        assert exits == [vector for vector in cut if any(vector)]
+        weights = schedule.weights([whole, *exits])
+        assert sum(weights) == pytest.approx(1.0)
+        assert weights[0] == pytest.approx(0.6 if exits else 1.0)
+        counts.add(len(exits))
+    assert counts == {0, 1, 2}
+
+
+def test_exits_of_a_sandwich_have_the_weights_of_their_vectors():
+    schedule = g.WithExits(g.Sandwich(4, min_depth=4, num_random=0, spacing="first-n"), exits=[1], weight=0.5)
+    assert schedule.weights(schedule.draw()) == [0.25] * 4
+
+
+def test_exits_have_the_state_and_the_clock_of_the_schedule_within():
+    ramp = g.Ramp(0.0, 0.9, 1)
+    one, two = (g.WithExits(g.Bernoulli(N, p=ramp, seed=seed), exits=[6]) for seed in (1, 2))
+    for schedule in (one, two):
+        schedule.set_epoch(1)
+    two.load_state_dict(one.state_dict())
+    drawn = [one.draw() for _ in range(20)]
+    assert drawn == [two.draw() for _ in range(20)]
+    assert any(g.depth(vectors[0]) < N for vectors in drawn)
+
+
+@pytest.mark.parametrize("settings", [{"exits": [N]}, {"exits": [0]}, {"exits": [3], "weight": 1.0}])
+def test_exits_that_cannot_be_are_refused(settings):
+    with pytest.raises(DldError):
+        g.WithExits(g.AllOpen(N), **settings)

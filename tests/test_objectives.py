@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dld.errors import DldError
-from dld.objectives import MaskedKL, blank_share, ctc_loss
+from dld.objectives import MaskedKL, blank_share, ctc_loss, hidden_distance
 
 
 @pytest.fixture
@@ -60,6 +60,34 @@ def test_logits_of_different_shape_are_refused(logits):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(DldError):
         MaskedKL(**settings)
+
+
+@pytest.mark.parametrize(("context", "frames"), [(0, [3]), (1, [2, 3, 4]), (2, [1, 2, 3, 4, 5]), (9, range(7))])
+def test_blank_selection_keeps_frames_near_the_teachers_units(context, frames):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(1, 9, 4), torch.zeros(1, 9, 4)
+    teacher[..., 0] = 5.0
+    teacher[0, 3, 2] = 9.0
+    teacher[0, 8, 1] = 9.0  # beyond the valid frames: it neither counts nor draws others in
+    value = MaskedKL(blank_context=context)(student, teacher, torch.tensor([7]))
+    expected = MaskedKL()(student[:, list(frames)], teacher[:, list(frames)], torch.tensor([len(frames)]))
+    torch.testing.assert_close(value, expected)
+
+
+def test_blank_selection_that_leaves_nothing_gives_zero_with_a_gradient():
+    student = torch.randn(1, 3, 4, requires_grad=True)
+    teacher = torch.tensor([9.0, 0, 0, 0]).expand(1, 3, 4)
+    value = MaskedKL(blank_context=1)(student, teacher, torch.tensor([3]))
+    value.backward()
+    assert value.item() == 0 and torch.equal(student.grad, torch.zeros_like(student))
+
+
+def test_hidden_distance_does_not_look_at_padding():
+    student, teacher = torch.zeros(2, 4, 3), torch.ones(2, 4, 3)
+    student[1, 2:] = float("nan")
+    assert hidden_distance(student, teacher, torch.tensor([4, 2])).item() == 1.0
+    with pytest.raises(DldError, match="same width"):
+        hidden_distance(student, teacher[..., :2], torch.tensor([4, 2]))
 
 
 def test_ctc_does_not_look_at_padding(logits):

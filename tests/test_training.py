@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from dld.brains import DistillBrain, LayerDropBrain, StaticBrain
+from dld.brains import DistillBrain, LayerDropBrain, SelfDistillBrain, StaticBrain
 from dld.checkpoints import average_states
 from dld.config import load_config
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
@@ -129,8 +129,8 @@ def test_the_teacher_stays_in_evaluation_mode_without_gradients(experiment, trai
 @pytest.mark.parametrize("heard", ["clean", "augmented"])
 def test_a_student_learns_with_and_without_the_teachers_memory(experiment, trained_pair, tmp_path, monkeypatch, heard):
     calls = []
-    real = Teacher.logits
-    monkeypatch.setattr(Teacher, "logits", lambda *args: calls.append(1) or real(*args))
+    real = Teacher.outputs
+    monkeypatch.setattr(Teacher, "outputs", lambda *args: calls.append(1) or real(*args))
     settings = {"teacher": str(trained_pair / "static"), "teacher_input": heard, "teacher_memory": False}
     folder = experiment("dld", tmp_path, num_epochs=1, **settings)
     assert len(calls) == read_json(folder / "model.json")["updates"]
@@ -140,13 +140,13 @@ def test_what_the_teacher_remembers_is_what_it_says(trained_pair, tiny_corpus):
     tokenizer = Tokenizer.load(tiny_corpus / "lang")
     teacher = Teacher(trained_pair / "static", tokenizer)
     loader = evaluation_loader(make_dataset(tiny_corpus / "train", tokenizer), 20)
-    teacher.remember((batch.id, *unpack(batch.signal)) for batch in loader)
+    teacher.remember(((batch.id, *unpack(batch.signal)) for batch in loader), with_hidden=True)
     batch = next(iter(loader))
-    logits, frames = teacher.logits(*teacher.network.frontend(*unpack(batch.signal)))
-    recalled = teacher.recall(batch.id, "cpu")
-    assert recalled.shape == logits.shape
-    for row, count in enumerate(frames.tolist()):
-        torch.testing.assert_close(recalled[row, :count], logits[row, :count], atol=0.01, rtol=0.001)
+    *outputs, frames = teacher.outputs(*teacher.network.frontend(*unpack(batch.signal)))
+    for recalled, said in zip(teacher.recall(batch.id, "cpu"), outputs, strict=True):
+        assert recalled.shape == said.shape
+        for row, count in enumerate(frames.tolist()):
+            torch.testing.assert_close(recalled[row, :count], said[row, :count], atol=0.01, rtol=0.001)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,70 @@ def test_a_student_may_start_from_the_teacher(experiment, trained_pair, tmp_path
     assert same(weights(start), student)
 
 
+@pytest.mark.parametrize("system", ["ld", "early_exit"])
+def test_a_dynamic_network_may_start_from_the_teacher(experiment, trained_pair, tmp_path, system):
+    start = str(trained_pair / "static")
+    settings = {"init_from": start, "lr": 0.0, "num_epochs": 1}
+    network = load_trained(experiment(system, tmp_path, **settings)).network
+    own = network.state_dict()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in weights(start).items())
+    # Early exit has a head for each depth; all of them begin as the teacher's.
+    assert len(network.exit_heads) == (2 if system == "early_exit" else 0)
+    assert all(same(network.head.state_dict(), head.state_dict()) for head in network.exit_heads)
+
+
+def test_each_exit_learns_with_its_own_head(experiment, tmp_path):
+    network = load_trained(experiment("early_exit", tmp_path, num_epochs=1)).network
+    first, second = network.exit_heads
+    # Exits are at depths 1 and 3: the head of depth 2 was never trained.
+    assert not same(first.state_dict(), network.head.state_dict())
+    assert network.head_of((True, False, False)) is first and network.head_of((True,) * 3) is network.head
+    total, active = network.parameter_counts((True, True, True))
+    assert total - active == sum(p.numel() for head in (first, second) for p in head.parameters())
+
+
+def test_a_dedicated_network_runs_and_trains_the_blocks_of_its_depth_only(experiment, tmp_path):
+    folder = experiment("dedicated", tmp_path, depth=1, num_epochs=1, valid_depths=[1], decode_depths=[1])
+    assert folder.name == "dedicated_n1"
+    trained = load_trained(folder)
+    untouched = load_trained(experiment("dedicated", tmp_path / "as_drawn", depth=1, num_epochs=1, lr=0.0)).network
+    blocks = zip(trained.network.encoder.layers, untouched.encoder.layers, strict=True)
+    assert [same(a.state_dict(), b.state_dict()) for a, b in blocks] == [False, True, True]
+    assert trained.about["system"] == "dedicated" and list(trained.about["dev_wer"]) == ["1"]
+
+
+def test_the_full_network_teaches_itself_and_learns_nothing_from_that(experiment, tmp_path, monkeypatch):
+    seen = []
+    real = SelfDistillBrain.losses
+
+    def look(brain, place, predictions, batch, stage):
+        terms = real(brain, place, predictions, batch, stage)
+        if "kd" in terms:
+            seen.append((place, terms["kd"][1].item(), predictions.teacher.requires_grad))
+        return terms
+
+    monkeypatch.setattr(SelfDistillBrain, "losses", look)
+    experiment("self_kd", tmp_path, num_epochs=1)
+    assert {place for place, _, _ in seen} == {0, 1, 2} and not any(grad for _, _, grad in seen)
+    assert all((value == 0) == (place == 0) for place, value, _ in seen)
+
+
+def test_self_distillation_needs_the_full_network_in_every_step(experiment, tmp_path):
+    schedule = {"schedule": "!new:dld.gates.Bernoulli {num_blocks: 3, p: 0.9}"}
+    with pytest.raises(DldError, match="Bernoulli drew a step that does not begin with the full network"):
+        experiment("self_kd", tmp_path, **schedule)
+
+
+def test_hidden_states_are_drawn_to_the_teachers(experiment, trained_pair, tmp_path):
+    distances = []
+    for weight in (0.001, 10.0):
+        folder = experiment(
+            "dld", tmp_path / str(weight), teacher=str(trained_pair / "static"), hidden_weight=weight, lr=5e-3
+        )
+        distances.append(json.loads((folder / "train_log.jsonl").read_text().splitlines()[-1])["train_hidden"])
+    assert distances[1] < distances[0]
+
+
 def test_gradient_accumulation_makes_fewer_updates_and_loses_no_batch(experiment, tmp_path):
     one = experiment("static", tmp_path / "one", num_epochs=1)
     three = experiment("static", tmp_path / "three", num_epochs=1, grad_accumulation_factor=3)
@@ -175,8 +239,8 @@ def test_a_loss_that_is_not_a_number_stops_and_names_the_utterances(experiment, 
     real = StaticBrain.losses
     calls = []
 
-    def broken(brain, logits, predictions, batch, stage):
-        terms = real(brain, logits, predictions, batch, stage)
+    def broken(brain, place, predictions, batch, stage):
+        terms = real(brain, place, predictions, batch, stage)
         calls.append(list(batch.id))
         if len(calls) == 3:
             terms["ctc"] = (1.0, terms["ctc"][1] * float("nan"))

@@ -239,6 +239,7 @@ def main(argv=None):
             "rtf": rtf,
             "rtf_threads": 1,
             "audio_seconds": audio_seconds,
+            "model": network.encoder.description,
             "model_sha256": trained.about["state_sha256"],
             "seed": trained.about["seed"],
             "updates": trained.about["updates"],

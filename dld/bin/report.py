@@ -9,22 +9,74 @@ from pathlib import Path
 from dld import provenance
 from dld.bin import command
 from dld.errors import DldError
-from dld.files import atomic_write, write_json
+from dld.files import atomic_write, read_json, write_json
 from dld.scoring import plots, report, tables
+
+TITLE = "Error rate and compute at every depth"
 
 
 def parser():
     """The command's options."""
     options = argparse.ArgumentParser(prog="dld-report", description=__doc__.partition(": ")[2])
-    options.add_argument("--exp", required=True, help="folder with <system>/decode_<set>_n<depth>/, scored")
+    source = options.add_mutually_exclusive_group(required=True)
+    source.add_argument("--exp", help="folder with <run>/decode_<set>_n<depth>/, scored")
+    source.add_argument("--results", help="a results.json of this command: its page and pictures again, nothing else")
     options.add_argument("--output", required=True, help="folder for results.json, results.md, tradeoff.png, …")
+    options.add_argument("--name", default="results", help="of the page and the JSON file (default: results)")
     options.add_argument("--systems", help="comma-separated (default: all that are there)")
-    options.add_argument("--baseline", help="what the others are compared with (default: ld, where it is there)")
-    options.add_argument("--title", default="Error rate and compute at every depth")
+    options.add_argument("--baseline", default="ld", help="what the others are compared with, comma-separated (ld)")
+    options.add_argument("--title", help="of page and pictures (default: Error rate and compute at every depth)")
+    options.add_argument("--notes", help="Markdown file that is put in after the page's head")
     options.add_argument("--transcripts", type=int, default=8, help="sample utterances per test set (default: 8)")
     options.add_argument("--replicates", type=int, default=10000, help="draws of the bootstrap (default: 10000)")
     options.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     return options
+
+
+def measure(decodes, args, command_line):
+    """Content of `results.json`."""
+    present = sorted({decode.info["system"] for decode in decodes}, key=report.system_order)
+    baselines = [name.strip() for name in args.baseline.split(",")]
+    missing = [name for name in baselines if name not in present]
+    # The default is what a folder need not have.
+    if missing and args.baseline != parser().get_default("baseline"):
+        raise DldError(f"--baseline {missing[0]}: no decodes of that system; there are {', '.join(present)}")
+    curves = report.training_curves(args.exp, decodes)
+    sampling = (args.replicates, args.seed)
+    return {
+        "title": args.title or TITLE,
+        "rows": [report.row(decode, *sampling) for decode in decodes],
+        "summary": report.summary(decodes, *sampling),
+        "comparisons": [entry for name in baselines for entry in report.comparisons(decodes, name, *sampling)],
+        "training": curves,
+        "convergence": report.convergence(curves, baselines[0]),
+        "twins": report.twins(decodes),
+        "environment": {
+            "git": provenance.git_hash(),
+            "date": datetime.date.today().isoformat(),
+            "versions": provenance.versions(),
+            "cpu": provenance.processor(),
+            "command": command_line,
+            "replicates": args.replicates,
+            "seed": args.seed,
+        },
+    }
+
+
+def render(results, output, name, notes=""):
+    """Write the page and the pictures of what `results.json` holds."""
+    systems = list(dict.fromkeys(entry["system"] for entry in results["summary"]))
+    systems.sort(key=report.system_order)
+    pictures = plots.plot_tradeoff(results["summary"], systems, output, results["title"], _file(name, "tradeoff"))[:1]
+    if results["training"]:
+        pictures += plots.plot_training(results["training"], systems, output, "Training", _file(name, "training"))[:1]
+    with atomic_write(output / f"{name}.md") as out:
+        out.write(tables.results_markdown(results, pictures, notes))
+
+
+def _file(name, kind):
+    """Pictures of a page with a name of its own have that name too."""
+    return kind if name.lower() == "results" else f"{name.lower()}_{kind}"
 
 
 @command
@@ -33,40 +85,26 @@ def main(argv=None):
     args = parser().parse_args(argv)
     if args.replicates < 1:
         raise DldError(f"--replicates {args.replicates}: must be at least 1")
-    systems = [name.strip() for name in args.systems.split(",")] if args.systems else None
     output = Path(args.output)
-    decodes = report.collect(args.exp, systems)
-    present = sorted({decode.info["system"] for decode in decodes}, key=report.system_order)
-    if args.baseline and args.baseline not in present:
-        raise DldError(f"--baseline {args.baseline}: no decodes of that system; there are {', '.join(present)}")
-    rows = [report.row(decode, args.replicates, args.seed) for decode in decodes]
-    results = {
-        "rows": rows,
-        "comparisons": report.comparisons(decodes, args.baseline or "ld", args.replicates, args.seed),
-        "environment": {
-            "git": provenance.git_hash(),
-            "date": datetime.date.today().isoformat(),
-            "versions": provenance.versions(),
-            "cpu": provenance.processor(),
-            "command": shlex.join(["dld-report", *(sys.argv[1:] if argv is None else argv)]),
-            "replicates": args.replicates,
-            "seed": args.seed,
-        },
-    }
-    curves = report.training_curves(args.exp, present)
-    pictures = plots.plot_tradeoff(rows, present, output, args.title)[:1]
-    if curves:
-        pictures += plots.plot_training(curves, present, output, "Training")[:1]
-    page = tables.results_markdown(results, report.twins(decodes), args.title, pictures)
-    for name, text in (
-        ("transcripts.md", tables.transcripts_markdown(decodes, args.title, args.transcripts)),
-        ("results.md", page),
-    ):
-        with atomic_write(output / name) as out:
-            out.write(text)
-    # Last: whoever finds it finds a whole report.
-    write_json(output / "results.json", results)
-    print(f"{len(rows)} decodes of {', '.join(present)}: {output / 'results.md'}")
+    notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
+    if args.results:
+        results = read_json(args.results)
+        missing = {"title", "rows", "summary", "comparisons", "training", "environment"} - set(results)
+        if missing:
+            raise DldError(f"{args.results}: lacks {sorted(missing)[0]}; it is not a results.json of this version")
+        render({**results, "title": args.title or results["title"]}, output, args.name, notes)
+    else:
+        systems = [name.strip() for name in args.systems.split(",")] if args.systems else None
+        decodes = report.collect(args.exp, systems)
+        command_line = shlex.join(["dld-report", *(sys.argv[1:] if argv is None else argv)])
+        results = measure(decodes, args, command_line)
+        with atomic_write(output / f"{'' if args.name == 'results' else args.name + '_'}transcripts.md") as out:
+            out.write(tables.transcripts_markdown(decodes, results["title"], args.transcripts))
+        render(results, output, args.name, notes)
+        # Last: whoever finds it finds a whole report.
+        write_json(output / f"{args.name}.json", results)
+    systems = ", ".join(dict.fromkeys(row["system"] for row in results["rows"]))
+    print(f"{len(results['rows'])} decodes of {systems}: {output / args.name}.md")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Evaluator:
         losses = [0.0] * len(gate_vectors)
         for embedded, tokens, token_lengths in self.batches:
             for place, hidden in enumerate(self.network.encoder.encode(embedded, gate_vectors)):
-                logits = self.network.head(hidden)
+                logits = self.network.head_of(gate_vectors[place])(hidden)
                 rows = greedy(logits, embedded.lengths, self.network.blank)
                 texts[place] += [self.tokenizer.decode(ids) for ids in rows]
                 loss = ctc_loss(logits, embedded.lengths, tokens, token_lengths, self.network.blank)

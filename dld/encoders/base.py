@@ -53,6 +53,11 @@ class GatedEncoder(nn.Module):
     output_size: int
     subsampling: int
 
+    @property
+    def description(self):
+        """What tables call the encoder: its kind, blocks and width, as `conformer-12x256`."""
+        return f"{type(self).__name__.removeprefix('Gated').lower()}-{self.num_blocks}x{self.output_size}"
+
     def embed(self, features, lengths):
         """Everything before the blocks: (batch, time, size), (batch,) → `Embedded`."""
         raise NotImplementedError
@@ -80,28 +85,31 @@ class GatedEncoder(nn.Module):
     def on_update(self, update):
         """Called before each training batch with the number of updates made so far, for what is frozen at first."""
 
-    def encode(self, embedded, gate_vectors):
+    def encode(self, embedded, gate_vectors, share_blocks=None):
         """Run the blocks under each of several gate vectors.
 
         In evaluation, vectors that begin alike share the blocks of their common beginning; the result is the same as
-        running each by itself. In training each runs by itself, with dropout of its own.
+        running each by itself. In training each runs by itself, with dropout of its own, unless `share_blocks` is true.
 
         Parameters
         ----------
         embedded : Embedded
         gate_vectors : list of gate vectors
             Each of `num_blocks` booleans with at least one open.
+        share_blocks : bool, optional
+            Run a common beginning once (default: in evaluation only).
 
         Returns
         -------
         list of Tensor (batch, frames, output_size), in the order of `gate_vectors`
         """
         vectors = [check_gates(gates, self.num_blocks) for gates in gate_vectors]
+        share_blocks = not self.training if share_blocks is None else share_blocks
         outputs = [None] * len(vectors)
         path, previous = [embedded.hidden], ()
         for place in sorted(range(len(vectors)), key=vectors.__getitem__):
             gates = vectors[place]
-            shared = 0 if self.training else _common_prefix(gates, previous)
+            shared = _common_prefix(gates, previous) if share_blocks else 0
             del path[shared + 1 :]
             for index in range(shared, self.num_blocks):
                 hidden = path[-1]

@@ -170,6 +170,10 @@ class GatedWhisper(GatedEncoder):
             self.conv1.requires_grad_(False)
             self.conv2.requires_grad_(False)
 
+    @property
+    def description(self):
+        return f"whisper-{self.num_blocks}x{self.conv2.out_channels}"
+
     # ------------------------------------------------------------ weights
 
     @classmethod

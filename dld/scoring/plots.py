@@ -13,9 +13,18 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 from dld.files import atomic_write  # noqa: E402
 
 # Okabe and Ito's palette, told apart with every common colour-vision deficiency; shapes repeat what colours say.
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-NAMES = {"static": "static (no dropping)", "ld": "layer dropping (LD)", "dld": "distilled (DLD)"}
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+NAMES = {
+    "static": "static (no dropping)",
+    "dedicated": "dedicated, one for each depth",
+    "ld": "layer dropping (LD)",
+    "dld": "distilled (DLD)",
+    "dld_plus": "DLD plus",
+    "early_exit": "early exit",
+    "interctc_sd": "InterCTC + stochastic depth",
+    "self_kd": "self-distillation, sandwich",
+}
 STYLE = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -30,13 +39,14 @@ STYLE = {
 
 
 def _styles(systems):
-    """Colour and marker of each system, the same in every picture; the static reference is black."""
-    others = [system for system in systems if system != "static"]
+    """Colour and marker of each system, the same in every picture; the static references are black and grey."""
+    others = [system for system in systems if system not in ("static", "dedicated")]
     styles = {
         system: {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         for index, system in enumerate(others)
     }
-    return {**styles, "static": {"color": "#000000", "marker": "*"}}
+    references = {"static": {"color": "#000000", "marker": "*"}, "dedicated": {"color": "#777777", "marker": "*"}}
+    return {**styles, **references}
 
 
 def _save(figure, output, name):
@@ -81,18 +91,19 @@ def _depth_axis(axis, rows):
         axis.annotate(str(row["depth"]), place, xytext=(5, 5), textcoords="offset points", fontsize=9)
 
 
-def plot_tradeoff(rows, systems, output, title):
+def plot_tradeoff(rows, systems, output, title, name="tradeoff"):
     """Draw error rate against compute, one panel per test set, one line per system, intervals as bands and bars.
 
     Parameters
     ----------
     rows : list of dict
-        `rows` of `results.json`.
+        `summary` of `results.json`.
     systems : list of str
         Every system of the report; their order gives the colours.
     output : Path
-        Folder for `tradeoff.png` and `tradeoff.svg`.
-    title : str
+        Folder for the files.
+    title, name : str
+        Title of the picture, name of the files without their ends.
 
     Returns
     -------
@@ -113,7 +124,7 @@ def plot_tradeoff(rows, systems, output, title):
                 axis.set_title(test_set, loc="left", fontsize=11)
         figure.suptitle(title, x=0.02, ha="left", fontsize=13)
         figure.tight_layout()
-        return _save(figure, output, "tradeoff")
+        return _save(figure, output, name)
 
 
 def _draw_panel(axis, rows, styles):
@@ -155,18 +166,21 @@ def _draw_panel(axis, rows, styles):
     axis.legend(loc="best")
 
 
-def plot_training(curves, systems, output, title):
+def plot_training(curves, systems, output, title, name="training"):
     """Draw the validation error rate (mean over depths) against training time.
+
+    Networks of a single depth that is not the full one are left out: their rate is no mean over depths.
 
     Parameters
     ----------
-    curves : dict
+    curves : list of dict
         From `dld.scoring.report.training_curves`.
     systems : list of str
         As for `plot_tradeoff`.
     output : Path
-        Folder for `training.png` and `training.svg`.
-    title : str
+        Folder for the files.
+    title, name : str
+        Title of the picture, name of the files without their ends.
 
     Returns
     -------
@@ -174,25 +188,35 @@ def plot_training(curves, systems, output, title):
         The names of the files.
     """
     styles = _styles(systems)
+    curves = [curve for curve in curves if curve["system"] != "dedicated"]
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.2, 4.4))
-        rates = [rate for curve in curves.values() for rate in curve["mean_wer"]]
+        rates = [rate for curve in curves for rate in curve["mean_wer"]]
         _percent_axis(axis, min(rates), max(rates))
-        longest = max(second for curve in curves.values() for second in curve["seconds"])
-        unit, name = next(
+        longest = max(second for curve in curves for second in curve["seconds"])
+        unit, unit_name = next(
             (u, n) for u, n in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if longest >= 2 * u or u == 1
         )
-        for system, curve in curves.items():
+        drawn = set()
+        for curve in curves:
+            system = curve["system"]
             times = [second / unit for second in curve["seconds"]]
-            label = f"{NAMES.get(system, system)}, {curve['epoch'][-1]} epochs"
-            every = max(1, len(times) // 15)
+            # Further seeds are thin lines of the same colour.
+            label = None if system in drawn else f"{NAMES.get(system, system)}, {curve['epoch'][-1]} epochs"
             axis.plot(
-                times, curve["mean_wer"], label=label, linewidth=1.8, markersize=5, markevery=every, **styles[system]
+                times,
+                curve["mean_wer"],
+                label=label,
+                linewidth=0.8 if system in drawn else 1.8,
+                markersize=0 if system in drawn else 5,
+                markevery=max(1, len(times) // 15),
+                **styles[system],
             )
+            drawn.add(system)
         axis.set_xlim(left=0)
-        axis.set_xlabel(f"training time, {name}")
+        axis.set_xlabel(f"training time, {unit_name}")
         axis.set_ylabel("validation word error rate, %\n(mean over the depths)")
         axis.legend(loc="best")
         figure.suptitle(title, x=0.02, ha="left", fontsize=13)
         figure.tight_layout()
-        return _save(figure, output, "training")
+        return _save(figure, output, name)

@@ -19,7 +19,7 @@ REQUIRED = ("system", "test_set", "depth", "num_blocks", "gates", "policy", "par
 OPTIONAL = ("params_active", "audio_seconds", "lm", "seed", "updates", "train_seconds", "model", "model_sha256", "git",
             "data_dir")  # fmt: skip
 # The order in which a reader meets the systems: the reference, the baseline, the method; then the alphabet.
-ORDER = ("static", "ld", "dld")
+ORDER = ("static", "dedicated", "ld", "dld", "dld_plus")
 
 
 @dataclass
@@ -53,7 +53,17 @@ class Decode:
     @property
     def key(self):
         """What two rows must not share."""
-        return self.info["system"], self.info["test_set"], self.info["depth"], self.variant
+        return *self.group, self.info["depth"], self.info.get("seed")
+
+    @property
+    def group(self):
+        """What the decodes of one line in a table or picture share; runs with several seeds are one line."""
+        return self.info["test_set"], self.info["system"], self.variant
+
+    @property
+    def run(self):
+        """Folder name of the training run."""
+        return self.directory.parent.name
 
     @property
     def label(self):
@@ -87,7 +97,7 @@ def collect(exp, systems=None):
     Returns
     -------
     list of Decode
-        Sorted by test set, system, variant and depth.
+        Sorted by test set, system, variant, depth and seed.
 
     Raises
     ------
@@ -108,7 +118,12 @@ def collect(exp, systems=None):
     if unknown:
         raise DldError(f"{exp}: no decodes of system '{unknown[0]}'; there are {', '.join(known)}")
     decodes = [_read_decode(path, info) for path, info in infos.items() if not systems or info["system"] in systems]
-    decodes.sort(key=lambda d: (d.info["test_set"], system_order(d.info["system"]), d.variant, d.info["depth"]))
+    decodes.sort(
+        key=lambda d: (
+            *(d.info["test_set"], system_order(d.info["system"]), d.variant),
+            *(d.info["depth"], d.info.get("seed") or 0, d.run),
+        )
+    )
     _check(decodes)
     return decodes
 
@@ -150,8 +165,8 @@ def _check(decodes):
         other = first_of_key.setdefault(decode.key, decode)
         if other is not decode:
             raise DldError(
-                f"{decode.directory}: same system, test set and depth as {other.directory}; "
-                "give one of them another system name or policy suffix"
+                f"{decode.directory}: same system, test set, depth and seed as {other.directory}; "
+                "give one of them another system name, seed or variant"
             )
         other = first_of_set.setdefault(decode.info["test_set"], decode)
         words, expected = ({key: value.words for key, value in d.alignments.items()} for d in (decode, other))
@@ -165,13 +180,13 @@ def _check(decodes):
 
 def row(decode, replicates=10000, seed=0):
     """One entry of `results.json`'s `rows`: a decode's identity, cost and error rate with its interval (percent)."""
-    utterances = list(decode.alignments)
-    low, high = wer_interval(decode.errors(utterances), decode.words(utterances), replicates, seed)
     total, info = decode.total, decode.info
+    low, high = _interval([decode], replicates, seed)
     return {
         **{name: info[name] for name in REQUIRED},
         "gates": [int(gate) for gate in info["gates"]],
         "variant": decode.variant,
+        "run": decode.run,
         "wer": round(total.wer, 4),
         "wer_low": round(low, 4),
         "wer_high": round(high, 4),
@@ -186,12 +201,62 @@ def row(decode, replicates=10000, seed=0):
     }
 
 
+def _interval(decodes, replicates, seed):
+    """Interval of the mean error rate of several runs, the same utterances drawn for all of them."""
+    utterances = list(decodes[0].alignments)
+    errors = sum(decode.errors(utterances) for decode in decodes)
+    return wer_interval(errors, len(decodes) * decodes[0].words(utterances), replicates, seed)
+
+
+def summary(decodes, replicates=10000, seed=0):
+    """Error rate of every system, variant and depth: the mean over its seeds, with the interval of that mean.
+
+    The interval tells how far the mean over these seeds would vary with other utterances. What other seeds would do it
+    does not tell; `wers`, the error rate of each seed, gives an idea of that.
+
+    Returns
+    -------
+    list of dict
+        test_set, system, variant, depth, num_blocks, seeds, wers, wer, wer_low, wer_high, gmacs_per_s (mean).
+    """
+    found = []
+    for (test_set, system, variant), by_depth in _lines(decodes).items():
+        for depth, runs in by_depth.items():
+            low, high = _interval(runs, replicates, seed)
+            wers = [decode.total.wer for decode in runs]
+            found.append(
+                {
+                    "test_set": test_set,
+                    "system": system,
+                    "variant": variant,
+                    "depth": depth,
+                    "num_blocks": runs[0].info["num_blocks"],
+                    "seeds": [decode.info.get("seed") for decode in runs],
+                    "wers": [round(value, 4) for value in wers],
+                    "wer": round(sum(wers) / len(wers), 4),
+                    "wer_low": round(low, 4),
+                    "wer_high": round(high, 4),
+                    "gmacs_per_s": sum(decode.info["gmacs_per_s"] for decode in runs) / len(runs),
+                }
+            )
+    return found
+
+
+def _lines(decodes):
+    """Decodes by (test set, system, variant), then by depth: the runs with different seeds."""
+    groups = defaultdict(lambda: defaultdict(list))
+    for decode in decodes:
+        groups[decode.group][decode.info["depth"]].append(decode)
+    return groups
+
+
 def comparisons(decodes, baseline, replicates=10000, seed=0):
     """Compare every system with `baseline` by paired bootstrap, wherever both have the same set, variant and depth.
 
     Beside each depth there are two aggregates, as in arXiv 2601.16117: "high dropping", the mean error rate over the
     depths n ≤ N/3 that both have, and "no dropping", depth N. The mean over depths is resampled over utterances with
-    all their depths together, since one utterance's errors at two depths are not independent.
+    all their depths together, since one utterance's errors at two depths are not independent. Of a system with several
+    seeds it is the mean over the seeds that is compared.
 
     Parameters
     ----------
@@ -206,16 +271,14 @@ def comparisons(decodes, baseline, replicates=10000, seed=0):
         `system, baseline, test_set, variant, range` ("depth", "high dropping" or "no dropping"), `depths`, `wer`,
         `baseline_wer` and what `paired_bootstrap` returns.
     """
-    groups = defaultdict(dict)
-    for decode in decodes:
-        groups[decode.info["test_set"], decode.variant, decode.info["system"]][decode.info["depth"]] = decode
+    lines = _lines(decodes)
     found = []
-    for (test_set, variant, system), ours in groups.items():
-        theirs = groups.get((test_set, variant, baseline), {})
+    for (test_set, system, variant), ours in lines.items():
+        theirs = lines.get((test_set, baseline, variant), {})
         depths = sorted(ours.keys() & theirs.keys())
         if system == baseline or not depths:
             continue
-        blocks = {d.info["num_blocks"] for depth in depths for d in (ours[depth], theirs[depth])}
+        blocks = {d.info["num_blocks"] for depth in depths for d in (*ours[depth], *theirs[depth])}
         ranges = [("depth", [depth]) for depth in depths]
         if len(blocks) == 1:
             size = blocks.pop()
@@ -224,9 +287,14 @@ def comparisons(decodes, baseline, replicates=10000, seed=0):
         for name, chosen in ranges:
             if not chosen:
                 continue
-            utterances = list(ours[chosen[0]].alignments)
-            a, b = (sum(side[depth].errors(utterances) for depth in chosen) for side in (ours, theirs))
-            words = len(chosen) * ours[chosen[0]].words(utterances)
+            utterances = list(ours[chosen[0]][0].alignments)
+            # Whole numbers throughout: every depth counts as often as the sides' numbers of seeds have a multiple.
+            times = math.lcm(*(len(side[depth]) for side in (ours, theirs) for depth in chosen))
+            a, b = (
+                sum(times // len(side[depth]) * d.errors(utterances) for depth in chosen for d in side[depth])
+                for side in (ours, theirs)
+            )
+            words = times * len(chosen) * ours[chosen[0]][0].words(utterances)
             found.append(
                 {
                     "system": system,
@@ -244,56 +312,100 @@ def comparisons(decodes, baseline, replicates=10000, seed=0):
 
 
 def twins(decodes):
-    """Pairs of decodes of one system, with different gates, whose hypotheses are equal word for word.
+    """Pairs of decodes of one run, with different gates, whose hypotheses are equal word for word.
 
     At a high error rate that means that the gates did not reach the model. Perfect transcripts are left out.
+
+    Returns
+    -------
+    list of dict
+        test_set, label, depths.
     """
     seen, pairs = {}, []
     for decode in decodes:
         hypotheses = tuple(tuple(op[2] for op in alignment.ops) for alignment in decode.alignments.values())
-        other = seen.setdefault((decode.info["system"], decode.info["test_set"], hypotheses), decode)
+        other = seen.setdefault((decode.run, decode.info["test_set"], hypotheses), decode)
         if other.info["gates"] != decode.info["gates"] and decode.total.errors:
-            pairs.append((other, decode))
+            pairs.append(
+                {
+                    "test_set": decode.info["test_set"],
+                    "label": other.label,
+                    "depths": [other.info["depth"], decode.info["depth"]],
+                }
+            )
             logging.warning("%s and %s: different gates, equal hypotheses", other.directory, decode.directory)
     return pairs
 
 
-def training_curves(exp, systems):
-    """Read the training logs of `systems`.
+def training_curves(exp, decodes):
+    """Read the training logs of the runs that were decoded.
 
     Parameters
     ----------
     exp : str or Path
-        Holds `<system>/train_log.jsonl`, one JSON object per epoch with `epoch`, `seconds` and `mean_wer`.
+        Holds `<run>/train_log.jsonl`, one JSON object per epoch with `epoch`, `updates`, `seconds`, `wer` (by depth)
+        and `mean_wer`.
+    decodes : list of Decode
 
     Returns
     -------
-    dict of str to dict
-        System to `epoch`, `seconds`, `mean_wer` lists; systems without a log are left out.
+    list of dict
+        run, system, seed, depths (those whose mean `mean_wer` is), and the lists epoch, updates, seconds, mean_wer.
+        Runs without a log are left out.
 
     Raises
     ------
     DldError
-        A line that is not JSON or lacks `epoch` or `seconds`.
+        A line that is not JSON or lacks one of these.
     """
-    curves = {}
-    for system in systems:
-        path = Path(exp) / system / "train_log.jsonl"
+    curves = []
+    for run, info in {decode.run: decode.info for decode in decodes}.items():
+        path = Path(exp) / run / "train_log.jsonl"
         if not path.is_file():
             continue
-        curve = {"epoch": [], "seconds": [], "mean_wer": []}
+        names = ("epoch", "updates", "seconds", "mean_wer")
+        curve = {"run": run, "system": info["system"], "seed": info.get("seed"), **{name: [] for name in names}}
         for number, line in read_lines(path):
             try:
                 entry = json.loads(line)
-                point = [entry["epoch"], entry["seconds"], entry.get("mean_wer")]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                curve["depths"] = sorted(map(int, entry["wer"]))
+                for name in names:
+                    curve[name].append(entry[name])
+            except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
                 raise DldError(f"{path}:{number}: not a line of a training log ({error})") from None
-            if point[-1] is not None:
-                for values, value in zip(curve.values(), point, strict=True):
-                    values.append(value)
         if curve["epoch"]:
-            curves[system] = curve
+            curves.append(curve)
     return curves
+
+
+def convergence(curves, baseline):
+    """How much of the baseline's training each run needed to come down to the baseline's last validation error rate.
+
+    A run is measured against the baseline's run of the same seed, or else its first, and at ends of epochs, so what is
+    found is an upper bound. The time of a separate teacher is not counted.
+
+    Returns
+    -------
+    list of dict
+        run, system, seed, target (percent, mean over depths), epoch, updates, seconds (None where the rate was not
+        reached), and the shares of the baseline's whole run, updates_share and seconds_share.
+    """
+    goals = [curve for curve in curves if curve["system"] == baseline]
+    found = []
+    for curve in curves:
+        same = [goal for goal in goals if goal["seed"] == curve["seed"]] or goals
+        if not same or curve["depths"] != same[0]["depths"]:
+            continue
+        goal = same[0]
+        target = goal["mean_wer"][-1]
+        place = next((i for i, value in enumerate(curve["mean_wer"]) if value <= target), None)
+        entry = {"run": curve["run"], "system": curve["system"], "seed": curve["seed"], "target": target}
+        for name in ("epoch", "updates", "seconds"):
+            entry[name] = None if place is None else curve[name][place]
+        for name in ("updates", "seconds"):
+            entry[f"{name}_share"] = None if place is None else curve[name][place] / goal[name][-1]
+        found.append(entry)
+    return found
 
 
 def choose_utterances(decodes, number=8):

@@ -49,19 +49,21 @@ def _shared(values):
     return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f}–{high:.3f}"
 
 
-def _overview(rows):
-    labels = list(dict.fromkeys(_label(row) for row in rows))
+def _overview(entries):
+    labels = list(dict.fromkeys(_label(entry) for entry in entries))
     cells = {
-        (row["depth"], _label(row)): f"{row['wer']:.2f} [{row['wer_low']:.2f}, {row['wer_high']:.2f}]" for row in rows
+        (entry["depth"], _label(entry)): f"{entry['wer']:.2f} [{entry['wer_low']:.2f}, {entry['wer_high']:.2f}]"
+        for entry in entries
     }
     body = []
-    for depth in sorted({row["depth"] for row in rows}):
-        costs = _shared([row["gmacs_per_s"] for row in rows if row["depth"] == depth])
+    for depth in sorted({entry["depth"] for entry in entries}):
+        costs = _shared([entry["gmacs_per_s"] for entry in entries if entry["depth"] == depth])
         body.append([depth, costs, *(cells.get((depth, label), NONE) for label in labels)])
     return table(["depth", "GMAC/s", *labels], body)
 
 
 def _details(rows):
+    several = len({row.get("seed") for row in rows}) > 1
     body = []
     for row in sorted(rows, key=lambda row: row["depth"]):
         active = row.get("params_active")
@@ -69,6 +71,7 @@ def _details(rows):
             [
                 row["depth"],
                 _label(row),
+                *([row.get("seed", NONE)] if several else []),
                 gate_string(row["gates"]),
                 row["policy"],
                 f"{row['wer']:.2f}",
@@ -79,56 +82,78 @@ def _details(rows):
                 NONE if active is None else f"{active / 1e6:.2f} M",
             ]
         )
-    heads = [
-        "depth",
-        "system",
-        "active blocks",
-        "policy",
-        "WER %",
-        "ins / del / sub",
-        "CER %",
-        "GMAC/s",
-        "RTF",
-        "params",
-    ]
-    return table(heads, body, right_from=4)
+    heads = ["depth", "system", *(["seed"] if several else []), "active blocks", "policy"]
+    figures = ["WER %", "ins / del / sub", "CER %", "GMAC/s", "RTF", "params"]
+    return table([*heads, *figures], body, right_from=len(heads))
+
+
+def _where(entry):
+    if entry["range"] == "depth":
+        return f"depth {entry['depths'][0]}"
+    if entry["range"] == "high dropping":
+        return f"high dropping (mean of depths {', '.join(map(str, entry['depths']))})"
+    return entry["range"]
+
+
+def _change(entry):
+    if entry["relative"] is None:
+        return f"{NONE}, p {_p_value(entry['p'])}"
+    interval = f"[{entry['relative_low']:+.1f}, {entry['relative_high']:+.1f}]"
+    return f"{entry['relative']:+.1f} % {interval}, p {_p_value(entry['p'])}"
 
 
 def _comparison_table(entries):
+    """Systems across; down the two ranges of depths of which papers speak, then every depth."""
+    order = {"high dropping": 0, "no dropping": 1, "depth": 2}
+    places = sorted({(order[entry["range"]], entry["depths"], _where(entry)) for entry in _hashable(entries)})
+    systems = list(dict.fromkeys(_label(entry) for entry in entries))
+    cells = {(_where(entry), _label(entry)): _change(entry) for entry in entries}
+    body = [[where, *(cells.get((where, system), NONE) for system in systems)] for _, _, where in places]
+    return table(["where", *systems], body)
+
+
+def _hashable(entries):
+    return [{**entry, "depths": tuple(entry["depths"])} for entry in entries]
+
+
+def _training_table(rows, convergence):
+    """Every training run: what it took, and when it reached the baseline's last validation error rate."""
+    reached = {entry["run"]: entry for entry in convergence}
     body = []
-    for entry in entries:
-        where = f"depth {entry['depths'][0]}" if entry["range"] == "depth" else entry["range"]
-        if entry["range"] == "high dropping":
-            where += f" (mean of depths {', '.join(map(str, entry['depths']))})"
-        change = NONE
-        if entry["relative"] is not None:
-            change = f"{entry['relative']:+.1f} % [{entry['relative_low']:+.1f}, {entry['relative_high']:+.1f}]"
-        name = entry["system"] + (f" ({entry['variant']})" if entry["variant"] else "")
+    for row in {row["run"]: row for row in rows}.values():
+        entry = reached.get(row["run"])
+        seconds = row.get("train_seconds")
         body.append(
             [
-                where,
-                f"{name} : {entry['baseline']}",
-                f"{entry['wer']:.2f}",
-                f"{entry['baseline_wer']:.2f}",
-                change,
-                _p_value(entry["p"]),
+                row["run"],
+                row.get("model", NONE),
+                row.get("seed", NONE),
+                row.get("updates", NONE),
+                NONE if seconds is None else f"{seconds / 60:.1f}",
+                NONE if entry is None else _reached(entry, "updates"),
+                NONE if entry is None else _reached(entry, "seconds"),
+                row.get("git", NONE),
             ]
         )
-    return table(["where", "systems", "WER %", "baseline %", "relative change [95 %]", "p"], body, right_from=2)
+    heads = ["run", "model", "seed", "updates", "minutes", "there after, updates", "there after, time", "git"]
+    return table(heads, body, right_from=2)
 
 
-def results_markdown(results, twins, title, pictures):
-    """The page `results.md`.
+def _reached(entry, name):
+    return "never" if entry[name] is None else f"{100 * entry[f'{name}_share']:.0f} %"
+
+
+def results_markdown(results, pictures, notes=""):
+    """The page of a `results.json`.
 
     Parameters
     ----------
     results : dict
         What `results.json` holds.
-    twins : list of (Decode, Decode)
-        From `dld.scoring.report.twins`.
-    title : str
     pictures : list of str
         File names beside the page.
+    notes : str
+        Markdown that follows the head.
 
     Returns
     -------
@@ -136,40 +161,62 @@ def results_markdown(results, twins, title, pictures):
     """
     environment = results["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    seeds = max(len(entry["seeds"]) for entry in results["summary"])
     parts = [
-        f"# {title}",
+        f"# {results['title']}",
         f"`git {environment['git']}` · {environment['date']} · {environment['cpu']} · {versions}",
+        *([notes.strip()] if notes.strip() else []),
         "Word error rates in percent with 95 % bootstrap intervals over utterances (Bisani and Ney, 2004). GMAC/s: "
-        "10⁹ multiply-accumulates per second of audio. RTF: decoding time over audio time, as measured here.",
+        "10⁹ multiply-accumulates per second of audio. RTF: decoding time over audio time on one thread, measured here."
+        + (" Where a system has several seeds, rate and interval are those of their mean." if seeds > 1 else ""),
         *(f"![{name.partition('.')[0]}]({name})" for name in pictures),
     ]
     for test_set in dict.fromkeys(row["test_set"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["test_set"] == test_set]
+        rows, entries, compared = (
+            [entry for entry in results[name] if entry["test_set"] == test_set]
+            for name in ("rows", "summary", "comparisons")
+        )
         parts += [
             f"## {test_set}",
             f"{rows[0]['words']} words in {rows[0]['utterances']} utterances.",
-            _overview(rows),
+            _overview(entries),
+        ]
+        for baseline in dict.fromkeys(entry["baseline"] for entry in compared):
+            parts += [
+                f"Change of the word errors against {baseline}, with 95 % interval; paired bootstrap, two-sided "
+                f"(negative: fewer errors). p is not corrected for the number of comparisons; "
+                f"{environment['replicates']} draws can show none below {2 / (environment['replicates'] + 1):.1g}.",
+                _comparison_table([entry for entry in compared if entry["baseline"] == baseline]),
+            ]
+        parts += [
             "What ran for each of these (1: the block ran, 0: it was skipped; params: those that ran):",
             _details(rows),
         ]
-        entries = [entry for entry in results["comparisons"] if entry["test_set"] == test_set]
-        if entries:
-            parts += [
-                f"Paired bootstrap against {entries[0]['baseline']}, two-sided (negative: fewer errors). p is not "
-                f"corrected for the number of comparisons; {environment['replicates']} draws can show none below "
-                f"{2 / (environment['replicates'] + 1):.1g}.",
-                _comparison_table(entries),
-            ]
         parts += [
-            f"**Look closer:** {one.label} at depths {one.info['depth']} and {two.info['depth']} gives the same "
+            f"**Look closer:** {pair['label']} at depths {pair['depths'][0]} and {pair['depths'][1]} gives the same "
             "transcripts although the gates differ; do the gates reach the model?"
-            for one, two in twins
-            if one.info["test_set"] == test_set
+            for pair in results["twins"]
+            if pair["test_set"] == test_set
         ]
+    parts += ["## Training", _training_text(results), _training_table(results["rows"], results["convergence"])]
     parts.append(
         f"Made by `{environment['command']}` from the scored decode directories; nothing here is typed by hand."
+        if not notes.strip()
+        else f"Tables and pictures: `{environment['command']}`, from the scored decode directories."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _training_text(results):
+    baselines = {entry["baseline"] for entry in results["comparisons"]}
+    if not results["convergence"] or not baselines:
+        return "What was trained, and for how long."
+    first = results["comparisons"][0]["baseline"]
+    return (
+        f'What was trained, and for how long. "There" is where the run\'s validation error rate, mean over the depths, was '
+        f"down to the last of {first} with the same seed: after what part of {first}'s updates and time, in whole epochs, "
+        "a teacher's training not included."
+    )
 
 
 def mark_errors(alignment):

@@ -2,10 +2,12 @@
 # Stages 2 to 10, the same for every corpus. To be sourced by a recipe's run.sh after its options.
 #
 # The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args lm
-# device ngpu nj restart, and defines: make_corpus (stage 1) and, where it differs from
-# hparams/SYSTEM$hparams_suffix.yaml, hparams_of SYSTEM.
+# device ngpu nj restart, and defines make_corpus (stage 1). A system's experiment file is
+# hparams/SYSTEM$hparams_suffix.yaml, or is in hparams/ablations.
 
 # shellcheck disable=SC2154  # the recipe sets these
+
+shopt -s extglob
 
 fail() {
   echo "$(basename "$0"): error: $1" >&2
@@ -17,14 +19,35 @@ need() {
   [[ -e $1 ]] || fail "$1 is missing; stage $2 makes it: ./run.sh --stage $2 --stop-stage $2"
 }
 
-if ! declare -F hparams_of >/dev/null; then
-  hparams_of() {
-    case $1 in
-      static) echo "hparams/teacher${hparams_suffix:-}.yaml" ;;
-      *) echo "hparams/$1${hparams_suffix:-}.yaml" ;;
-    esac
-  }
-fi
+# A run has the name of its system. Further ones have more to it: dld_seed2, and a dedicated network its depth, dedicated_n4.
+system_of() {
+  local name=${1%_seed+([0-9])}
+  [[ $name == dedicated_n+([0-9]) ]] && name=dedicated
+  echo "$name"
+}
+
+hparams_of() {
+  local name
+  name=$(system_of "$1")
+  [[ $name != static ]] || name=teacher
+  name+=${hparams_suffix:-}.yaml
+  if [[ -e hparams/ablations/$name ]]; then echo "hparams/ablations/$name"; else echo "hparams/$name"; fi
+}
+
+# What a run's name asks for beside its experiment file.
+run_settings() {
+  local name=${1%_seed+([0-9])}
+  run_args=()
+  if [[ $1 == *_seed+([0-9]) ]]; then run_args+=(--seed "${1##*_seed}" --exp_dir "$exp/$1"); fi
+  if [[ $name == dedicated_n+([0-9]) ]]; then run_args+=(--depth "${name##*_n}"); fi
+}
+
+# Systems whose gates are no choice.
+wants_table() {
+  case $(system_of "$1") in
+    static | dedicated | early_exit) return 1 ;;
+  esac
+}
 
 begin_stage() {
   [[ $stage -le $1 && $stop_stage -ge $1 ]] || return 1
@@ -52,7 +75,8 @@ train_system() {
   # Under torchrun each process takes the GPU of its own rank.
   if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
   settings
-  "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${setting_args[@]}"
+  run_settings "$system"
+  "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${run_args[@]}" "${setting_args[@]}"
 }
 
 # Stages 4 and 5 at a time: the LD baseline needs no teacher. What it says goes to a log.
@@ -97,6 +121,36 @@ find_lm() {
     *) lm_file=$lm ;;
   esac
   [[ -e $lm_file ]] || fail "no language model $lm_file"
+}
+
+search_table() {
+  python -m dld.bin.gate_table --exp "$exp/$1" --data "$data/$dev_set" ${device:+--device "$device"}
+}
+
+# for_each FUNCTION NAME…: FUNCTION with each name, $nj at a time; of those that run beside others, the words come when they end.
+for_each() {
+  local work=$1 name pid failed=
+  shift
+  if [[ $nj -le 1 ]]; then
+    for name in "$@"; do "$work" "$name"; done
+    return
+  fi
+  local waiting=("$@") running=() log=$exp/log
+  mkdir -p "$log"
+  trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+  while [[ ${#waiting[@]} -gt 0 || ${#running[@]} -gt 0 ]]; do
+    while [[ ${#waiting[@]} -gt 0 && ${#running[@]} -lt $nj ]]; do
+      name=${waiting[0]}
+      "$work" "$name" >"$log/${work}_$name.log" 2>&1 &
+      running+=("$!:$name") waiting=("${waiting[@]:1}")
+    done
+    pid=${running[0]%%:*} name=${running[0]#*:}
+    wait "$pid" || failed+=" $name"
+    cat "$log/${work}_$name.log"
+    running=("${running[@]:1}")
+  done
+  trap - EXIT
+  [[ -z $failed ]] || fail "$work failed for$failed; see above"
 }
 
 has_system() {
@@ -144,14 +198,16 @@ run_stages() {
     done
   fi
 
+  if [[ -n $lm && $stage -le 8 && $stop_stage -ge 7 ]]; then find_lm; fi
+
   if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
+    local tables=()
     for system in $systems; do
-      [[ $system != static ]] || continue
       need "$exp/$system/model.json" "$(trained_by "$system")"
-      python -m dld.bin.gate_table --exp "$exp/$system" --data "$data/$dev_set" ${device:+--device "$device"}
+      if wants_table "$system"; then tables+=("$system"); fi
     done
+    for_each search_table "${tables[@]}"
     if [[ -n $lm ]]; then
-      find_lm
       for system in $systems; do
         need "$exp/$system/model.json" "$(trained_by "$system")"
         # shellcheck disable=SC2086  # decode_args is a list of words
@@ -169,7 +225,6 @@ run_stages() {
         # shellcheck disable=SC2086  # decode_args is a list of words
         python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" ${device:+--device "$device"} $decode_args
         if [[ -n $lm ]]; then
-          find_lm
           need "$exp/$system/lm_weights.json" 7
           # shellcheck disable=SC2086
           python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" --lm "$lm_file" \
@@ -192,8 +247,10 @@ run_stages() {
   fi
 
   if begin_stage 10 "report"; then
+    local names=
+    for system in $systems; do names+=,$(system_of "$system"); done
     # shellcheck disable=SC2086
-    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${systems// /,}" $report_args
+    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${names#,}" $report_args
     echo "see $exp/report/results.md and $exp/report/tradeoff.png"
   fi
   echo "== done (${SECONDS} s)"

@@ -25,12 +25,19 @@ WAVLM = {
     "max_batch_seconds": 20,
     "vocab_size": 32,
 }
+RIVALS = ("dld_plus", "dedicated", "early_exit", "interctc_sd", "self_kd")
+ABLATIONS = (
+    *("start", "uniform", "even", "rising", "ramp", "sandwich", "temperature", "lambda", "augmented", "closed_norm"),
+    *("interctc", "hidden", "blank"),
+)
 # Files that run, in the order in which they need one another, and what makes them tiny: None is the settings for the
 # paper's network.
 RUN = {
     "mini/hparams/teacher.yaml": MINI,
     "mini/hparams/ld.yaml": MINI,
     "mini/hparams/dld.yaml": MINI,
+    **{f"mini/hparams/{name}.yaml": MINI for name in RIVALS},
+    **{f"mini/hparams/ablations/dld_{name}.yaml": MINI for name in ABLATIONS},
     "librispeech/hparams/teacher.yaml": None,
     "librispeech/hparams/ld.yaml": None,
     "librispeech/hparams/dld.yaml": None,
@@ -46,6 +53,7 @@ RUN = {
     "queen/hparams/teacher.yaml": WHISPER,
     "queen/hparams/ld.yaml": WHISPER,
     "queen/hparams/dld.yaml": WHISPER,
+    **{f"queen/hparams/{name}.yaml": WHISPER for name in RIVALS},
 }
 # Files that others extend; they are tested with those.
 LAYERS = {
@@ -58,11 +66,12 @@ LAYERS = {
     "common/hparams/static.yaml",
     "common/hparams/ld.yaml",
     "common/hparams/dld.yaml",
+    *(f"common/hparams/{name}.yaml" for name in RIVALS),
 }
 
 
 def test_every_experiment_file_is_listed(root):
-    there = {str(path.relative_to(root / "recipes")) for path in (root / "recipes").glob("*/hparams/*.yaml")}
+    there = {str(path.relative_to(root / "recipes")) for path in (root / "recipes").glob("*/hparams/**/*.yaml")}
     assert there == set(RUN) | LAYERS, "list the file in tests/recipes/test_hparams.py with what tests it"
 
 
@@ -96,17 +105,20 @@ def exp(tmp_path_factory):
 def test_a_file_is_built_and_trains(root, corpus, exp, tiny, path):
     settings = tiny if RUN[path] is None else RUN[path]
     recipe, name = path.removesuffix(".yaml").split("/hparams/")
-    system, _, model = name.partition("_")
+    model = "wavlm" if name.endswith("_wavlm") else ""
+    system = name.removesuffix("_wavlm").rpartition("/")[2]
     overrides = {
         **settings,
         "data": str(corpus / f"data{settings.get('vocab_size', 32)}"),
         "exp": str(exp / recipe / model),
         "precision": "fp32",
+        **({"depth": 1} if name == "dedicated" else {}),
     }
     folder = train(load_config(root / "recipes" / path, overrides), {"device": "cpu", "noprogressbar": True})
     trained = load_trained(folder)
     assert trained.about["system"] == {"teacher": "static"}.get(system, system)
     assert trained.about["updates"] >= 1
+    assert folder.name == ("dedicated_n1" if system == "dedicated" else trained.about["system"])
     assert all(torch.isfinite(p).all() for p in trained.network.parameters())
 
 

@@ -30,10 +30,11 @@ def corrupt(words, rate, dice):
     return heard
 
 
-def add_decode(exp, system, depth, refs, rate, suffix="", test_set="test", scored=True):
+def add_decode(exp, system, depth, refs, rate, suffix="", test_set="test", scored=True, seed=1):
     """Write one decode directory as the decoding stage does, and score it."""
-    dice = random.Random(f"{system} {depth} {suffix} {test_set}")
-    folder = exp / system / f"decode_{test_set}_n{depth}{suffix}"
+    dice = random.Random(f"{system} {depth} {suffix} {test_set} {seed}")
+    run = system if seed == 1 else f"{system}_seed{seed}"
+    folder = exp / run / f"decode_{test_set}_n{depth}{suffix}"
     folder.mkdir(parents=True)
     data = exp.parent / "data" / test_set
     data.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,7 @@ def add_decode(exp, system, depth, refs, rate, suffix="", test_set="test", score
         "git": "abc",
         "lm": None,
         "train_seconds": 90.5,
+        "seed": seed,
     }
     (folder / "decode.json").write_text(json.dumps(info))
     if scored:
@@ -78,13 +80,17 @@ def exp(tmp_path):
     for system, rates in RATES.items():
         for depth, rate in rates.items():
             add_decode(folder, system, depth, refs, rate)
-    for system, scale in (("ld", 1.0), ("dld", 0.8)):
-        entries = (
-            {"epoch": e, "step": 20 * e, "seconds": 15.0 * e, "train_loss": 1.0, "mean_wer": scale * 90 / e, "lr": 1e-3}
-            for e in range(1, 16)
-        )
-        (folder / system / "train_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    add_log(folder / "ld", 1.0)
+    add_log(folder / "dld", 0.8)
     return folder
+
+
+def add_log(run, scale):
+    """Write the log of a training run of 15 epochs, 10 updates and 15 s each."""
+    with open(run / "train_log.jsonl", "w") as out:
+        for e in range(1, 16):
+            entry = {"epoch": e, "updates": 10 * e, "seconds": 15.0 * e, "lr": 1e-3, "mean_wer": scale * 90 / e}
+            out.write(json.dumps({**entry, "wer": {"2": 1.0, "12": 1.0}}) + "\n")
 
 
 def run(exp, *options):
@@ -137,7 +143,7 @@ def test_files(exp):
     assert "| depth | GMAC/s | static | ld | dld |" in page
     assert "| 2 | 0.030 | – | " in page
     assert "| 4 | dld | 0-0-1-0-0-1-0-0-1-0-0-1 | even |" in page
-    assert "high dropping (mean of depths 2, 4)" in page
+    assert "| where | static | dld |" in page and "| high dropping (mean of depths 2, 4) | – | -" in page
     assert "![tradeoff](tradeoff.png)" in page and "![training](training.png)" in page
     for name in ("tradeoff", "training"):
         assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -152,6 +158,53 @@ def test_systems_and_baseline_can_be_chosen(exp):
     _, results = run(exp, "--systems", "static,dld", "--baseline", "static")
     assert {row["system"] for row in results["rows"]} == {"static", "dld"}
     assert {(c["system"], *c["depths"]) for c in results["comparisons"]} == {("dld", 12)}
+
+
+def test_several_seeds_are_one_line_of_their_mean(exp):
+    add_decode(exp, "dld", 2, sentences(150), 0.5, seed=2)
+    _, results = run(exp)
+    [entry] = [e for e in results["summary"] if (e["system"], e["depth"]) == ("dld", 2)]
+    wers = [row["wer"] for row in results["rows"] if (row["system"], row["depth"]) == ("dld", 2)]
+    assert entry["seeds"] == [1, 2] and len(wers) == 2 and wers[0] != wers[1]
+    assert entry["wer"] == pytest.approx(sum(wers) / 2, abs=1e-3)
+    assert min(wers) < entry["wer_low"] < entry["wer"] < entry["wer_high"] < max(wers) + 10
+    [compared] = [c for c in results["comparisons"] if c["system"] == "dld" and c["depths"] == [2]]
+    assert compared["wer"] == pytest.approx(entry["wer"], abs=1e-3)
+    page = (exp / "report" / "results.md").read_text()
+    assert f"| {entry['wer']:.2f} [{entry['wer_low']:.2f}, {entry['wer_high']:.2f}] |" in page
+    assert "| 2 | dld | 2 |" in page and "| dld_seed2 |" in page
+
+
+def test_how_soon_a_run_reaches_what_the_baseline_ended_with(exp):
+    _, results = run(exp)
+    found = {entry["run"]: entry for entry in results["convergence"]}
+    # LD ends at 90 / 15 = 6 %, DLD is there after 12 of the 15 epochs: 0.8 * 90 / 12 = 6.
+    assert found["dld"]["epoch"] == 12 and found["dld"]["seconds_share"] == pytest.approx(12 / 15)
+    assert found["ld"]["updates_share"] == 1.0
+    assert "| dld | – | 1 | – | 1.5 | 80 % | 80 % | abc |" in (exp / "report" / "results.md").read_text()
+    add_log(exp / "dld", 1.01)
+    _, results = run(exp)
+    assert results["convergence"][1]["seconds_share"] is None
+    assert "| never | never |" in (exp / "report" / "results.md").read_text()
+
+
+def test_a_page_can_be_written_again_from_its_numbers(exp, tmp_path):
+    run(exp)
+    notes = tmp_path / "notes.md"
+    notes.write_text("What was tried.\n")
+    command = ["--results", str(exp / "report" / "results.json"), "--output", str(tmp_path / "again")]
+    assert main([*command, "--notes", str(notes), "--name", "RESULTS"]) == 0
+    pages = [path.read_text() for path in (tmp_path / "again/RESULTS.md", exp / "report/results.md")]
+    assert "What was tried." in pages[0]
+    again, first = (page.partition("## test")[2].rpartition("\n\n")[0] for page in pages)
+    assert "| dld |" in again and again == first
+    assert (tmp_path / "again" / "tradeoff.png").exists()
+
+
+def test_a_file_that_holds_no_results_is_refused(tmp_path, capsys):
+    (tmp_path / "old.json").write_text('{"rows": []}')
+    assert main(["--results", str(tmp_path / "old.json"), "--output", str(tmp_path)]) == 1
+    assert "old.json: lacks comparisons" in capsys.readouterr().err
 
 
 def test_without_a_baseline_there_are_no_comparisons(exp):
@@ -217,7 +270,7 @@ def test_errors_are_one_line_and_leave_no_report(exp, capsys):
     edit(folder, test_set="test")
     copy = add_decode(exp, "copy", 4, sentences(150), 0.1)
     edit(copy, system="ld")
-    assert "same system, test set and depth" in said()
+    assert "same system, test set, depth and seed" in said()
     edit(copy, system="copy")
     (exp / "dld" / "train_log.jsonl").write_text('{"epoch": 1')
     assert "train_log.jsonl:1: not a line of a training log" in said()
