@@ -213,9 +213,9 @@ def _training_text(results):
         return "What was trained, and for how long."
     first = results["comparisons"][0]["baseline"]
     return (
-        f'What was trained, and for how long. "There" is where the run\'s validation error rate, mean over the depths, was '
-        f"down to the last of {first} with the same seed: after what part of {first}'s updates and time, in whole epochs, "
-        "a teacher's training not included."
+        'What was trained, and for how long. "There" is where the validation error rate, mean over the depths, was down to '
+        f"the last of {first} with the same seed: after what part of {first}'s updates and time, in whole epochs, a "
+        "teacher's training not included."
     )
 
 

@@ -79,19 +79,30 @@ train_system() {
   "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${run_args[@]}" "${setting_args[@]}"
 }
 
+# in_background LOG COMMAND…: in a process group of its own, since a background job does not get the user's Ctrl-C; the groups
+# in `background` end with the script.
+background=()
+trap 'for group in "${background[@]}"; do kill -- "-$group" 2>/dev/null || true; done' EXIT
+in_background() {
+  local log=$1
+  shift
+  set -m
+  "$@" >"$log" 2>&1 &
+  set +m
+  background+=("$!")
+}
+
 # Stages 4 and 5 at a time: the LD baseline needs no teacher. What it says goes to a log.
 train_side_by_side() {
-  local log=$exp/log/train_ld.log pid
+  local log=$exp/log/train_ld.log
   need_training_data
   mkdir -p "$exp/log"
   echo "the LD baseline of stage 5 trains at the same time; its log is $log"
-  train_system ld >"$log" 2>&1 &
-  pid=$!
-  # A background job of a script does not get the user's Ctrl-C.
-  trap 'kill $pid 2>/dev/null || true' EXIT
+  in_background "$log" train_system ld
   train_system static
-  wait "$pid" || { tail -n 5 "$log" >&2 && fail "training the LD baseline failed; its last words are above, all in $log"; }
-  trap - EXIT
+  wait "${background[0]}" ||
+    { tail -n 5 "$log" >&2 && fail "training the LD baseline failed; its last words are above, all in $log"; }
+  background=()
 }
 
 # fit_to_machine BATCHES: for recipes of the paper's size. Takes the GPU where there is one and no device was chosen, full
@@ -129,27 +140,31 @@ search_table() {
 
 # for_each FUNCTION NAME…: FUNCTION with each name, $nj at a time; of those that run beside others, the words come when they end.
 for_each() {
-  local work=$1 name pid failed=
+  local work=$1 name pid place failed=
   shift
   if [[ $nj -le 1 ]]; then
     for name in "$@"; do "$work" "$name"; done
     return
   fi
-  local waiting=("$@") running=() log=$exp/log
+  local waiting=("$@") names=() log=$exp/log
   mkdir -p "$log"
-  trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
-  while [[ ${#waiting[@]} -gt 0 || ${#running[@]} -gt 0 ]]; do
-    while [[ ${#waiting[@]} -gt 0 && ${#running[@]} -lt $nj ]]; do
+  while [[ ${#waiting[@]} -gt 0 || ${#background[@]} -gt 0 ]]; do
+    while [[ ${#waiting[@]} -gt 0 && ${#background[@]} -lt $nj ]]; do
       name=${waiting[0]}
-      "$work" "$name" >"$log/${work}_$name.log" 2>&1 &
-      running+=("$!:$name") waiting=("${waiting[@]:1}")
+      in_background "$log/${work}_$name.log" "$work" "$name"
+      names+=("$name") waiting=("${waiting[@]:1}")
     done
-    pid=${running[0]%%:*} name=${running[0]#*:}
-    wait "$pid" || failed+=" $name"
-    cat "$log/${work}_$name.log"
-    running=("${running[@]:1}")
+    # Whichever ends first makes room for the next.
+    wait -n || true
+    for place in "${!background[@]}"; do
+      pid=${background[$place]} name=${names[$place]}
+      if kill -0 "$pid" 2>/dev/null; then continue; fi
+      wait "$pid" || failed+=" $name"
+      cat "$log/${work}_$name.log"
+      unset "background[$place]" "names[$place]"
+    done
+    background=("${background[@]}") names=("${names[@]}")
   done
-  trap - EXIT
   [[ -z $failed ]] || fail "$work failed for$failed; see above"
 }
 
@@ -247,10 +262,10 @@ run_stages() {
   fi
 
   if begin_stage 10 "report"; then
-    local names=
-    for system in $systems; do names+=,$(system_of "$system"); done
+    local reported=
+    for system in $systems; do reported+=,$(system_of "$system"); done
     # shellcheck disable=SC2086
-    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${names#,}" $report_args
+    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" $report_args
     echo "see $exp/report/results.md and $exp/report/tradeoff.png"
   fi
   echo "== done (${SECONDS} s)"

@@ -11,6 +11,7 @@ nj=2
 data=data
 exp=exp
 systems="static ld dld"
+test_sets="test"
 train_args=
 decode_args=
 lm=
@@ -23,7 +24,6 @@ snr_high=30
 {
   train_sets=train
   dev_set=dev
-  test_sets="test"
   ngpu=0
   report_args=
 }
@@ -37,6 +37,7 @@ help_message="Usage: ./run.sh [options]
   --nj N              more than 1: the LD baseline trains beside the teacher ($nj)
   --systems 'A B'     systems to train and compare ($systems)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
+  --test-sets 'A B'   what is decoded and scored ($test_sets)
   --decode-args 'ARGS' options of dld-decode for stage 8, as '--depths 1,2,3 --policy first-n'
   --lm WHAT           decode with a language model too: train (a 3-gram of the training text)
                       or an ARPA file; its weights are tuned on dev in stage 7 (none)

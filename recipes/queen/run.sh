@@ -7,6 +7,7 @@ stage=1
 stop_stage=10
 corpus=
 extra_data=
+librispeech=
 size=tiny
 whisper=
 data=data
@@ -34,6 +35,7 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
       7 gate tables   8 decode   9 score   10 report
   --corpus FILE       a local queen.1c, or Debian's package; without it, the package is fetched
   --extra-data 'A B'  Kaldi data directories to train on as well
+  --librispeech DIR   its test-other becomes data/test_other, its train-clean-100 data/train_librispeech
   --size NAME         of Whisper: tiny, base or small ($size)
   --whisper SOURCE    its weights: a folder that transformers saved, or an id of the hub (openai/whisper-SIZE.en)
   --systems 'A B'     systems to train and compare ($systems)
@@ -67,7 +69,7 @@ fi
 train_args="--pretrained ${whisper:-openai/whisper-$size.en} $shape $train_args"
 
 make_corpus() {
-  local/data.sh --corpus "$corpus" --extra-data "$extra_data" "$data"
+  local/data.sh --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech" "$data"
 }
 
 . ../common/stages.sh

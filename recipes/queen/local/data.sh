@@ -5,10 +5,12 @@ cd "$(dirname "$0")/.."
 
 corpus=
 extra_data=
+librispeech=
 
 help_message="Usage: local/data.sh [options] <destination>
 Leaves <destination>/{train,dev,test,audio} (relative to the recipe's folder).
   --corpus FILE          a local queen.1c, or Debian's package flight-of-the-amazon-queen (default: fetch the package)
+  --librispeech DIR      the folder LibriSpeech, whole or in part: leaves <destination>/{test_other,train_librispeech} too
   --extra-data 'A B'     Kaldi data directories that are joined with train to <destination>/train_extra"
 . ../common/parse_options.sh
 if [[ $# -ne 1 ]]; then
@@ -18,6 +20,17 @@ fi
 . ./path.sh
 
 python -m dld.bin.queen ${corpus:+--corpus "$corpus"} "$1"
+if [[ -n $librispeech ]]; then
+  python -m dld.bin.librispeech --corpus "$librispeech" --train-set 100 --held-out 2 --allow-partial true \
+    "$1/librispeech"
+  for set in test-other:test_other train-clean-100:train_librispeech; do
+    [[ -d $1/librispeech/${set%:*} ]] || continue
+    rm -rf "${1:?}/${set#*:}"
+    cp -r "$1/librispeech/${set%:*}" "$1/${set#*:}"
+    # Queen's text is in lower case.
+    awk '{ key = $1; $1 = ""; print key tolower($0) }' "$1/librispeech/${set%:*}/text" >"$1/${set#*:}/text"
+  done
+fi
 if [[ -n $extra_data ]]; then
   # shellcheck disable=SC2086  # extra_data is a list of words
   python -m dld.bin.data combine "$1/train_extra" "$1/train" $extra_data
