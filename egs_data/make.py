@@ -4,6 +4,7 @@
 PYTHONPATH=. python egs_data/make.py [DESTINATION]
 """
 
+import gzip
 import shutil
 import sys
 from pathlib import Path
@@ -194,6 +195,17 @@ READERS = {
 }
 
 
+# What the corpus has for language models: a sentence a line, upper and lower case.
+SENTENCES = [
+    "So I would like to talk about a map",
+    "It is a small engine and it is not on any map",
+    "That is how I learned what a river is for",
+    "We walked home in the dark",
+    "There are two boats in this river and not one of them will run the whole day",
+    "Thank you",
+]
+
+
 def speak(voice, texts):
     """Speech of one voice: a list of 16 kHz int16 signals."""
     speech = espeak.speak(voice, [{"text": text.lower(), "rate": 190} for text in texts])
@@ -250,6 +262,9 @@ def make_tedlium3(root):
                 for kind in ("sph", "stm"):
                     name = f"{talk[0]}.{kind}"
                     (folder / kind / name).symlink_to(Path("..", "..", "..", "data", kind, name))
+    text = "".join(f"{sentence}\n" for sentence in SENTENCES)
+    (root / "LM").mkdir()
+    (root / "LM" / "miniature.en.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def make_librispeech(root):

@@ -38,11 +38,13 @@ while [[ $# -gt 0 ]]; do
   case $1 in
     --nj) nj=$2 ;;
     --exp) exp=$2 ;;
+    --data) data=$2 && options+=("$1" "$2") ;;
     --runs) only=$2 ;;
     *) options+=("$1" "$2") ;;
   esac
   shift 2
 done
+mkdir -p "$exp/log"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj takes a number, not '$nj'"
 # shellcheck disable=SC2154  # the recipe's compare.sh sets exp and runs
 : "$exp" "$runs"
@@ -71,7 +73,6 @@ make_run() {
   touch "$exp/$1/.compared"
 }
 
-mkdir -p "$exp/log"
 if [[ ! -e $data/.compared ]]; then
   ./run.sh --exp "$exp" --stop-stage 3 "${options[@]}"
   if declare -F prepare >/dev/null; then prepare; fi

@@ -8,12 +8,12 @@ ablations="dld_even dld_start dld_sandwich dld_uniform dld_rising dld_ramp dld_t
 ablations+=" dld_closed_norm dld_interctc dld_hidden dld_blank"
 runs+=" $ablations"
 
-# The same voices say four times as much: the intervals of the recipe's own test set are wide.
+# The voices of the recipe's own test set say four times as much: its intervals are wide.
 options=(--test-sets test_large)
 prepare() {
-  local/data.sh --scale 4 data_large
-  rm -rf data/test_large
-  cp -r data_large/test data/test_large
+  local/data.sh --scale "${COMPARE_SCALE:-4}" "${data}_large"
+  rm -rf "${data:?}/test_large"
+  cp -r "${data}_large/test" "$data/test_large"
 }
 
 reports() {

@@ -1,12 +1,13 @@
 """What the tests of recipes share: their drivers, run as a user does, and what makes the paper's network tiny."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-TINY = {
+TINY_PAPER = {
     "num_blocks": 3,
     "d_model": 16,
     "d_ffn": 32,
@@ -22,18 +23,46 @@ TINY = {
     "num_workers": 0,
     "network.blank_bias": -2,
 }
+TINY_MINI = {"num_blocks": 3, "d_model": 16, "valid_depths": [1, 3], "decode_depths": [1, 3], "num_epochs": 1}
+TINY_WAVLM = {
+    **TINY_MINI,
+    "d_ffn": 32,
+    "num_heads": 2,
+    "conv_layers": [[16, 10, 5], [16, 8, 8], [16, 8, 8]],
+    "positional_kernel": 8,
+    "positional_groups": 2,
+    "pretrained": None,
+    "freeze_updates": 1,
+    "warmup": 2,
+    "num_workers": 0,
+    "max_batch_seconds": 20,
+    "vocab_size": 32,
+}
+
+
+TINY = {
+    "mini": TINY_MINI,
+    "paper": TINY_PAPER,
+    "wavlm": TINY_WAVLM,
+    "whisper": {**TINY_MINI, "d_model": 64, "pretrained": None, "vocab_size": 32},
+}
 
 
 @pytest.fixture(scope="session")
 def tiny():
-    """Overrides that make the paper's network tiny."""
-    return dict(TINY)
+    """Overrides that make a network tiny, with random weights: by the kind of its experiment file."""
+    return TINY
 
 
 @pytest.fixture(scope="session")
 def tiny_args():
-    """The same as the drivers' option --train-args wants it."""
-    return " ".join(f"--{key} {str(value).replace(' ', '')}" for key, value in TINY.items())
+    """The same as the drivers' option --train-args wants it: `tiny_args("paper", num_epochs=1)`."""
+
+    def words(kind, **more):
+        settings = {**TINY[kind], **more}
+        return " ".join(f"--{key} {json.dumps(value).replace(' ', '')}" for key, value in settings.items())
+
+    return words
 
 
 @pytest.fixture(scope="session")

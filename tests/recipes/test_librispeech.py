@@ -1,6 +1,7 @@
 """The LibriSpeech recipe's driver on the miniature, from the corpus to the report, with a tiny model."""
 
 import json
+import shutil
 
 import pytest
 
@@ -12,9 +13,9 @@ def finished(root, drive, tiny_args, tmp_path_factory):
     done = drive(
         root / "recipes/librispeech/run.sh",
         *("--corpus", str(root / "egs_data/librispeech"), "--allow-partial", "true", "--train-set", "100"),
-        *("--systems", "static dld", "--test-sets", "test-clean", "--device", "cpu"),
+        *("--test-sets", "test-clean", "--device", "cpu"),
         *("--data", str(folder / "data"), "--exp", str(folder / "exp")),
-        *("--train-args", tiny_args, "--decode-args", "--rtf-utterances 1"),
+        *("--train-args", tiny_args("paper"), "--decode-args", "--rtf-utterances 1"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -22,8 +23,37 @@ def finished(root, drive, tiny_args, tmp_path_factory):
 
 def test_all_stages_lead_to_a_table(finished):
     rows = json.loads((finished / "exp/report/results.json").read_text())["rows"]
-    assert {(row["system"], row["depth"]) for row in rows} == {(s, n) for s in ("static", "dld") for n in (1, 3)}
+    assert {(row["system"], row["depth"]) for row in rows} == {(s, n) for s in ("static", "ld", "dld") for n in (1, 3)}
     assert {(row["test_set"], row["words"]) for row in rows} == {("test-clean", 16)}
+
+
+def test_the_same_driver_trains_wavlm(root, drive, finished, tiny_args, tmp_path):
+    done = drive(
+        root / "recipes/librispeech/run.sh",
+        *("--model", "wavlm", "--train-set", "100", "--stage", "4", "--systems", "static dld"),
+        *("--data", str(finished / "data"), "--exp", str(tmp_path), "--device", "cpu", "--test-sets", "test-clean"),
+        *("--train-args", tiny_args("wavlm", vocab_size=64, **{"network.blank_bias": -2})),
+        *("--decode-args", "--rtf-utterances 1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "report/results.json").read_text())["rows"]
+    assert {(row["system"], row["depth"], row["model"]) for row in rows} == {
+        (system, n, "wavlm-3x16") for system in ("static", "dld") for n in (1, 3)
+    }
+
+
+def test_a_language_model_of_the_training_text(root, drive, finished, tmp_path):
+    pytest.importorskip("kenlm")
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    done = drive(
+        root / "recipes/librispeech/run.sh",
+        *("--train-set", "100", "--stage", "7", "--systems", "ld", "--test-sets", "test-clean", "--lm", "train"),
+        *("--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp"), "--device", "cpu"),
+        *("--decode-args", "--rtf-utterances 1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "exp/report/results.json").read_text())["rows"]
+    assert {(row["variant"], row["depth"]) for row in rows} == {(v, n) for v in ("", "lm") for n in (1, 3)}
 
 
 def test_the_train_set_decides_data_and_settings(finished):

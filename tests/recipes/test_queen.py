@@ -75,7 +75,8 @@ def build(root, name, folder, exp, **overrides):
 
 
 def test_the_student_of_the_drivers_teacher_decodes_at_every_depth(root, prepared, whisper, tmp_path):
-    config = build(root, "dld", prepared, tmp_path, pretrained=str(whisper), teacher=str(prepared / "exp/static"))
+    teacher = str(prepared / "exp/static")
+    config = build(root, "dld", prepared, tmp_path, teacher=teacher, init_from=teacher)
     folder = train(config, {"device": "cpu", "noprogressbar": True})
     arguments = ["--exp", str(folder), "--data", str(prepared / "data/test"), "--policy", "evenly-spaced"]
     assert decode([*arguments, "--rtf-utterances", "1"]) == 0
@@ -86,6 +87,17 @@ def test_the_student_of_the_drivers_teacher_decodes_at_every_depth(root, prepare
         compute.append(json.loads((folder / f"decode_test_n{n}/decode.json").read_text())["gmacs_per_s"])
     assert compute[1] - compute[0] == pytest.approx(compute[2] - compute[1], rel=1e-3)
     assert 0 < compute[0] < compute[1]
+
+
+def test_librispeech_becomes_a_second_test_set_in_lower_case(run, root, game, tmp_path):
+    done = run(
+        *("local/data.sh", "--corpus", game, "--librispeech", root / "egs_data/librispeech", tmp_path / "data"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    texts = kaldi.read_text(tmp_path / "data/test_other/text")
+    assert list(texts.values()) == ["the mill stood silent", "no one worked there any more"]
+    assert len(kaldi.load(tmp_path / "data/test_other")) == 2
+    assert all(text == text.lower() for text in kaldi.read_text(tmp_path / "data/train_librispeech/text").values())
 
 
 def test_a_trained_network_needs_the_checkpoint_no_more(prepared, whisper):
@@ -102,7 +114,12 @@ def test_a_trained_network_needs_the_checkpoint_no_more(prepared, whisper):
 @pytest.mark.parametrize(("system", "source"), [("teacher", True), ("ld", True), ("teacher", False)])
 def test_training_starts_from_the_checkpoint(root, prepared, whisper, tmp_path, system, source):
     # With a learning rate of nothing the weights stay what they were at the start.
-    still = {"lr": 0.0, "optimizer.weight_decay": 0.0, "pretrained": str(whisper) if source else "null"}
+    still = {
+        "lr": 0.0,
+        "optimizer.weight_decay": 0.0,
+        "init_from": "null",
+        "pretrained": str(whisper) if source else "null",
+    }
     folder = train(build(root, system, prepared, tmp_path, **still), {"device": "cpu", "noprogressbar": True})
     weights = load_file(folder / "model.safetensors")["encoder.layers.1.fc1.weight"]
     assert load_file(whisper / "model.safetensors")["layers.1.fc1.weight"].equal(weights) == source
@@ -121,7 +138,7 @@ def test_the_encoder_learns_slower_than_the_head(root, prepared, tmp_path):
 
 
 def test_a_checkpoint_of_another_shape_stops_the_training(root, prepared, whisper, tmp_path):
-    config = build(root, "ld", prepared, tmp_path, pretrained=str(whisper), num_blocks=2)
+    config = build(root, "ld", prepared, tmp_path, pretrained=str(whisper), init_from="null", num_blocks=2)
     with pytest.raises(DldError, match="does not fit this GatedWhisper: weights 15 unknown: layers.2"):
         train(config, {"device": "cpu", "noprogressbar": True})
 

@@ -13,9 +13,8 @@ def finished(root, drive, tiny_args, tmp_path_factory):
     done = drive(
         root / "recipes/tedlium3/run.sh",
         *("--corpus", str(root / "egs_data/tedlium3"), "--allow-partial", "true", "--test-sets", "test"),
-        *("--systems", "static dld"),
         *("--data", str(folder / "data"), "--exp", str(folder / "exp"), "--device", "cpu"),
-        *("--train-args", tiny_args, "--decode-args", "--rtf-utterances 1"),
+        *("--train-args", tiny_args("paper"), "--decode-args", "--rtf-utterances 1"),
         *("--data-args", "--start-padding 0.15 --end-padding 0.1"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -24,8 +23,26 @@ def finished(root, drive, tiny_args, tmp_path_factory):
 
 def test_all_stages_lead_to_a_table(finished):
     rows = json.loads((finished / "exp/report/results.json").read_text())["rows"]
-    assert {(row["system"], row["depth"]) for row in rows} == {(s, n) for s in ("static", "dld") for n in (1, 3)}
+    assert {(row["system"], row["depth"]) for row in rows} == {(s, n) for s in ("static", "ld", "dld") for n in (1, 3)}
     assert {row["words"] for row in rows} == {44}
+
+
+def test_the_language_model_of_the_corpus_is_estimated_tuned_and_used(root, drive, finished, tmp_path):
+    pytest.importorskip("kenlm")
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    corpus = root / "egs_data/tedlium3"
+    done = drive(
+        root / "recipes/tedlium3/run.sh",
+        *("--corpus", str(corpus), "--stage", "7", "--systems", "dld", "--test-sets", "test", "--lm", "corpus"),
+        *("--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp"), "--device", "cpu"),
+        *("--decode-args", "--rtf-utterances 1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    about = json.loads((tmp_path / "data/lm/4gram.arpa.gz.json").read_text())
+    texts = [str(tmp_path / "data/train/text"), str(corpus / "TEDLIUM_release-3/LM/miniature.en.gz")]
+    assert about["order"] == 4 and about["text"] == texts
+    rows = json.loads((tmp_path / "exp/report/results.json").read_text())["rows"]
+    assert {(row["variant"], row["depth"]) for row in rows} == {(v, n) for v in ("", "lm") for n in (1, 3)}
 
 
 def test_every_scored_segment_of_test_is_decoded(finished):
