@@ -5,11 +5,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<END
-Usage: tools/compare.sh RECIPE [--nj N] [--exp DIR] [--runs 'A B'] [options of the recipe's run.sh]
+Usage: tools/compare.sh RECIPE [--list NAME] [--nj N] [--exp DIR] [--runs 'A B'] [options of the recipe's run.sh]
 
 Makes the runs that recipes/RECIPE/compare.sh lists, the static teacher first, N at a time (1), and then its reports. What is
 done is not done again: a run that was broken off goes on from its last checkpoint, one that is decoded and scored is left
 as it is. Each run's words are in DIR/log/compare_RUN.log.
+  --list NAME    take recipes/RECIPE/compare_NAME.sh instead, such as mini's ablations
   --nj N         runs at a time; each takes one thread (1)
   --exp DIR      folder of the runs, relative to the recipe (as recipes/RECIPE/compare.sh has it)
   --runs 'A B'   only these, and no report
@@ -23,16 +24,19 @@ fail() {
 
 recipe=${1:-}
 if [[ -z $recipe || $recipe == --help || $recipe == -h ]]; then usage && exit 0; fi
-[[ -f recipes/$recipe/compare.sh ]] || fail "recipes/$recipe has no compare.sh; see tools/compare.sh --help"
-cd "recipes/$recipe"
 shift
+list=compare.sh
+if [[ ${1:-} == --list ]]; then list=compare_${2:-}.sh && shift 2; fi
+[[ -f recipes/$recipe/$list ]] || fail "recipes/$recipe has no $list; see tools/compare.sh --help"
+cd "recipes/$recipe"
 
 nj=1
 data=data
 only=
+train_args=
 options=()
 # shellcheck source=recipes/mini/compare.sh
-. ./compare.sh
+. "./$list"
 while [[ $# -gt 0 ]]; do
   [[ $1 == --* && $# -gt 1 ]] || fail "unexpected argument '$1'; options have the form --name value"
   case $1 in
@@ -40,10 +44,12 @@ while [[ $# -gt 0 ]]; do
     --exp) exp=$2 ;;
     --data) data=$2 && options+=("$1" "$2") ;;
     --runs) only=$2 ;;
+    --train-args) train_args+=" $2" ;;
     *) options+=("$1" "$2") ;;
   esac
   shift 2
 done
+options+=(--train-args "$train_args")
 mkdir -p "$exp/log"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj takes a number, not '$nj'"
 # shellcheck disable=SC2154  # the recipe's compare.sh sets exp and runs

@@ -213,8 +213,8 @@ def _training_text(results):
         return "What was trained, and for how long."
     first = results["comparisons"][0]["baseline"]
     return (
-        'What was trained, and for how long. "There" is where the validation error rate, mean over the depths, was down to '
-        f"the last of {first} with the same seed: after what part of {first}'s updates and time, in whole epochs, a "
+        "What was trained, and for how long. A run is there when its validation error rate, mean over the depths, is "
+        f"down to the last of {first} with the same seed: after what part of {first}'s updates and time, in whole epochs, a "
         "teacher's training not included."
     )
 

@@ -42,13 +42,6 @@ run_settings() {
   if [[ $name == dedicated_n+([0-9]) ]]; then run_args+=(--depth "${name##*_n}"); fi
 }
 
-# Systems whose gates are no choice.
-wants_table() {
-  case $(system_of "$1") in
-    static | dedicated | early_exit) return 1 ;;
-  esac
-}
-
 begin_stage() {
   [[ $stage -le $1 && $stop_stage -ge $1 ]] || return 1
   echo "== stage $1: $2 (${SECONDS} s)"
@@ -216,10 +209,13 @@ run_stages() {
   if [[ -n $lm && $stage -le 8 && $stop_stage -ge 7 ]]; then find_lm; fi
 
   if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
-    local tables=()
+    local tables=() policy
     for system in $systems; do
       need "$exp/$system/model.json" "$(trained_by "$system")"
-      if wants_table "$system"; then tables+=("$system"); fi
+      settings
+      run_settings "$system"
+      policy=$(python -m dld.bin.config "$(hparams_of "$system")" --get decode_policy "${run_args[@]}" "${setting_args[@]}")
+      if [[ $policy == table ]]; then tables+=("$system"); fi
     done
     for_each search_table "${tables[@]}"
     if [[ -n $lm ]]; then

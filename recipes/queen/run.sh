@@ -8,6 +8,7 @@ stop_stage=10
 corpus=
 extra_data=
 librispeech=
+model=whisper
 size=tiny
 whisper=
 data=data
@@ -36,6 +37,7 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
   --corpus FILE       a local queen.1c, or Debian's package; without it, the package is fetched
   --extra-data 'A B'  Kaldi data directories to train on as well
   --librispeech DIR   its test-other becomes data/test_other, its train-clean-100 data/train_librispeech
+  --model NAME        whisper, or a conformer of the paper's size, started from nothing ($model)
   --size NAME         of Whisper: tiny, base or small ($size)
   --whisper SOURCE    its weights: a folder that transformers saved, or an id of the hub (openai/whisper-SIZE.en)
   --systems 'A B'     systems to train and compare ($systems)
@@ -45,7 +47,7 @@ help_message="Usage: ./run.sh [options]; paths are relative to this folder
   --lm WHAT           decode with a language model too: train (a 3-gram of the training text)
                       or an ARPA file; its weights are tuned on dev in stage 7 (none)
   --restart BOOL      train anew where there is a run already ($restart)
-  --data DIR, --exp DIR   folders for data and experiments ($data, exp/SIZE)
+  --data DIR, --exp DIR   folders for data and experiments ($data, exp/SIZE or exp/conformer)
   --device NAME       cpu or cuda (default: cuda where there is one)
   --ngpu N            GPUs to train on, through torchrun ($ngpu)"
 . ../common/parse_options.sh
@@ -55,23 +57,34 @@ if [[ $# -gt 0 ]]; then
 fi
 . ./path.sh
 
-case $size in
-  tiny) shape="--num_blocks 4 --d_model 384" ;;
-  base) shape="--num_blocks 6 --d_model 512" ;;
-  small) shape="--num_blocks 12 --d_model 768" ;;
-  *) echo "run.sh: error: --size takes tiny, base or small, not '$size'" >&2 && exit 1 ;;
+case $model-$size in
+  whisper-tiny) shape="--num_blocks 4 --d_model 384" ;;
+  whisper-base) shape="--num_blocks 6 --d_model 512" ;;
+  whisper-small) shape="--num_blocks 12 --d_model 768" ;;
+  whisper-*) echo "run.sh: error: --size takes tiny, base or small, not '$size'" >&2 && exit 1 ;;
+  conformer-*) shape= ;;
+  *) echo "run.sh: error: --model takes whisper or conformer, not '$model'" >&2 && exit 1 ;;
 esac
-exp=${exp:-exp/$size}
+update_batches=1
+if [[ $model == conformer ]]; then
+  # shellcheck disable=SC2034  # hparams_of reads it
+  hparams_suffix=_conformer
+  exp=${exp:-exp/conformer}
+  update_batches=2
+else
+  exp=${exp:-exp/$size}
+  shape+=" --pretrained ${whisper:-openai/whisper-$size.en}"
+fi
 if [[ -n $extra_data ]]; then
   train_sets=train_extra
   shape+=" --train_data $data/train_extra"
 fi
-train_args="--pretrained ${whisper:-openai/whisper-$size.en} $shape $train_args"
+train_args="$shape $train_args"
 
 make_corpus() {
   local/data.sh --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech" "$data"
 }
 
 . ../common/stages.sh
-fit_to_machine 1
+fit_to_machine "$update_batches"
 run_stages

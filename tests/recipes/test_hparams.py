@@ -11,8 +11,8 @@ from dld.training import train
 
 RIVALS = ("dld_plus", "dedicated", "early_exit", "interctc_sd", "self_kd")
 ABLATIONS = (
-    *("start", "uniform", "even", "rising", "ramp", "sandwich", "temperature", "lambda", "augmented", "closed_norm"),
-    *("interctc", "hidden", "blank"),
+    *("start", "uniform", "even", "even_start", "rising", "ramp", "sandwich", "temperature", "lambda", "augmented"),
+    *("closed_norm", "interctc", "hidden", "blank"),
 )
 # Files that run, in the order in which they need one another, and the kind of what makes them tiny.
 RUN = {
@@ -37,6 +37,7 @@ RUN = {
     "queen/hparams/ld.yaml": "whisper",
     "queen/hparams/dld.yaml": "whisper",
     **{f"queen/hparams/{name}.yaml": "whisper" for name in RIVALS},
+    **{f"queen/hparams/{name}_conformer.yaml": "paper" for name in ("teacher", "ld", "dld", *RIVALS)},
 }
 # Files that others extend; they are tested with those.
 LAYERS = {
@@ -44,6 +45,7 @@ LAYERS = {
     "librispeech/hparams/base.yaml",
     "tedlium3/hparams/base.yaml",
     "queen/hparams/base.yaml",
+    "queen/hparams/base_conformer.yaml",
     "common/hparams/conformer.yaml",
     "common/hparams/wavlm.yaml",
     "common/hparams/static.yaml",
@@ -88,14 +90,14 @@ def exp(tmp_path_factory):
 def test_a_file_is_built_and_trains(root, corpus, exp, tiny, path):
     settings = tiny[RUN[path]]
     recipe, name = path.removesuffix(".yaml").split("/hparams/")
-    model = "wavlm" if name.endswith("_wavlm") else ""
-    system = name.removesuffix("_wavlm").rpartition("/")[2]
+    model = next((model for model in ("wavlm", "conformer") if name.endswith(f"_{model}")), "")
+    system = name.removesuffix(f"_{model}").rpartition("/")[2]
     overrides = {
         **settings,
         "data": str(corpus / f"data{settings.get('vocab_size', 32)}"),
         "exp": str(exp / recipe / model),
         "precision": "fp32",
-        **({"depth": 1} if name == "dedicated" else {}),
+        **({"depth": 1} if system == "dedicated" else {}),
     }
     folder = train(load_config(root / "recipes" / path, overrides), {"device": "cpu", "noprogressbar": True})
     trained = load_trained(folder)
