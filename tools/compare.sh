@@ -80,8 +80,9 @@ make_run() {
 }
 
 if [[ ! -e $data/.compared ]]; then
-  ./run.sh --exp "$exp" --stop-stage 3 "${options[@]}"
+  ./run.sh --exp "$exp" --stop-stage 1 "${options[@]}"
   if declare -F prepare >/dev/null; then prepare; fi
+  ./run.sh --exp "$exp" --stage 2 --stop-stage 3 "${options[@]}"
   touch "$data/.compared"
 fi
 chosen=${only:-$runs}

@@ -214,8 +214,8 @@ def _training_text(results):
     first = results["comparisons"][0]["baseline"]
     return (
         "What was trained, and for how long. A run is there when its validation error rate, mean over the depths, is "
-        f"down to the last of {first} with the same seed: after what part of {first}'s updates and time, in whole epochs, a "
-        "teacher's training not included."
+        f"down to the last of {first} with the same seed: after what part of {first}'s updates and time, in whole "
+        "epochs, a teacher's training not included."
     )
 
 
