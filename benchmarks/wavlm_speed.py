@@ -188,13 +188,19 @@ def child(arguments):
     if arguments.device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = _peak_resident()
     print(json.dumps({"peak_mib": round(peak), "model_mib": round(before)}))
 
 
 def _resident():
     with open("/proc/self/statm", encoding="ascii") as stream:
         return int(stream.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def _peak_resident():
+    """MiB. Not `getrusage`: on Linux a child begins with the peak of the process that started it."""
+    with open("/proc/self/status", encoding="ascii") as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith("VmHWM:")) / 1024
 
 
 def main():

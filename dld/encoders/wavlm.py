@@ -26,25 +26,88 @@ LOW_PRECISION = (None, "extractor", "all")
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def plain_cpu(tensor):
+    """True where ways of computing may be taken that cannot be exported or compiled: on a CPU, no more."""
+    return tensor.device.type == "cpu" and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
+
+
 def plain_inference(tensor):
-    """True where ways of computing may be taken that have no gradient and cannot be exported: on a CPU, no more."""
-    watched = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return tensor.device.type == "cpu" and not watched
+    """True where they may have no gradient either."""
+    return plain_cpu(tensor) and not torch.is_grad_enabled()
 
 
 def linear(hidden, weight, bias=None, gelu=False):
     """`torch.nn.functional.linear`, and GELU where asked for.
 
-    In inference on a CPU, in float32, by oneDNN, which PyTorch itself takes for compiled models and for bfloat16, but
-    not here: its products are faster than those of MKL on some processors, and it applies GELU on the way.
+    On a CPU, in float32, by oneDNN, which PyTorch itself takes for compiled models and for bfloat16, but not here: its
+    products are faster than those of MKL on some processors, and in inference it applies GELU on the way.
     """
     float32 = hidden.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
-    if _ONEDNN and float32 and plain_inference(hidden):
-        return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "gelu" if gelu else "none", [], "none")
-    out = functional.linear(hidden, weight, bias)
+    if _ONEDNN and float32 and plain_cpu(hidden):
+        if plain_inference(hidden):
+            return _product(hidden, weight, bias, "gelu" if gelu else "none")
+        out = _TrainedLinear.apply(hidden, weight, bias)
+    else:
+        out = functional.linear(hidden, weight, bias)
     if not gelu:
         return out
     return torch.ops.aten.gelu_(out) if plain_inference(out) else functional.gelu(out)
+
+
+def _product(hidden, weight, bias=None, then="none"):
+    return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, then, [], "none")
+
+
+class _TrainedLinear(torch.autograd.Function):
+    """A linear layer by oneDNN with its gradients; that of the weight is no faster there and is left to MKL."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias):
+        ctx.save_for_backward(hidden, weight)
+        ctx.has_bias = bias is not None
+        return _product(hidden, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        hidden, weight = ctx.saved_tensors
+        rows = gradient.flatten(0, -2)
+        return (
+            _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
+            rows.t() @ hidden.flatten(0, -2) if ctx.needs_input_grad[1] else None,
+            rows.sum(0) if ctx.has_bias and ctx.needs_input_grad[2] else None,
+        )
+
+
+class _Masked(torch.autograd.Function):
+    """What dropout lets through, scaled; the gradient goes the same way."""
+
+    @staticmethod
+    def forward(ctx, hidden, keep, scale):
+        ctx.save_for_backward(keep)
+        ctx.scale = scale
+        return torch.ops.aten.native_dropout_backward(hidden, keep, scale)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        [keep] = ctx.saved_tensors
+        return torch.ops.aten.native_dropout_backward(gradient, keep, ctx.scale), None, None
+
+
+def dropout(hidden, p):
+    """Dropout in training; on a CPU with 16 random bits to a value, p rounded to 1/65536.
+
+    PyTorch draws a number for each value there, which for attention weights takes as long as half of their products.
+    """
+    if not p or not plain_cpu(hidden):
+        return functional.dropout(hidden, p)
+    steps = round(p * 65536)
+    if steps > 65535:
+        return functional.dropout(hidden, p)
+    drawn = torch.randint(-(2**63), 2**63 - 1, (-(-hidden.numel() // 4),)).view(torch.int16)
+    keep = (drawn[: hidden.numel()] >= steps - 32768).view(hidden.shape)
+    return _Masked.apply(hidden, keep, 65536 / (65536 - steps))
 
 
 if _ONEDNN:
@@ -263,11 +326,26 @@ class GatedBiasAttention(WavLMSelfAttention):
             bias = bias.masked_fill(key_padding_mask[:, None, None], torch.finfo(bias.dtype).min)
         projected = linear(query, self.attention.in_proj_weight, self.attention.in_proj_bias)
         queries, keys, values = projected.view(batch, frames, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        out = functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=bias.to(queries.dtype), dropout_p=self.dropout if self.training else 0.0
-        )
+        if torch.is_grad_enabled():
+            out = self._with_gradients(queries, keys, values, bias)
+        else:
+            out = functional.scaled_dot_product_attention(
+                *(queries, keys, values),
+                attn_mask=bias.to(queries.dtype),
+                dropout_p=self.dropout if self.training else 0.0,
+            )
         project = self.attention.out_proj
         return linear(out.transpose(1, 2).flatten(2), project.weight, project.bias), position_bias
+
+    def _with_gradients(self, queries, keys, values, bias):
+        """Scaled dot-product attention step by step: a bias with gradients leaves PyTorch's own only its slow path."""
+        scaled = queries * queries.shape[-1] ** -0.5
+        scores = torch.baddbmm(
+            bias.to(queries.dtype).flatten(0, 1), scaled.flatten(0, 1), keys.transpose(2, 3).flatten(0, 1)
+        )
+        weights = scores.softmax(-1).to(values.dtype)
+        weights = dropout(weights, self.dropout if self.training else 0.0)
+        return torch.bmm(weights, values.flatten(0, 1)).view(values.shape)
 
 
 class FusedFeedForward(FeedForward):
@@ -281,9 +359,9 @@ class FusedFeedForward(FeedForward):
 
 
 class SpectralPositions(ConvolutionalPositionalEmbedding):
-    """torchaudio's positional convolution; in inference on a CPU by Fourier transforms where that takes less time.
+    """torchaudio's positional convolution; on a CPU by Fourier transforms where that takes less time.
 
-    With a kernel of 128 the direct way takes a tenth of the time of all blocks together.
+    With a kernel of 128 the direct way takes a tenth of the time of all blocks together, in training more.
     """
 
     # Frames of a batch from which on transforming the weights pays.
@@ -291,7 +369,7 @@ class SpectralPositions(ConvolutionalPositionalEmbedding):
 
     def forward(self, x):
         """(batch, frames, width) → the same."""
-        if plain_inference(x) and x.shape[0] * x.shape[1] >= self.WORTHWHILE:
+        if plain_cpu(x) and x.shape[0] * x.shape[1] >= self.WORTHWHILE:
             return self._by_spectrum(x)
         return super().forward(x)
 
@@ -312,7 +390,8 @@ class SpectralPositions(ConvolutionalPositionalEmbedding):
         product = torch.bmm(spectra, weight).view(groups, bins, batch, pieces, -1).permute(2, 3, 1, 0, 4)
         # What wraps around lies in the last `kernel - 1` values of each piece.
         out = torch.fft.irfft(product.flatten(3), size, dim=2)[:, :, :step].flatten(1, 2)[:, :frames]
-        return torch.ops.aten.gelu_(out + self.conv.bias).to(x.dtype)
+        out = out + self.conv.bias
+        return (torch.ops.aten.gelu_(out) if plain_inference(out) else functional.gelu(out)).to(x.dtype)
 
 
 def span_mask(lengths, size, share, width):

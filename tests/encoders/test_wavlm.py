@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from dld.encoders import GatedWavLM
-from dld.encoders.wavlm import ConvExtractor, SpectralPositions, span_mask
+from dld.encoders.wavlm import ConvExtractor, SpectralPositions, dropout, span_mask
 from dld.errors import DldError
 
 N = 3
@@ -178,6 +178,43 @@ def test_it_equals_torchaudio(bundle, batch, gradients):
             assert hidden.requires_grad == gradients
             assert lengths.tolist() == [expected.shape[1]]
             close(hidden, expected)
+
+
+def test_its_gradients_equal_torchaudios(bundle, batch, monkeypatch):
+    # Each way of computing that training takes on a CPU, against plain operations.
+    monkeypatch.setattr(SpectralPositions, "WORTHWHILE", 1)
+    model, _ = bundle
+    encoder = GatedWavLM.from_pretrained("WAVLM_BASE", freeze_extractor=False).eval()
+    waveform, lengths = alone(batch, 0)
+    for output in (encoder(waveform, lengths, OPEN)[0], model(waveform)[0]):
+        (output * torch.linspace(-1, 1, output.shape[-1])).sum().backward()
+    transformer = model.encoder.transformer
+    pairs = [
+        (encoder.positions.embedding.weight, transformer.layers[0].attention.rel_attn_embed.weight),
+        (encoder.extractor.layers[0].conv.weight, model.feature_extractor.conv_layers[0].conv.weight),
+        (encoder.positional.conv.bias, transformer.pos_conv_embed.conv.bias),
+    ]
+    for ours, theirs in zip(encoder.layers, transformer.layers, strict=True):
+        # Block 0's own position table is ours outside the blocks.
+        names = [name for name, _ in ours.named_parameters()]
+        pairs += [(ours.get_parameter(name), theirs.get_parameter(name)) for name in names]
+    assert len(pairs) > 40
+    for ours, theirs in pairs:
+        scale = theirs.grad.abs().max().clamp_min(1e-3)
+        close(ours.grad / scale, theirs.grad / scale)
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    hidden = torch.ones(301, 333, requires_grad=True)
+    out = dropout(hidden, 0.1)
+    kept = out != 0
+    assert kept.float().mean().item() == pytest.approx(0.9, abs=0.005)
+    assert out.mean().item() == pytest.approx(1.0, abs=0.005) and out[kept].unique().numel() == 1
+    out.sum().backward()
+    assert torch.equal(hidden.grad, out.detach())
+    assert not torch.equal(dropout(hidden, 0.1), out)
+    assert dropout(hidden, 0.0) is hidden and not dropout(hidden, 1.0).any()
 
 
 def test_without_block_0_the_others_keep_its_position_bias(bundle, batch):
