@@ -185,10 +185,7 @@ def child(arguments):
         before = _resident()
     with threads(arguments.threads):
         getattr(implementation, task)(torch.randn(batch, int(seconds * 16000), device=arguments.device))
-    if arguments.device == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        peak = _peak_resident()
+    peak = torch.cuda.max_memory_allocated() / 2**20 if arguments.device == "cuda" else _peak_resident()
     print(json.dumps({"peak_mib": round(peak), "model_mib": round(before)}))
 
 
