@@ -109,7 +109,7 @@ class StaticBrain(sb.Brain):
         if training and self.hparams.speed_perturb is not None:
             waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths)
         clean, frames = self.network.frontend(waveforms, lengths)
-        augment = self.hparams.spec_augment if training else None
+        augment = self.hparams.spec_augment if training and self.optimizer_step >= self.hparams.augment_after else None
         return clean, clean if augment is None else augment(clean), frames
 
     def compute_forward(self, batch, stage):

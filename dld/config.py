@@ -49,6 +49,7 @@ EXPERIMENT_KEYS = {
     "grad_accumulation_factor": "batches in each update",
     "speed_perturb": "dld.features.SpeedPerturb, or null",
     "spec_augment": "dld.features.SpecAugment, or null",
+    "augment_after": "updates before spec_augment begins: CTC leaves its plateau sooner without masks",
     "min_duration": "shorter training utterances are left out (seconds, or null)",
     "max_duration": "longer training utterances are left out (seconds, or null)",
     "num_workers": "data-loading processes",
