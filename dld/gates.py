@@ -361,14 +361,14 @@ class WithExits(DropSchedule):
     Parameters
     ----------
     schedule : DropSchedule
-    exits : list of int
-        Blocks before each exit, below `num_blocks`.
+    exits : list of int, or int
+        Blocks before each exit, below `num_blocks`; or how many exits, spread evenly.
     weight : float
         w, the share of the exits in the loss, 0 < w < 1.
 
     Examples
     --------
-    >>> schedule = WithExits(AllOpen(num_blocks=4), exits=[2], weight=0.3)
+    >>> schedule = WithExits(AllOpen(num_blocks=4), exits=1, weight=0.3)
     >>> vectors = schedule.draw()
     >>> [format_gates(gates) for gates in vectors], schedule.weights(vectors)
     (['1111', '1100'], [0.7, 0.3])
@@ -381,6 +381,9 @@ class WithExits(DropSchedule):
         if not 0.0 < weight < 1.0:
             raise DldError(f"the weight of the exits must be between 0 and 1, got {weight}")
         self.schedule = schedule
+        if isinstance(exits, int):
+            places = (round(k * schedule.num_blocks / (exits + 1)) for k in range(1, exits + 1))
+            exits = sorted({max(1, place) for place in places})
         self.exits = parse_depths(exits, schedule.num_blocks - 1)
         self.weight = weight
         self.counts = []

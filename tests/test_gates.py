@@ -191,6 +191,13 @@ def test_exits_of_another_schedule_cut_its_vectors():
     assert counts == {0, 1, 2}
 
 
+@pytest.mark.parametrize(
+    ("blocks", "count", "places"), [(12, 3, [3, 6, 9]), (4, 3, [1, 2, 3]), (3, 3, [1, 2]), (12, 1, [6])]
+)
+def test_so_many_exits_are_spread_evenly(blocks, count, places):
+    assert g.WithExits(g.AllOpen(blocks), exits=count).exits == places
+
+
 def test_exits_of_a_sandwich_have_the_weights_of_their_vectors():
     schedule = g.WithExits(g.Sandwich(4, min_depth=4, num_random=0, spacing="first-n"), exits=[1], weight=0.5)
     assert schedule.weights(schedule.draw()) == [0.25] * 4
