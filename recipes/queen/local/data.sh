@@ -21,7 +21,10 @@ fi
 
 python -m dld.bin.queen ${corpus:+--corpus "$corpus"} "$1"
 if [[ -n $librispeech ]]; then
-  python -m dld.bin.librispeech --corpus "$librispeech" --train-set 100 --held-out 2 --allow-partial true \
+  # Nothing here is done with a dev set; a part of the corpus may have none.
+  held_out=2
+  if compgen -G "$librispeech/dev-*" || compgen -G "$librispeech/LibriSpeech/dev-*"; then held_out=0; fi >/dev/null
+  python -m dld.bin.librispeech --corpus "$librispeech" --train-set 100 --held-out "$held_out" --allow-partial true \
     "$1/librispeech"
   for set in test-other:test_other train-clean-100:train_librispeech; do
     [[ -d $1/librispeech/${set%:*} ]] || continue
