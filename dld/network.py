@@ -9,6 +9,13 @@ from dld.errors import DldError
 from dld.gates import depth
 
 
+def precision_context(device, precision):
+    """Context in which a network runs in "fp32", or in "bf16" where autocast allows it; no front end belongs in it."""
+    if precision not in ("fp32", "bf16"):
+        raise DldError(f"precision must be fp32 or bf16, got {precision!r}")
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
 class GatedCTC(nn.Module):
     """Front end, gated encoder and a linear CTC head.
 

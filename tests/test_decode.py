@@ -196,3 +196,17 @@ def test_the_configuration_command_prints_values(root, capsys):
     assert config_command.main([path, "--get", "vocab_size", "--vocab_size", "48"]) == 0
     assert capsys.readouterr().out == "48\n"
     assert config_command.main([path, "--get", "nothing"]) == 1
+
+
+def test_low_precision_is_a_variant_of_its_own_and_near(babbler, tiny_corpus, tmp_path, monkeypatch):
+    seen = []
+    real = decode.greedy
+    monkeypatch.setattr(decode, "greedy", lambda logits, *rest: seen.append(logits) or real(logits, *rest))
+    for precision in ("fp32", "bf16"):
+        assert run_decode(babbler, tiny_corpus / "test", tmp_path, "--depths", "3", "--precision", precision) == 0
+    folders = [tmp_path / name for name in ("decode_test_n3", "decode_test_n3_bf16")]
+    assert [read_json(folder / "decode.json")["precision"] for folder in folders] == ["fp32", "bf16"]
+    half = len(seen) // 2
+    for plain, low in zip(seen[:half], seen[half:], strict=True):
+        assert low.dtype == torch.float32 and not torch.equal(plain, low)
+        torch.testing.assert_close(plain, low, atol=0.2, rtol=0.05)

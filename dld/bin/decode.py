@@ -24,6 +24,7 @@ from dld.errors import DldError
 from dld.experiment import load_trained
 from dld.files import atomic_write, write_json
 from dld.gates import POLICIES, gates_for_depth, parse_depths
+from dld.network import precision_context
 from dld.provenance import git_hash
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def make_parser():
         default=0.0,
         help="with --lm-alpha: log10 score of unknown words besides that of <unk>; 0: open vocabulary (%(default)s)",
     )
-    parser.add_argument("--variant", help="end of the folders' names (default: lm with --lm, beam with --beam-size)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (%(default)s)")
+    parser.add_argument("--variant", help="end of the folders' names (default: lm, beam, bf16, as is decoded)")
     return parser
 
 
@@ -88,7 +90,8 @@ def variant(arguments):
                 raise DldError(f"--{name.replace('_', '-')} needs --lm")
     chosen = arguments.variant
     if chosen is None:
-        chosen = "lm" if arguments.lm else "beam" if arguments.beam_size is not None else ""
+        search = "lm" if arguments.lm else "beam" if arguments.beam_size is not None else ""
+        chosen = "_".join(filter(None, (search, arguments.precision.replace("fp32", ""))))
     if not re.fullmatch(r"[\w.-]*", chosen):
         raise DldError(f"--variant {chosen!r}: letters, digits, '.', '-' and '_' only")
     return chosen
@@ -152,7 +155,7 @@ def make_searches(trained, pool, gates, dataset, arguments):
 
 
 @torch.no_grad()
-def transcribe(trained, loader, gate_vectors, device, progress=True, searches=None):
+def transcribe(trained, loader, gate_vectors, device, progress=True, searches=None, precision="fp32"):
     """Hypotheses of a data set under each gate vector.
 
     Parameters
@@ -164,6 +167,7 @@ def transcribe(trained, loader, gate_vectors, device, progress=True, searches=No
     progress : bool
     searches : list of callable, optional
         One for each gate vector, (logits, frames, blank) → texts (default: greedy decoding).
+    precision : {"fp32", "bf16"}
 
     Returns
     -------
@@ -179,9 +183,10 @@ def transcribe(trained, loader, gate_vectors, device, progress=True, searches=No
     texts = [{} for _ in gate_vectors]
     for batch in tqdm(loader, desc="decode", disable=not progress, dynamic_ncols=True):
         features, frames = network.frontend(*unpack(batch.signal, device))
-        logits, frames = network(features, frames, gate_vectors)
+        with precision_context(device, precision):
+            logits, frames = network(features, frames, gate_vectors)
         for rows, scores, search in zip(texts, logits, searches, strict=True):
-            rows.update(zip(batch.id, search(scores, frames, network.blank), strict=True))
+            rows.update(zip(batch.id, search(scores.float(), frames, network.blank), strict=True))
     return texts
 
 
@@ -212,10 +217,11 @@ def main(argv=None):
         for folder in folders:
             # Scores of an earlier decoding must not stand beside new hypotheses.
             shutil.rmtree(folder, ignore_errors=True)
-        texts = transcribe(trained, loader, vectors, arguments.device, not arguments.noprogressbar, searches)
+        progress, precision = not arguments.noprogressbar, arguments.precision
+        texts = transcribe(trained, loader, vectors, arguments.device, progress, searches, precision)
     audio_seconds = sum(dataset.data[key]["duration"] for key in dataset.data_ids)
     sample = timing_sample(dataset, arguments.rtf_utterances)
-    factors = real_time_factors(network, sample, vectors, sample_rate, decoders=timed)
+    factors = real_time_factors(network, sample, vectors, sample_rate, decoders=timed, precision=precision)
     for (n, gates), folder, rows, rtf, search in zip(
         gates_of.items(), folders, texts, factors, about_search, strict=True
     ):
@@ -238,6 +244,7 @@ def main(argv=None):
             "gmacs_per_s": gmacs,
             "rtf": rtf,
             "rtf_threads": 1,
+            "precision": precision,
             "audio_seconds": audio_seconds,
             "model": network.encoder.description,
             "model_sha256": trained.about["state_sha256"],

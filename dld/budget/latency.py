@@ -7,6 +7,7 @@ import time
 import torch
 
 from dld.decoding import greedy
+from dld.network import precision_context
 
 
 @contextlib.contextmanager
@@ -21,7 +22,9 @@ def threads(number):
 
 
 @torch.no_grad()
-def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, num_threads=1, decoders=None):
+def real_time_factors(
+    network, waveforms, gate_vectors, sample_rate, repeats=3, num_threads=1, decoders=None, precision="fp32"
+):
     """Processing time over audio time under each gate vector, from waveform to units or text, one utterance at a time.
 
     The gate vectors take turns on each utterance, so that a drift of the machine's speed meets all of them alike.
@@ -38,6 +41,7 @@ def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, 
     num_threads : int
     decoders : list of callable, optional
         One for each gate vector, (logits, frames, blank) → whatever it finds (default: `greedy`).
+    precision : {"fp32", "bf16"}
 
     Returns
     -------
@@ -58,7 +62,8 @@ def real_time_factors(network, waveforms, gate_vectors, sample_rate, repeats=3, 
                     synchronize()
                     began = time.perf_counter()
                     features, frames = network.frontend(batch, lengths)
-                    [logits], frames = network(features, frames, [gates])
+                    with precision_context(device, precision):
+                        [logits], frames = network(features, frames, [gates])
                     decode(logits, frames, network.blank)
                     synchronize()
                     totals[place] += time.perf_counter() - began
