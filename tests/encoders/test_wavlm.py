@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from dld.encoders import GatedWavLM
-from dld.encoders.wavlm import ConvExtractor, SpectralPositions, dropout, span_mask
+from dld.encoders.wavlm import ConvExtractor, SpectralPositions, span_mask
 from dld.errors import DldError
 
 N = 3
@@ -202,19 +202,6 @@ def test_its_gradients_equal_torchaudios(bundle, batch, monkeypatch):
     for ours, theirs in pairs:
         scale = theirs.grad.abs().max().clamp_min(1e-3)
         close(ours.grad / scale, theirs.grad / scale)
-
-
-def test_dropout_leaves_out_its_share_and_keeps_the_mean():
-    torch.manual_seed(0)
-    hidden = torch.ones(301, 333, requires_grad=True)
-    out = dropout(hidden, 0.1)
-    kept = out != 0
-    assert kept.float().mean().item() == pytest.approx(0.9, abs=0.005)
-    assert out.mean().item() == pytest.approx(1.0, abs=0.005) and out[kept].unique().numel() == 1
-    out.sum().backward()
-    assert torch.equal(hidden.grad, out.detach())
-    assert not torch.equal(dropout(hidden, 0.1), out)
-    assert dropout(hidden, 0.0) is hidden and not dropout(hidden, 1.0).any()
 
 
 def test_without_block_0_the_others_keep_its_position_bias(bundle, batch):
