@@ -47,7 +47,6 @@ def make_parser():
         default=0.0,
         help="with --lm-alpha: log10 score of unknown words besides that of <unk>; 0: open vocabulary (%(default)s)",
     )
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (%(default)s)")
     parser.add_argument("--variant", help="end of the folders' names (default: lm, beam, bf16, as is decoded)")
     return parser
 
@@ -61,6 +60,7 @@ def add_model_options(parser):
     parser.add_argument("--batch-seconds", type=float, default=60.0, help="longest batch, in seconds (%(default)s)")
     parser.add_argument("--batch-size", type=int, help="largest number of utterances in a batch")
     parser.add_argument("--device", default="cpu", help="cpu, cuda … (%(default)s)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (%(default)s)")
     limits = BeamSettings()
     parser.add_argument("--beam-size", type=int, help=f"beam search with so many hypotheses (with --lm: {limits.size})")
     parser.add_argument(

@@ -26,6 +26,7 @@ from dld.decoding.tuning import (
 )
 from dld.experiment import load_trained
 from dld.gates import format_gates
+from dld.network import precision_context
 from dld.provenance import git_hash
 from dld.scoring import wer
 
@@ -45,12 +46,15 @@ def make_parser():
     )
     parser.add_argument("--lm-unknown", type=float, default=0.0, help="see dld-decode; not searched (%(default)s)")
     parser.add_argument("--max-utterances", type=int, help="take so many utterances, evenly spread (default: all)")
+    for name in ("--rtf-utterances", "--variant"):
+        # Of dld-decode: recipes give both commands the same options.
+        parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("--output", help=f"file to write (default: {LM_WEIGHTS} in the experiment)")
     return parser
 
 
 @torch.no_grad()
-def run_network(trained, loader, gates, device):
+def run_network(trained, loader, gates, device, precision="fp32"):
     """Run a data set under one gate vector.
 
     Returns
@@ -63,7 +67,8 @@ def run_network(trained, loader, gates, device):
     log_probs, texts = {}, {}
     for batch in loader:
         features, frames = trained.network.frontend(*unpack(batch.signal, device))
-        [logits], frames = trained.network(features, frames, [gates])
+        with precision_context(device, precision):
+            [logits], frames = trained.network(features, frames, [gates])
         log_probs.update(zip(batch.id, valid_log_probs(logits, frames), strict=True))
         ids = greedy(logits, frames, trained.network.blank)
         texts.update(zip(batch.id, map(trained.tokenizer.decode, ids), strict=True))
@@ -98,7 +103,7 @@ def main(argv=None):
         )
         # Depth by depth: of a large dev set the log probabilities of all depths would not fit the memory.
         for n, gates in gates_of.items():
-            log_probs, greedy_texts = run_network(trained, loader, gates, arguments.device)
+            log_probs, greedy_texts = run_network(trained, loader, gates, arguments.device, arguments.precision)
             utterances = [log_probs[key] for key in dataset.data_ids]
             greedy_wer = wer(references, [greedy_texts[key] for key in dataset.data_ids])
 

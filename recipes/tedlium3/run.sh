@@ -76,7 +76,7 @@ corpus_lm() {
   mapfile -t texts < <(compgen -G "${corpus:-$downloads}/LM/*.gz" || compgen -G "${corpus:-$downloads}/TEDLIUM_release-3/LM/*.gz")
   [[ ${#texts[@]} -gt 0 ]] || fail "no LM/*.gz in ${corpus:-$downloads}; give the corpus by --corpus"
   [[ -e $file ]] || python -m dld.bin.lm --text "$data/train/text" --sentences "${texts[@]}" --lowercase --order 4 \
-    --prune 0,0,1 --output "$file" --dev "$data/dev/text" >&2
+    --prune 0,0,1,1 --output "$file" --dev "$data/dev/text" >&2
   echo "$file"
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -74,3 +75,19 @@ def drive():
         return subprocess.run([script, *options], capture_output=True, text=True, env=environment, check=False, cwd=cwd)
 
     return call
+
+
+@pytest.fixture
+def with_known_words(tmp_path):
+    """Copies what a driver left, dev and a test set replaced by train: words that a language model of train knows."""
+
+    def copy(finished, test_set):
+        shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+        for name in ("dev", test_set):
+            shutil.rmtree(tmp_path / "data" / name)
+            shutil.copytree(tmp_path / "data/train", tmp_path / "data" / name)
+            for decode in tmp_path.glob(f"exp/*/decode_{test_set}_*"):
+                shutil.rmtree(decode)
+        return tmp_path
+
+    return copy

@@ -27,22 +27,22 @@ def test_all_stages_lead_to_a_table(finished):
     assert {row["words"] for row in rows} == {44}
 
 
-def test_the_language_model_of_the_corpus_is_estimated_tuned_and_used(root, drive, finished, tmp_path):
+def test_the_language_model_of_the_corpus_is_estimated_tuned_and_used(root, drive, finished, with_known_words):
     pytest.importorskip("kenlm")
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    folder = with_known_words(finished, "test")
     corpus = root / "egs_data/tedlium3"
     done = drive(
         root / "recipes/tedlium3/run.sh",
         *("--corpus", str(corpus), "--stage", "7", "--systems", "dld", "--test-sets", "test", "--lm", "corpus"),
-        *("--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp"), "--device", "cpu"),
-        *("--decode-args", "--rtf-utterances 1"),
+        *("--data", str(folder / "data"), "--exp", str(folder / "exp"), "--device", "cpu"),
+        *("--decode-args", "--rtf-utterances 1 --beam-size 2 --token-logp=-1"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    about = json.loads((tmp_path / "data/lm/4gram.arpa.gz.json").read_text())
-    texts = [str(tmp_path / "data/train/text"), str(corpus / "TEDLIUM_release-3/LM/miniature.en.gz")]
+    about = json.loads((folder / "data/lm/4gram.arpa.gz.json").read_text())
+    texts = [str(folder / "data/train/text"), str(corpus / "TEDLIUM_release-3/LM/miniature.en.gz")]
     assert about["order"] == 4 and about["text"] == texts
-    rows = json.loads((tmp_path / "exp/report/results.json").read_text())["rows"]
-    assert {(row["variant"], row["depth"]) for row in rows} == {(v, n) for v in ("", "lm") for n in (1, 3)}
+    rows = json.loads((folder / "exp/report/results.json").read_text())["rows"]
+    assert {(row["variant"], row["depth"]) for row in rows} == {(v, n) for v in ("beam", "lm") for n in (1, 3)}
 
 
 def test_every_scored_segment_of_test_is_decoded(finished):
