@@ -493,7 +493,7 @@ class RisingDrop(_IndependentDrop):
 
 
 class UniformDepth(DropSchedule):
-    """Draw the depth uniformly from `min_depth`…N, then which blocks.
+    """Draw the depth uniformly, then which blocks.
 
     Bernoulli gates make depths near N·(1 - p) common and the ends rare; this one gives every depth the same share.
 
@@ -504,6 +504,9 @@ class UniformDepth(DropSchedule):
     spacing : {"random", "evenly-spaced", "first-n"}
         How the blocks of a depth are chosen.
     seed : int
+    depths : list of int, or "all"
+        Those to draw from, such as the ones that will be run: with a fixed spacing no other is of use. By default
+        `min_depth`…N.
 
     Examples
     --------
@@ -512,15 +515,18 @@ class UniformDepth(DropSchedule):
     6
     """
 
-    def __init__(self, num_blocks, min_depth=1, spacing="random", seed=0):
+    def __init__(self, num_blocks, min_depth=1, spacing="random", seed=0, depths="all"):
         super().__init__(num_blocks, seed)
-        self.min_depth = check_depth(min_depth, num_blocks)
+        min_depth = check_depth(min_depth, num_blocks)
+        self.depths = sorted(n for n in parse_depths(depths, num_blocks) if n >= min_depth)
+        if not self.depths:
+            raise DldError(f"none of the depths {depths} is at least min_depth, {min_depth}")
         if spacing not in ("random", "evenly-spaced", "first-n"):
             raise DldError(f"spacing must be random, evenly-spaced or first-n, got {spacing!r}")
         self.spacing = spacing
 
     def draw(self):
-        return [self.vector(self.generator.randint(self.min_depth, self.num_blocks))]
+        return [self.vector(self.generator.choice(self.depths))]
 
     def vector(self, n):
         """A gate vector of depth `n`."""
@@ -542,6 +548,8 @@ class Sandwich(UniformDepth):
     spacing : {"random", "evenly-spaced", "first-n"}
         How the blocks of a depth are chosen, the smallest one's included.
     seed : int
+    depths : list of int, or "all"
+        As in `UniformDepth`; the smallest of them is that of the smallest network.
 
     Examples
     --------
@@ -549,13 +557,15 @@ class Sandwich(UniformDepth):
     [12, 2]
     """
 
-    def __init__(self, num_blocks, min_depth=1, num_random=1, spacing="random", seed=0):
-        super().__init__(num_blocks, min_depth, spacing, seed)
+    def __init__(self, num_blocks, min_depth=1, num_random=1, spacing="random", seed=0, depths="all"):
+        super().__init__(num_blocks, min_depth, spacing, seed, depths)
         if num_random < 0:
             raise DldError(f"num_random must not be negative, got {num_random}")
         self.num_random = num_random
+        # The ends are in every step already, unless there is nothing between them.
+        self.between = [n for n in self.depths[1:] if n < num_blocks] or self.depths
 
     def draw(self):
         full = (True,) * self.num_blocks
-        between = [vectors for _ in range(self.num_random) for vectors in super(Sandwich, self).draw()]
-        return [full, self.vector(self.min_depth), *between]
+        between = [self.vector(self.generator.choice(self.between)) for _ in range(self.num_random)]
+        return [full, self.vector(self.depths[0]), *between]

@@ -166,6 +166,19 @@ def test_a_drop_probability_must_leave_a_chance_to_stay(p):
         g.Bernoulli(N, p=p)
 
 
+def test_depths_can_be_those_that_will_be_run():
+    schedule = g.UniformDepth(N, depths=[8, 2, 4], spacing="evenly-spaced", seed=0)
+    drawn = {gates for _ in range(100) for gates in schedule.draw()}
+    assert drawn == {g.evenly_spaced(N, n) for n in (2, 4, 8)}
+    schedule = g.Sandwich(N, depths=[2, 4, 8, N], spacing="evenly-spaced", seed=0)
+    drawn = [[g.depth(gates) for gates in schedule.draw()] for _ in range(100)]
+    assert all(depths[:2] == [N, 2] for depths in drawn)
+    # What is in the step already is not drawn again.
+    assert {depths[2] for depths in drawn} == {4, 8}
+    with pytest.raises(DldError, match="none of the depths"):
+        g.UniformDepth(N, min_depth=5, depths=[2, 4])
+
+
 def test_a_fixed_schedule_always_draws_its_vector():
     schedule = g.Fixed(N, 4, policy="first-n")
     assert [schedule.draw() for _ in range(3)] == [[g.first_n(N, 4)]] * 3
