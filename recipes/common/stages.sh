@@ -211,11 +211,13 @@ run_stages() {
   if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
     local tables=() policy
     for system in $systems; do
-      need "$exp/$system/model.json" "$(trained_by "$system")"
       settings
       run_settings "$system"
       policy=$(python -m dld.bin.config "$(hparams_of "$system")" --get decode_policy "${run_args[@]}" "${setting_args[@]}")
-      if [[ $policy == table ]]; then tables+=("$system"); fi
+      # Where the gates are no choice, as in a static network, there is nothing to search.
+      [[ $policy == table ]] || continue
+      need "$exp/$system/model.json" "$(trained_by "$system")"
+      tables+=("$system")
     done
     for_each search_table "${tables[@]}"
     if [[ -n $lm ]]; then
