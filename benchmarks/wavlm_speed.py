@@ -9,7 +9,6 @@ backward with dropout, the convolutions over the waveform frozen, without an opt
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -182,22 +181,17 @@ def child(arguments):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 2**20
     else:
-        before = _resident()
+        before = _resident("VmRSS")
     with threads(arguments.threads):
         getattr(implementation, task)(torch.randn(batch, int(seconds * 16000), device=arguments.device))
-    peak = torch.cuda.max_memory_allocated() / 2**20 if arguments.device == "cuda" else _peak_resident()
+    peak = torch.cuda.max_memory_allocated() / 2**20 if arguments.device == "cuda" else _resident("VmHWM")
     print(json.dumps({"peak_mib": round(peak), "model_mib": round(before)}))
 
 
-def _resident():
-    with open("/proc/self/statm", encoding="ascii") as stream:
-        return int(stream.read().split()[1]) * resource.getpagesize() / 2**20
-
-
-def _peak_resident():
-    """MiB. Not `getrusage`: on Linux a child begins with the peak of the process that started it."""
+def _resident(field):
+    """MiB now (VmRSS) or at the peak (VmHWM); `getrusage` lets a child begin with the peak of what started it."""
     with open("/proc/self/status", encoding="ascii") as stream:
-        return next(int(line.split()[1]) for line in stream if line.startswith("VmHWM:")) / 1024
+        return next(int(line.split()[1]) for line in stream if line.startswith(f"{field}:")) / 1024
 
 
 def main():

@@ -13,6 +13,8 @@ from dld.files import atomic_write, read_json, write_json
 from dld.scoring import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
+# Keys of results.json.
+CONTENT = {"title", "rows", "summary", "comparisons", "training", "convergence", "twins", "environment"}
 
 
 def parser():
@@ -75,7 +77,7 @@ def render(results, output, name, notes=""):
 
 
 def _file(name, kind):
-    """Pictures of a page with a name of its own have that name too."""
+    """What lies beside a page with a name of its own has that name too."""
     return kind if name.lower() == "results" else f"{name.lower()}_{kind}"
 
 
@@ -89,7 +91,7 @@ def main(argv=None):
     notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
     if args.results:
         results = read_json(args.results)
-        missing = {"title", "rows", "summary", "comparisons", "training", "environment"} - set(results)
+        missing = CONTENT - set(results)
         if missing:
             raise DldError(f"{args.results}: lacks {sorted(missing)[0]}; it is not a results.json of this version")
         render({**results, "title": args.title or results["title"]}, output, args.name, notes)
@@ -98,7 +100,7 @@ def main(argv=None):
         decodes = report.collect(args.exp, systems)
         command_line = shlex.join(["dld-report", *(sys.argv[1:] if argv is None else argv)])
         results = measure(decodes, args, command_line)
-        with atomic_write(output / f"{'' if args.name == 'results' else args.name + '_'}transcripts.md") as out:
+        with atomic_write(output / f"{_file(args.name, 'transcripts')}.md") as out:
             out.write(tables.transcripts_markdown(decodes, results["title"], args.transcripts))
         render(results, output, args.name, notes)
         # Last: whoever finds it finds a whole report.

@@ -105,15 +105,11 @@ def _change(entry):
 def _comparison_table(entries):
     """Systems across; down the two ranges of depths of which papers speak, then every depth."""
     order = {"high dropping": 0, "no dropping": 1, "depth": 2}
-    places = sorted({(order[entry["range"]], entry["depths"], _where(entry)) for entry in _hashable(entries)})
+    places = sorted({(order[entry["range"]], tuple(entry["depths"]), _where(entry)) for entry in entries})
     systems = list(dict.fromkeys(_label(entry) for entry in entries))
     cells = {(_where(entry), _label(entry)): _change(entry) for entry in entries}
     body = [[where, *(cells.get((where, system), NONE) for system in systems)] for _, _, where in places]
     return table(["where", *systems], body)
-
-
-def _hashable(entries):
-    return [{**entry, "depths": tuple(entry["depths"])} for entry in entries]
 
 
 def _training_table(rows, convergence):
@@ -208,8 +204,7 @@ def results_markdown(results, pictures, notes=""):
 
 
 def _training_text(results):
-    baselines = {entry["baseline"] for entry in results["comparisons"]}
-    if not results["convergence"] or not baselines:
+    if not results["convergence"] or not results["comparisons"]:
         return "What was trained, and for how long."
     first = results["comparisons"][0]["baseline"]
     return (
