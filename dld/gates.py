@@ -550,6 +550,9 @@ class Sandwich(UniformDepth):
     seed : int
     depths : list of int, or "all"
         As in `UniformDepth`; the smallest of them is that of the smallest network.
+    share_blocks : bool
+        Run the blocks of a common beginning once, all with the same dropout there. Without dropout nothing but the time
+        changes.
 
     Examples
     --------
@@ -557,11 +560,14 @@ class Sandwich(UniformDepth):
     [12, 2]
     """
 
-    def __init__(self, num_blocks, min_depth=1, num_random=1, spacing="random", seed=0, depths="all"):
+    def __init__(
+        self, num_blocks, min_depth=1, num_random=1, spacing="random", seed=0, depths="all", share_blocks=False
+    ):
         super().__init__(num_blocks, min_depth, spacing, seed, depths)
         if num_random < 0:
             raise DldError(f"num_random must not be negative, got {num_random}")
         self.num_random = num_random
+        self.shares_blocks = share_blocks
         # The ends are in every step already, unless there is nothing between them.
         self.between = [n for n in self.depths[1:] if n < num_blocks] or self.depths
 

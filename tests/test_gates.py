@@ -175,6 +175,7 @@ def test_depths_can_be_those_that_will_be_run():
     assert all(depths[:2] == [N, 2] for depths in drawn)
     # What is in the step already is not drawn again.
     assert {depths[2] for depths in drawn} == {4, 8}
+    assert not schedule.shares_blocks and g.Sandwich(N, share_blocks=True).shares_blocks
     with pytest.raises(DldError, match="none of the depths"):
         g.UniformDepth(N, min_depth=5, depths=[2, 4])
 

@@ -94,6 +94,32 @@ def dropout(hidden, p):
     return _Masked.apply(hidden, keep, 65536 / (65536 - steps))
 
 
+def attention(queries, keys, values, bias, p=0.0):
+    """Scaled dot-product attention step by step, for training.
+
+    PyTorch's own has a slow gradient on CPUs where there is a mask, and only a slow path on any device where the bias has
+    a gradient.
+
+    Parameters
+    ----------
+    queries, keys, values : Tensor (batch, heads, frames, width)
+    bias : Tensor (batch, heads, frames or 1, frames)
+        Added to the scores; the lowest finite number keeps a key out, also where all are kept out.
+    p : float
+        Dropout of the weights.
+
+    Returns
+    -------
+    Tensor (batch, heads, frames, width)
+    """
+    scaled = queries * queries.shape[-1] ** -0.5
+    scores = torch.baddbmm(
+        bias.to(queries.dtype).flatten(0, 1), scaled.flatten(0, 1), keys.transpose(2, 3).flatten(0, 1)
+    )
+    weights = dropout(scores.softmax(-1).to(values.dtype), p)
+    return torch.bmm(weights, values.flatten(0, 1)).view(values.shape)
+
+
 if _ONEDNN:
 
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)

@@ -12,7 +12,7 @@ from torchaudio.models.wav2vec2.components import ConvolutionalPositionalEmbeddi
 from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
 from dld.encoders.base import Embedded, GatedEncoder, padding_mask
-from dld.encoders.cpu import dropout, linear, plain_cpu, plain_inference
+from dld.encoders.cpu import attention, linear, plain_cpu, plain_inference
 from dld.encoders.pretrained import load_exactly
 from dld.encoders.wavlm_weights import read_pretrained
 from dld.errors import DldError
@@ -234,7 +234,7 @@ class GatedBiasAttention(WavLMSelfAttention):
         projected = linear(query, self.attention.in_proj_weight, self.attention.in_proj_bias)
         queries, keys, values = projected.view(batch, frames, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         if torch.is_grad_enabled():
-            out = self._with_gradients(queries, keys, values, bias)
+            out = attention(queries, keys, values, bias, self.dropout if self.training else 0.0)
         else:
             out = functional.scaled_dot_product_attention(
                 *(queries, keys, values),
@@ -243,16 +243,6 @@ class GatedBiasAttention(WavLMSelfAttention):
             )
         project = self.attention.out_proj
         return linear(out.transpose(1, 2).flatten(2), project.weight, project.bias), position_bias
-
-    def _with_gradients(self, queries, keys, values, bias):
-        """Scaled dot-product attention step by step: a bias with gradients leaves PyTorch's own only its slow path."""
-        scaled = queries * queries.shape[-1] ** -0.5
-        scores = torch.baddbmm(
-            bias.to(queries.dtype).flatten(0, 1), scaled.flatten(0, 1), keys.transpose(2, 3).flatten(0, 1)
-        )
-        weights = scores.softmax(-1).to(values.dtype)
-        weights = dropout(weights, self.dropout if self.training else 0.0)
-        return torch.bmm(weights, values.flatten(0, 1)).view(values.shape)
 
 
 class FusedFeedForward(FeedForward):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from dld.encoders.base import Embedded, GatedEncoder, padding_mask
+from dld.encoders.cpu import attention, plain_cpu
 from dld.encoders.pretrained import load_exactly, read_checkpoint
 from dld.errors import DldError
 
@@ -42,9 +43,12 @@ class SelfAttention(nn.Module):
             project(hidden).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=valid, dropout_p=self.dropout if self.training else 0.0
-        )
+        p = self.dropout if self.training else 0.0
+        if torch.is_grad_enabled() and plain_cpu(hidden):
+            bias = torch.zeros_like(valid, dtype=query.dtype).masked_fill(~valid, torch.finfo(query.dtype).min)
+            mixed = attention(query, key, value, bias.expand(-1, self.num_heads, -1, -1), p)
+        else:
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=valid, dropout_p=p)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 

@@ -108,6 +108,26 @@ def test_sharing_common_beginnings_changes_nothing(encoder, batch):
         assert torch.equal(hidden, encoder(*batch, gates)[0])
 
 
+def test_without_dropout_sharing_changes_nothing_in_training(batch):
+    vectors = [evenly_spaced(N, n) for n in (4, 1, 2)]
+    results = []
+    for share_blocks in (False, True):
+        encoder = make().train()
+        outputs = encoder.encode(encoder.embed(*batch), vectors, share_blocks)
+        sum(output.square().sum() for output in outputs).backward()
+        results.append([*outputs, *(p.grad for p in encoder.parameters())])
+    for alone, shared in zip(*results, strict=True):
+        torch.testing.assert_close(alone, shared)
+
+
+def test_gradients_are_computed_from_the_same_output(encoder, batch):
+    with torch.no_grad():
+        expected, _ = encoder(*batch, (True,) * N)
+    hidden, lengths = encoder(*batch, (True,) * N)
+    for row, length in enumerate(lengths):
+        torch.testing.assert_close(hidden[row, :length].detach(), expected[row, :length], atol=1e-5, rtol=1e-5)
+
+
 def test_stacked_frames_are_the_frames_side_by_side(batch):
     single, double = make(stack=1).eval(), make(stack=2).eval()
     features, lengths = batch[0][:, :60], torch.full((4,), 60)
