@@ -97,8 +97,7 @@ def dropout(hidden, p):
 def attention(queries, keys, values, bias, p=0.0):
     """Scaled dot-product attention step by step, for training.
 
-    PyTorch's own has a slow gradient on CPUs where there is a mask, and only a slow path on any device where the bias has
-    a gradient.
+    PyTorch's own has a slow gradient on CPUs where there is a mask, and only a slow path where the bias has a gradient.
 
     Parameters
     ----------
