@@ -227,20 +227,18 @@ class GatedBiasAttention(WavLMSelfAttention):
             self.gru_rel_pos_linear.bias.view(2, 4).sum(1),
         )
         update, reset = gate.transpose(1, 2).sigmoid().split(1, dim=-1)
-        bias = (update * (reset * self.gru_rel_pos_const - 1.0) + 2.0) * position_bias
-        if key_padding_mask is not None:
-            # Not minus infinity: where all keys are padding that would give NaN.
-            bias = bias.masked_fill(key_padding_mask[:, None, None], torch.finfo(bias.dtype).min)
+        gate = update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
         projected = linear(query, self.attention.in_proj_weight, self.attention.in_proj_bias)
-        queries, keys, values = projected.view(batch, frames, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        if torch.is_grad_enabled():
-            out = attention(queries, keys, values, bias, self.dropout if self.training else 0.0)
+        projected = projected.view(batch, frames, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        p = self.dropout if self.training else 0.0
+        if torch.is_grad_enabled() and plain_cpu(query):
+            out = attention(*projected, key_padding_mask, gate, position_bias, p)
         else:
-            out = functional.scaled_dot_product_attention(
-                *(queries, keys, values),
-                attn_mask=bias.to(queries.dtype),
-                dropout_p=self.dropout if self.training else 0.0,
-            )
+            bias = gate * position_bias
+            if key_padding_mask is not None:
+                # Not minus infinity: where all keys are padding that would give NaN.
+                bias = bias.masked_fill(key_padding_mask[:, None, None], torch.finfo(bias.dtype).min)
+            out = functional.scaled_dot_product_attention(*projected, attn_mask=bias.to(projected.dtype), dropout_p=p)
         project = self.attention.out_proj
         return linear(out.transpose(1, 2).flatten(2), project.weight, project.bias), position_bias
 

@@ -37,18 +37,18 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
 
-    def forward(self, hidden, valid):
-        """(batch, frames, width) → the same; `valid` (batch, 1, 1, frames) is True on frames to attend to."""
+    def forward(self, hidden, padding):
+        """(batch, frames, width) → the same; `padding` (batch, frames) is True on frames that none attends to."""
         query, key, value = (
             project(hidden).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         p = self.dropout if self.training else 0.0
         if torch.is_grad_enabled() and plain_cpu(hidden):
-            bias = torch.zeros_like(valid, dtype=query.dtype).masked_fill(~valid, torch.finfo(query.dtype).min)
-            mixed = attention(query, key, value, bias.expand(-1, self.num_heads, -1, -1), p)
+            mixed = attention(query, key, value, padding, p=p)
         else:
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=valid, dropout_p=p)
+            mask = ~padding[:, None, None]
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -67,9 +67,9 @@ class WhisperBlock(nn.Module):
         self.final_layer_norm = nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden, valid):
-        """(batch, frames, width) → the same; see `SelfAttention` for `valid`."""
-        hidden = hidden + self.dropout(self.self_attn(self.self_attn_layer_norm(hidden), valid))
+    def forward(self, hidden, padding):
+        """(batch, frames, width) → the same; see `SelfAttention` for `padding`."""
+        hidden = hidden + self.dropout(self.self_attn(self.self_attn_layer_norm(hidden), padding))
         inner = self.dropout(functional.gelu(self.fc1(self.final_layer_norm(hidden))))
         return hidden + self.dropout(self.fc2(inner))
 
@@ -256,7 +256,7 @@ class GatedWhisper(GatedEncoder):
         return Embedded(hidden, lengths // self.stack, padding_mask(lengths, hidden.shape[1]))
 
     def run_block(self, index, hidden, embedded):
-        return self.layers[index](hidden, ~embedded.padding[:, None, None])
+        return self.layers[index](hidden, embedded.padding)
 
     def finish(self, hidden):
         return self.layer_norm(hidden).unflatten(1, (-1, self.stack)).flatten(2)

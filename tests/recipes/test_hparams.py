@@ -20,6 +20,7 @@ RUN = {
     "mini/hparams/ld.yaml": "mini",
     "mini/hparams/dld.yaml": "mini",
     **{f"mini/hparams/{name}.yaml": "mini" for name in RIVALS},
+    **{f"mini/hparams/{name}_wavlm.yaml": "mini" for name in ("teacher", "ld", "dld", "dld_plus")},
     **{f"mini/hparams/ablations/dld_{name}.yaml": "mini" for name in ABLATIONS},
     "librispeech/hparams/teacher.yaml": "paper",
     "librispeech/hparams/ld.yaml": "paper",
@@ -42,6 +43,7 @@ RUN = {
 # Files that others extend; they are tested with those.
 LAYERS = {
     "mini/hparams/base.yaml",
+    "mini/hparams/base_wavlm.yaml",
     "librispeech/hparams/base.yaml",
     "tedlium3/hparams/base.yaml",
     "queen/hparams/base.yaml",

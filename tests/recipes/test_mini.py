@@ -66,6 +66,14 @@ def test_all_stages_lead_to_a_table_and_a_picture(finished):
         assert (finished / "exp/report" / name).stat().st_size > 1000
 
 
+def test_a_miniature_wavlm_goes_the_same_way(run, finished, tmp_path):
+    result = run(*options(finished), "--model", "wavlm", "--exp", str(tmp_path / "exp"), "--stage", "4")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = results(tmp_path)["rows"]
+    assert {(row["system"], row["depth"]) for row in rows} == {(s, n) for s in ("static", "ld", "dld") for n in (1, 3)}
+    assert all(row["model"].startswith("wavlm-3x") for row in rows)
+
+
 def test_an_experiment_folder_tells_what_made_it(finished):
     for system in ("static", "ld", "dld"):
         folder = finished / "exp" / system
@@ -99,6 +107,7 @@ def test_a_stage_without_its_inputs_names_the_stage_that_makes_them(run, tmp_pat
     [
         (["--stages", "3"], "unknown option --stages"),
         (["--quick", "yes"], "true or false"),
+        (["--model", "whisper"], "--model takes conformer or wavlm, not 'whisper'"),
         (["--stage"], "needs a value"),
         (["now"], "unexpected argument 'now'"),
         (["--stage", "3", "--stop-stage", "3", "--train-args", "--lrr 3"], "unknown key 'lrr'; did you mean 'lr'"),
