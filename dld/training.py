@@ -136,6 +136,7 @@ def training_limits(values):
     frontend = network.frontend
     return {
         "frames_per_second": values["sample_rate"] / (frontend.hop * network.encoder.subsampling),
+        "overlap": network.encoder.overlap / network.encoder.subsampling,
         "min_duration": values["min_duration"],
         "max_duration": values["max_duration"],
         "max_speed": speed.fastest if speed is not None else 1.0,

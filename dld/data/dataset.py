@@ -91,7 +91,7 @@ def make_dataset(
 
 
 def select_for_training(
-    utterances, tokenizer, frames_per_second=25.0, min_duration=None, max_duration=None, max_speed=1.1
+    utterances, tokenizer, frames_per_second=25.0, min_duration=None, max_duration=None, max_speed=1.1, overlap=0.0
 ):
     """Leave out what cannot be trained on; log how many, and why.
 
@@ -108,6 +108,8 @@ def select_for_training(
         Seconds.
     max_speed : float
         The greatest factor of the speed perturbation; 1 without any.
+    overlap : float
+        Frames by which an utterance gives fewer, where the encoder's frames need more than their own share of it.
 
     Returns
     -------
@@ -136,7 +138,7 @@ def select_for_training(
     for u in within:
         tokens = _encode(tokenizer, u)
         needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
-        frames = math.floor(u.duration / max_speed * frames_per_second)
+        frames = math.floor(u.duration / max_speed * frames_per_second - overlap)
         if frames < needed:
             infeasible.append(u.id)
         else:

@@ -45,13 +45,15 @@ class GatedEncoder(nn.Module):
     """An encoder of N blocks, each behind a gate.
 
     A subclass gives `embed` (everything before the blocks), `run_block`, `finish` (everything after them), and where a
-    closed gate is more than the identity, `skip_block`. It sets `num_blocks`, `output_size` and `subsampling` (input
-    steps for each output frame).
+    closed gate is more than the identity, `skip_block`. It sets `num_blocks`, `output_size`, `subsampling` (input
+    steps for each output frame) and, where the end of an utterance gives no frame of its own, `overlap` (input steps
+    that a frame sees beyond those).
     """
 
     num_blocks: int
     output_size: int
     subsampling: int
+    overlap: int = 0
 
     @property
     def description(self):

@@ -444,6 +444,7 @@ class GatedWavLM(GatedEncoder):
         self.output_size = d_model
         self.extractor = ConvExtractor(model.feature_extractor.conv_layers, low_precision is not None)
         self.subsampling = self.extractor.hop
+        self.overlap = self.extractor.window - self.extractor.hop
         self.projection = model.encoder.feature_projection
         self.mask_embedding = nn.Parameter(torch.rand(d_model))
         self.positional = SpectralPositions(d_model, positional_kernel, positional_groups)

@@ -113,6 +113,10 @@ def test_selection_for_training_finds_what_ctc_cannot_align(tokenizer, caplog):
         "too short for its text (CTC)": ["a", "c"],
     }
     assert "2 of 6 utterances kept" in caplog.text and "2 too short for its text (CTC) (first: a)" in caplog.text
+    limits = {"max_duration": 30, "max_speed": 1.0}
+    assert select_for_training(utterances, tokenizer, **limits, overlap=0.5)[0] == kept
+    with pytest.raises(DldError, match="no training utterances left of 6"):
+        select_for_training(utterances, tokenizer, **limits, overlap=0.6)
     with pytest.raises(DldError, match="no training utterances left of 6"):
         select_for_training(utterances, tokenizer, max_duration=30, max_speed=1.2)
 

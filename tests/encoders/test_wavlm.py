@@ -1,6 +1,7 @@
 """The gated WavLM: equal to other implementations, free of padding, any block closed, weights from anywhere."""
 
 import json
+import math
 import sys
 
 import pytest
@@ -315,6 +316,13 @@ def test_no_operation_is_missed_in_counting(batch, monkeypatch):
     frames = 74
     attention = N * 2 * 2 * frames * frames * 32
     assert general.get_total_flops() - inference.get_total_flops() in (0, attention)
+
+
+def test_the_number_of_frames_follows_from_subsampling_and_overlap():
+    encoder = make()
+    for samples in (1, 399, 400, 719, 720, 16000, 16079, 16080):
+        expected = max(0, math.floor((samples - encoder.overlap) / encoder.subsampling))
+        assert encoder.embed(torch.randn(1, samples), torch.tensor([samples])).lengths.tolist() == [expected]
 
 
 # ---------------------------------------------------------------- gates
