@@ -99,8 +99,8 @@ class StaticBrain(sb.Brain):
     # ------------------------------------------------------------ one step
 
     def training_gates(self):
-        """Gate vectors of the next training step."""
-        return [(True,) * self.network.num_blocks]
+        """Gate vectors of the next step, the share of each in the loss, and whether they share first blocks."""
+        return [(True,) * self.network.num_blocks], [1.0], False
 
     def inputs(self, batch, stage):
         """Features of a batch: as they are, as the network sees them (augmented in training), and their lengths."""
@@ -120,17 +120,12 @@ class StaticBrain(sb.Brain):
     def run(self, features, lengths, stage, with_hidden=False):
         """`Predictions` of features under the step's gates."""
         if stage == sb.Stage.TRAIN:
-            gates = self.training_gates()
-            weights, share_blocks = self.gate_weights(gates)
+            gates, weights, share_blocks = self.training_gates()
         else:
             gates, share_blocks = self.valid_gates, None
             weights = [1 / len(gates)] * len(gates)
         logits, frames, *hidden = self.modules["network"](features, lengths, gates, share_blocks, with_hidden)
         return Predictions(logits, frames, weights, *hidden)
-
-    def gate_weights(self, gates):
-        """Share of each gate vector of a training step in the loss, and whether they share their first blocks."""
-        return [1 / len(gates)] * len(gates), False
 
     def compute_objectives(self, predictions, batch, stage):
         """Weighted mean over the gate vectors of the losses; validation also collects hypotheses."""
@@ -368,12 +363,9 @@ class LayerDropBrain(StaticBrain):
             add_json(checkpointer, "schedule", self.schedule)
 
     def training_gates(self):
-        """Gate vectors that the schedule draws for this step."""
+        """What the schedule draws for this step."""
         self.schedule.set_epoch(self.epochs_done())
-        return self.schedule.draw()
-
-    def gate_weights(self, gates):
-        return self.schedule.weights(gates), self.schedule.shares_blocks
+        return *self.schedule.draw_weighted(), self.schedule.shares_blocks
 
 
 class _DistillingBrain(LayerDropBrain):
@@ -439,14 +431,14 @@ class SelfDistillBrain(_DistillingBrain):
     """
 
     def training_gates(self):
-        """Gate vectors that the schedule draws for this step, the full one first."""
-        vectors = super().training_gates()
+        """What the schedule draws for this step, the full network first."""
+        vectors, *rest = super().training_gates()
         if vectors[0] != (True,) * self.network.num_blocks:
             raise DldError(
                 f"{type(self.schedule).__name__} drew a step that does not begin with the full network, the teacher "
                 f"in {type(self).__name__}; take a schedule such as dld.gates.Sandwich"
             )
-        return vectors
+        return vectors, *rest
 
     def run(self, features, lengths, stage, with_hidden=False):
         """`Predictions` with those of the full network in the teacher's place."""

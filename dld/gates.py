@@ -244,9 +244,9 @@ class Ramp:
 class DropSchedule:
     """Draws the gate vectors of each training step.
 
-    `draw()` returns a list: most schedules put one vector in it, the sandwich several, whose losses are averaged with
-    `weights(vectors)`. Where `shares_blocks` is true, vectors that begin alike are one run with several exits: the
-    blocks of their common beginning are computed once, with one draw of dropout.
+    `draw()` returns a list: most schedules put one vector in it, the sandwich several; `draw_weighted()` gives their
+    shares in the loss, too. Where `shares_blocks` is true, vectors that begin alike are one run with several exits, the
+    blocks of their common beginning computed once, with one draw of dropout.
 
     Parameters
     ----------
@@ -273,9 +273,10 @@ class DropSchedule:
         """Gate vectors of the next training step, a non-empty list of tuples of booleans."""
         raise NotImplementedError
 
-    def weights(self, vectors):
-        """Share of each of the drawn vectors in the loss; they sum to 1."""
-        return [1.0 / len(vectors)] * len(vectors)
+    def draw_weighted(self):
+        """What `draw` gives, and the share of each vector in the loss; the shares sum to 1."""
+        vectors = self.draw()
+        return vectors, [1.0 / len(vectors)] * len(vectors)
 
     def state_dict(self):
         """State of the generator, as JSON can hold it."""
@@ -369,8 +370,8 @@ class WithExits(DropSchedule):
     Examples
     --------
     >>> schedule = WithExits(AllOpen(num_blocks=4), exits=1, weight=0.3)
-    >>> vectors = schedule.draw()
-    >>> [format_gates(gates) for gates in vectors], schedule.weights(vectors)
+    >>> vectors, shares = schedule.draw_weighted()
+    >>> [format_gates(gates) for gates in vectors], shares
     (['1111', '1100'], [0.7, 0.3])
     """
 
@@ -386,27 +387,22 @@ class WithExits(DropSchedule):
             exits = sorted({max(1, place) for place in places})
         self.exits = parse_depths(exits, schedule.num_blocks - 1)
         self.weight = weight
-        self.counts = []
 
     def set_epoch(self, epoch):
         self.schedule.set_epoch(epoch)
 
     def draw(self):
-        vectors, self.counts = [], []
-        for gates in self.schedule.draw():
+        return self.draw_weighted()[0]
+
+    def draw_weighted(self):
+        vectors, shares = [], []
+        for gates, share in zip(*self.schedule.draw_weighted(), strict=True):
             cut = [tuple(gate and place < k for place, gate in enumerate(gates)) for k in self.exits]
             exits = [vector for vector in cut if any(vector)]
+            inside = self.weight if exits else 0.0
             vectors += [gates, *exits]
-            self.counts.append(len(exits))
-        return vectors
-
-    def weights(self, vectors):
-        whole = 1.0 / len(self.counts)
-        shares = []
-        for count in self.counts:
-            inside = self.weight if count else 0.0
-            shares += [whole * (1.0 - inside), *[whole * inside / max(1, count)] * count]
-        return shares
+            shares += [share * (1.0 - inside), *[share * inside / max(1, len(exits))] * len(exits)]
+        return vectors, shares
 
     def state_dict(self):
         return self.schedule.state_dict()

@@ -188,17 +188,16 @@ def test_a_fixed_schedule_always_draws_its_vector():
 def test_exits_end_at_full_depth_and_share_their_blocks():
     schedule = g.Exits(N, [6, 2])
     assert [g.depth(gates) for gates in schedule.draw()] == [2, 6, N]
-    assert schedule.shares_blocks and schedule.weights(schedule.draw()) == [1 / 3] * 3
+    assert schedule.shares_blocks and schedule.draw_weighted()[1] == [1 / 3] * 3
 
 
 def test_exits_of_another_schedule_cut_its_vectors():
     schedule = g.WithExits(g.Bernoulli(N, p=0.8, seed=3), exits=[3, 6], weight=0.4)
     counts = set()
     for _ in range(200):
-        whole, *exits = schedule.draw()
+        (whole, *exits), weights = schedule.draw_weighted()
         cut = [tuple(gate and place < k for place, gate in enumerate(whole)) for k in (3, 6)]
         assert exits == [vector for vector in cut if any(vector)]
-        weights = schedule.weights([whole, *exits])
         assert sum(weights) == pytest.approx(1.0)
         assert weights[0] == pytest.approx(0.6 if exits else 1.0)
         counts.add(len(exits))
@@ -214,7 +213,7 @@ def test_so_many_exits_are_spread_evenly(blocks, count, places):
 
 def test_exits_of_a_sandwich_have_the_weights_of_their_vectors():
     schedule = g.WithExits(g.Sandwich(4, min_depth=4, num_random=0, spacing="first-n"), exits=[1], weight=0.5)
-    assert schedule.weights(schedule.draw()) == [0.25] * 4
+    assert schedule.draw_weighted()[1] == [0.25] * 4
 
 
 def test_exits_have_the_state_and_the_clock_of_the_schedule_within():
