@@ -25,6 +25,7 @@ NAMES = {
     "interctc_sd": "InterCTC + stochastic depth",
     "self_kd": "self-distillation, sandwich",
 }
+HEIGHT = 4.8
 STYLE = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -115,7 +116,7 @@ def plot_tradeoff(rows, systems, output, title, name="tradeoff"):
     columns = min(2, len(sets))
     lines = -(-len(sets) // columns)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(lines, columns, figsize=(7.2 * columns, 4.8 * lines), squeeze=False)
+        figure, axes = plt.subplots(lines, columns, figsize=(7.2 * columns, HEIGHT * lines), squeeze=False)
         for axis in axes.flat[len(sets) :]:
             axis.set_visible(False)
         for axis, test_set in zip(axes.flat, sets, strict=False):
@@ -163,7 +164,18 @@ def _draw_panel(axis, rows, styles):
     axis.set_xlabel("compute, GMAC per second of audio")
     axis.set_ylabel("word error rate, %")
     _depth_axis(axis, rows)
-    axis.legend(loc="best")
+    _legend(axis)
+
+
+def _legend(axis):
+    """Within the axes where a few lines leave room for it, else below them, in a figure that is so much higher."""
+    lines = len(axis.get_legend_handles_labels()[1])
+    if lines <= 5:
+        axis.legend(loc="best")
+        return
+    axis.legend(loc="upper left", bbox_to_anchor=(-0.05, 0.0), borderaxespad=4.0, ncols=2)
+    figure = axis.figure
+    figure.set_figheight(max(figure.get_figheight(), HEIGHT + 0.25 * -(-lines // 2)))
 
 
 def plot_training(curves, systems, output, title, name="training"):
@@ -190,7 +202,7 @@ def plot_training(curves, systems, output, title, name="training"):
     styles = _styles(systems)
     curves = [curve for curve in curves if curve["system"] != "dedicated"]
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7.2, 4.4))
+        figure, axis = plt.subplots(figsize=(7.2, HEIGHT))
         rates = [rate for curve in curves for rate in curve["mean_wer"]]
         _percent_axis(axis, min(rates), max(rates))
         longest = max(second for curve in curves for second in curve["seconds"])
@@ -216,7 +228,7 @@ def plot_training(curves, systems, output, title, name="training"):
         axis.set_xlim(left=0)
         axis.set_xlabel(f"training time, {unit_name}")
         axis.set_ylabel("validation word error rate, %\n(mean over the depths)")
-        axis.legend(loc="best")
+        _legend(axis)
         figure.suptitle(title, x=0.02, ha="left", fontsize=13)
         figure.tight_layout()
         return _save(figure, output, name)

@@ -131,7 +131,8 @@ def _training_table(rows, convergence):
                 row.get("git", NONE),
             ]
         )
-    heads = ["run", "model", "seed", "updates", "minutes", "there after, updates", "there after, time", "git"]
+    there = ["there after, updates", "there after, time"]
+    heads = ["run", "model", "seed", "updates", "minutes", *there, "decoded at git"]
     return table(heads, body, right_from=2)
 
 
