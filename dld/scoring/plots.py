@@ -42,8 +42,12 @@ STYLE = {
 def _styles(systems):
     """Colour and marker of each system, the same in every picture; the static references are black and grey."""
     others = [system for system in systems if system not in ("static", "dedicated")]
+    # When the colours come round again, they meet other shapes.
     styles = {
-        system: {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+        system: {
+            "color": COLOURS[index % len(COLOURS)],
+            "marker": MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],
+        }
         for index, system in enumerate(others)
     }
     references = {"static": {"color": "#000000", "marker": "*"}, "dedicated": {"color": "#777777", "marker": "*"}}
