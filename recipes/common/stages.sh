@@ -54,6 +54,18 @@ settings() {
   setting_args=(--data "$data" --exp "$exp" $train_args)
 }
 
+# The policy that dld-decode will take: what the network was trained with says so; its experiment file may have changed.
+decode_policy() {
+  local file=$exp/$1/hyperparams.yaml
+  if [[ -e $file ]]; then
+    python -m dld.bin.config "$file" --get decode_policy
+  else
+    settings
+    run_settings "$1"
+    python -m dld.bin.config "$(hparams_of "$1")" --get decode_policy "${run_args[@]}" "${setting_args[@]}"
+  fi
+}
+
 need_training_data() {
   need "$data/$dev_set/text" 1
   need "$data/lang/bpe.model" 3
@@ -211,9 +223,7 @@ run_stages() {
   if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
     local tables=() policy
     for system in $systems; do
-      settings
-      run_settings "$system"
-      policy=$(python -m dld.bin.config "$(hparams_of "$system")" --get decode_policy "${run_args[@]}" "${setting_args[@]}")
+      policy=$(decode_policy "$system")
       # Where the gates are no choice, as in a static network, there is nothing to search.
       [[ $policy == table ]] || continue
       need "$exp/$system/model.json" "$(trained_by "$system")"
