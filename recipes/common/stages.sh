@@ -54,15 +54,20 @@ settings() {
   setting_args=(--data "$data" --exp "$exp" $train_args)
 }
 
+# setting_of RUN KEY: a value of the experiment that a run is.
+setting_of() {
+  settings
+  run_settings "$1"
+  python -m dld.bin.config "$(hparams_of "$1")" --get "$2" "${run_args[@]}" "${setting_args[@]}"
+}
+
 # The policy that dld-decode will take: what the network was trained with says so; its experiment file may have changed.
 decode_policy() {
   local file=$exp/$1/hyperparams.yaml
   if [[ -e $file ]]; then
     python -m dld.bin.config "$file" --get decode_policy
   else
-    settings
-    run_settings "$1"
-    python -m dld.bin.config "$(hparams_of "$1")" --get decode_policy "${run_args[@]}" "${setting_args[@]}"
+    setting_of "$1" decode_policy
   fi
 }
 
@@ -193,12 +198,12 @@ run_stages() {
 
   if begin_stage 3 "tokenizer"; then
     need "$data/${train_sets%% *}/text" 1
-    settings
     python -m dld.bin.tokenizer --text "$data/${train_sets%% *}/text" --output "$data/lang" \
-      --vocab-size "$(python -m dld.bin.config "$(hparams_of static)" --get vocab_size "${setting_args[@]}")"
+      --vocab-size "$(setting_of static vocab_size)"
   fi
 
-  if [[ $nj -gt 1 && $stage -le 4 && $stop_stage -ge 5 ]] && has_system static && has_system ld; then
+  if [[ $nj -gt 1 && $stage -le 4 && $stop_stage -ge 5 ]] && has_system static && has_system ld &&
+    [[ $(setting_of ld init_from) == None ]]; then
     begin_stage 4 "teacher: the static network"
     train_side_by_side
   else

@@ -36,7 +36,7 @@ help_message="Usage: ./run.sh [options]
   --quick BOOL        everything smaller, about 3 minutes: a first look, no results ($quick)
   --model NAME        conformer, or a miniature wavlm started from nothing ($model)
   --scale X           factor on the number of utterances of the corpus ($scale)
-  --nj N              more than 1: the LD baseline trains beside the teacher ($nj)
+  --nj N              more than 1: an LD baseline started from nothing trains beside the teacher ($nj)
   --systems 'A B'     systems to train and compare ($systems)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --test-sets 'A B'   what is decoded and scored ($test_sets)
