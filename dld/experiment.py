@@ -23,6 +23,9 @@ ABOUT = "model.json"
 TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
 
+# Where a run is and what decoding alone reads: with others it is still the same run.
+NOT_OF_TRAINING = {"exp", "exp_dir", "decode_depths", "decode_policy"}
+
 
 def state_hash(module):
     """SHA-256 over names, shapes and values of a module's weights and buffers."""
@@ -36,7 +39,8 @@ def state_hash(module):
 def begin(config, restart=False):
     """Make or re-enter an experiment folder.
 
-    Keeps the fully resolved YAML, the tokenizer, and one line for each start: command, git hash, versions, seed.
+    Keeps the fully resolved YAML, the tokenizer, and one line for each start: command, git hash, versions, seed. A
+    folder may have been moved, and what decoding alone reads may differ from before: dld-decode takes what is new.
 
     Parameters
     ----------
@@ -82,7 +86,7 @@ def _changed_keys(old, new):
     yaml = ruamel.yaml.YAML()
     first, second = yaml.load(old), yaml.load(new)
     dump = {id(tree): {key: _as_text(tree, key) for key in tree} for tree in (first, second)}
-    keys = sorted(set(first) | set(second))
+    keys = sorted((set(first) | set(second)) - NOT_OF_TRAINING)
     return [key for key in keys if dump[id(first)].get(key) != dump[id(second)].get(key)]
 
 

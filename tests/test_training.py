@@ -269,6 +269,14 @@ def test_other_settings_in_the_same_folder_are_refused(experiment, trained_pair,
     assert (tmp_path / "static/model.safetensors").read_bytes() != before
 
 
+def test_another_folder_and_other_settings_of_decoding_need_no_new_training(experiment, trained_pair, tmp_path):
+    shutil.copytree(trained_pair / "static", tmp_path / "static")
+    before = (tmp_path / "static/model.safetensors").stat().st_mtime_ns
+    experiment("static", tmp_path, decode_policy="first-n")
+    assert (tmp_path / "static/model.safetensors").stat().st_mtime_ns == before
+    assert load_trained(tmp_path / "static").settings["decode_policy"] == "first-n"
+
+
 def test_teacher_and_student_with_different_tokenizers_are_refused(experiment, tiny_corpus, trained_pair, tmp_path):
     train_tokenizer(
         ["nine nine eight", "seven eight five", "x" * 30 + " zero one two three four six ten hundred"] * 3,
