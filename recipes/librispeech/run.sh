@@ -3,57 +3,26 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-stage=1
-stop_stage=10
+. ../common/options.sh
 train_set=960
 corpus=
 downloads=downloads
 data_args=
 allow_partial=false
 data=
-exp=
 model=conformer
-systems="static ld dld"
 test_sets="dev-clean dev-other test-clean test-other"
-train_args=
-decode_args=
-lm=
-restart=false
-device=
-ngpu=1
-
-# shellcheck disable=SC2034  # run_stages reads these
-{
-  train_sets=train
-  dev_set=dev
-  report_args=
-  nj=1
-}
 
 help_message="Usage: ./run.sh [options]; paths are relative to this folder
-  --stage N, --stop-stage N   first and last stage to run ($stage, $stop_stage):
-      1 data   2 validate   3 tokenizer   4 teacher   5 LD baseline   6 DLD student
-      7 gate tables   8 decode   9 score   10 report
+$(stages_help)
   --train-set H       hours to train on: 100, 460 or 960 ($train_set)
   --corpus DIR        LibriSpeech as distributed; without it, it is downloaded to --downloads ($downloads)
   --data-args 'ARGS'  options of local/data.sh, as '--held-out 10'
   --allow-partial BOOL   go on with a part of the corpus, or a faulty one ($allow_partial)
   --model NAME        conformer or wavlm (fine-tuned from its published weights; $model)
-  --systems 'A B'     systems to train and compare ($systems)
-  --test-sets 'A B'   what is decoded and scored ($test_sets)
-  --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
-  --decode-args 'ARGS'   options of dld-decode for stage 8, as '--depths 2,6,12 --policy first-n'
-  --lm WHAT           decode with a language model too: train (a 3-gram of the training text), corpus (the one distributed with it)
-                      or an ARPA file; its weights are tuned on dev in stage 7 (none)
-  --restart BOOL      train anew where there is a run already ($restart)
-  --data DIR, --exp DIR   folders for data and experiments (data/HOURS, exp/HOURS or exp/wavlm_HOURS)
-  --device NAME       cpu or cuda (default: cuda where there is one)
-  --ngpu N            GPUs to train on, through torchrun ($ngpu)"
+$(options_help "exp/HOURS or exp/wavlm_HOURS")"
 . ../common/parse_options.sh
-if [[ $# -gt 0 ]]; then
-  echo "run.sh: error: unexpected argument '$1'; see ./run.sh --help" >&2
-  exit 1
-fi
+no_arguments "$@"
 . ./path.sh
 
 case $model-$train_set in
