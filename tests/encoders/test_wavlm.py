@@ -240,29 +240,6 @@ def test_it_equals_huggingface(huggingface, batch, kind):
 # ---------------------------------------------------------------- padding
 
 
-@pytest.mark.parametrize("gates", [OPEN, (False, True, True), (False, False, True)])
-@pytest.mark.parametrize("gradients", [False, True])
-def test_a_padded_batch_equals_its_utterances_one_by_one(kind, batch, gates, gradients):
-    encoder = make(kind, freeze_extractor=False).eval()
-    with torch.set_grad_enabled(gradients):
-        hidden, frames = encoder(*batch, gates)
-        for row, length in enumerate(frames.tolist()):
-            expected, [expected_length] = encoder(*alone(batch, row), gates)
-            assert length == expected_length == expected.shape[1]
-            close(hidden[row, :length], expected[0])
-
-
-@pytest.mark.parametrize("gradients", [False, True])
-def test_what_is_in_the_padding_does_not_matter(kind, batch, gradients):
-    encoder = make(kind, freeze_extractor=False).eval()
-    waveforms, lengths = batch
-    dirty = waveforms.clone()
-    dirty[1, lengths[1] :] = 1e3
-    with torch.set_grad_enabled(gradients):
-        clean, frames = encoder(waveforms, lengths, OPEN)
-        assert torch.equal(encoder(dirty, lengths, OPEN)[0][1, : frames[1]], clean[1, : frames[1]])
-
-
 @pytest.mark.parametrize("samples", [0, 399])
 def test_too_short_for_a_frame_is_no_frame(kind, batch, samples):
     encoder = make(kind).eval()
@@ -326,25 +303,6 @@ def test_the_number_of_frames_follows_from_subsampling_and_overlap():
 
 
 # ---------------------------------------------------------------- gates
-
-
-@pytest.mark.parametrize("gates", [(True, False, True), (False, True, False), (False, False, True)])
-def test_a_closed_gate_runs_no_code_of_its_block(batch, gates, monkeypatch):
-    encoder = make().eval()
-    called = []
-    for block, layer in enumerate(encoder.layers):
-        for module in layer.modules():
-            module.register_forward_hook(lambda *_, block=block: called.append(block))
-    encoder(*batch, gates)
-    assert set(called) == {block for block, gate in enumerate(gates) if gate}
-
-
-def test_different_gates_give_different_outputs(kind, batch):
-    encoder = make(kind).eval()
-    outputs = [encoder(*batch, gates)[0] for gates in [(1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 0, 0), (0, 0, 1)]]
-    for place, first in enumerate(outputs):
-        for second in outputs[place + 1 :]:
-            assert not torch.allclose(first, second, atol=1e-3)
 
 
 def test_a_closed_gate_may_keep_the_closing_norm(batch):
@@ -466,14 +424,6 @@ def test_low_precision_is_near(kind, batch, low_precision, gradients):
         for row, length in enumerate(frames):
             error = (hidden[row, :length] - expected[row, :length]).abs().mean()
             assert 0 < error < 0.05 * expected[row, :length].abs().mean()
-
-
-def test_training_under_bfloat16_autocast_runs(kind, batch):
-    encoder = make(kind, mask_time_share=0.2).train()
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden, _ = encoder(*batch, OPEN)
-    hidden.float().square().sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
 
 
 # ---------------------------------------------------------------- weights
