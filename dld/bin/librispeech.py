@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dld.bin import boolean, command
+from dld.bin import add_corpus_options, command
 from dld.data import corpora, download, librispeech
 
 
@@ -15,9 +15,7 @@ def make_parser():
         description="Write Kaldi data directories of LibriSpeech: train, dev, and one for each split.",
     )
     parser.add_argument("destination", help="folder that receives them, or the language model")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", metavar="DIR", help="the folder LibriSpeech, or the one that holds it")
-    source.add_argument("--download", metavar="DIR", help="download to this folder what is not there yet (60 GB)")
+    source = add_corpus_options(parser, "LibriSpeech", 60)
     source.add_argument(
         "--language-model", choices=librispeech.LANGUAGE_MODELS, help="download this model instead, print its path"
     )
@@ -25,9 +23,6 @@ def make_parser():
         "--train-set", default="960", choices=librispeech.TRAIN_SETS, help="hours of train (%(default)s)"
     )
     parser.add_argument("--held-out", type=int, default=0, metavar="N", help="make dev of N training readers")
-    parser.add_argument(
-        "--allow-partial", type=boolean, default=False, metavar="BOOL", help="leave out what is missing or faulty"
-    )
     return parser
 
 

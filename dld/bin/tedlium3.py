@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from dld.bin import boolean, command
+from dld.bin import add_corpus_options, boolean, command
 from dld.data import corpora, download, tedlium3
 
 
@@ -14,17 +14,12 @@ def make_parser():
         description="Write Kaldi data directories of TED-LIUM 3 (legacy splits), with stm and glm for sclite.",
     )
     parser.add_argument("destination", help="folder that receives train, dev and test")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", metavar="DIR", help="the folder TEDLIUM_release-3, or the one that holds it")
-    source.add_argument("--download", metavar="DIR", help="download to this folder what is not there yet (54 GB)")
+    add_corpus_options(parser, "TEDLIUM_release-3", 54)
     parser.add_argument("--splits", nargs="+", default=list(tedlium3.SPLITS), choices=tedlium3.SPLITS)
     parser.add_argument("--start-padding", type=float, default=0.0, metavar="S", help="seconds before train segments")
     parser.add_argument("--end-padding", type=float, default=0.0, metavar="S", help="seconds after train segments")
     parser.add_argument("--audio", metavar="DIR", help="tree of talks converted to WAV or FLAC")
     parser.add_argument("--sph2pipe", type=boolean, default=False, metavar="BOOL", help="let wav.scp call sph2pipe")
-    parser.add_argument(
-        "--allow-partial", type=boolean, default=False, metavar="BOOL", help="leave out what is missing or faulty"
-    )
     return parser
 
 
