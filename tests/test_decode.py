@@ -102,6 +102,7 @@ def test_decoding_leaves_text_and_figures_for_each_depth(student, tiny_corpus, t
     assert shallow["params_active"] < shallow["params"] == full["params_active"]
     assert shallow["rtf"] > 0
     assert full["policy"] == "table"
+    assert full["trained_git"] == read_json(student / "model.json")["git"]
 
 
 @pytest.mark.parametrize("options", [["--batch-size", "1"], ["--batch-size", "16", "--batch-seconds", "1000"]])

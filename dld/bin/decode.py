@@ -251,6 +251,7 @@ def main(argv=None):
             "seed": trained.about["seed"],
             "updates": trained.about["updates"],
             "train_seconds": trained.about["train_seconds"],
+            "trained_git": trained.about.get("git"),
             "git": git_hash(),
             "lm": None,
             **search,

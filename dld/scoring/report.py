@@ -16,8 +16,8 @@ from dld.scoring.bootstrap import paired_bootstrap, wer_interval
 from dld.scoring.kaldi import scored_alignments
 
 REQUIRED = ("system", "test_set", "depth", "num_blocks", "gates", "policy", "params", "gmacs_per_s", "rtf")
-OPTIONAL = ("params_active", "audio_seconds", "lm", "seed", "updates", "train_seconds", "model", "model_sha256", "git",
-            "data_dir")  # fmt: skip
+OPTIONAL = ("params_active", "audio_seconds", "lm", "seed", "updates", "train_seconds", "model", "model_sha256",
+            "trained_git", "git", "data_dir")  # fmt: skip
 # The order in which a reader meets the systems: the reference, the baseline, the method; then the alphabet.
 ORDER = ("static", "dedicated", "ld", "dld", "dld_plus")
 

@@ -128,11 +128,12 @@ def _training_table(rows, convergence):
                 NONE if seconds is None else f"{seconds / 60:.1f}",
                 NONE if entry is None else _reached(entry, "updates"),
                 NONE if entry is None else _reached(entry, "seconds"),
+                row.get("trained_git") or NONE,
                 row.get("git", NONE),
             ]
         )
     there = ["there after, updates", "there after, time"]
-    heads = ["run", "model", "seed", "updates", "minutes", *there, "decoded at git"]
+    heads = ["run", "model", "seed", "updates", "minutes", *there, "trained at git", "decoded at git"]
     return table(heads, body, right_from=2)
 
 

@@ -55,6 +55,7 @@ def add_decode(exp, system, depth, refs, rate, suffix="", test_set="test", score
         "audio_seconds": 400.0,
         "model_sha256": "0" * 64,
         "data_dir": str(data),
+        "trained_git": "def",
         "git": "abc",
         "lm": None,
         "train_seconds": 90.5,
@@ -181,7 +182,7 @@ def test_how_soon_a_run_reaches_what_the_baseline_ended_with(exp):
     # LD ends at 90 / 15 = 6 %, DLD is there after 12 of the 15 epochs: 0.8 * 90 / 12 = 6.
     assert found["dld"]["epoch"] == 12 and found["dld"]["seconds_share"] == pytest.approx(12 / 15)
     assert found["ld"]["updates_share"] == 1.0
-    assert "| dld | – | 1 | – | 1.5 | 80 % | 80 % | abc |" in (exp / "report" / "results.md").read_text()
+    assert "| dld | – | 1 | – | 1.5 | 80 % | 80 % | def | abc |" in (exp / "report" / "results.md").read_text()
     add_log(exp / "dld", 1.01)
     _, results = run(exp)
     assert results["convergence"][1]["seconds_share"] is None
