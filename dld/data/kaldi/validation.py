@@ -1,0 +1,196 @@
+"""Checks of a data directory."""
+
+import logging
+from pathlib import Path
+
+from dld.data.audio import TOLERANCE
+from dld.data.kaldi.directory import measure, require_folder
+from dld.data.kaldi.tables import BASIC, TABLES, scan, text_complaint
+from dld.errors import DldError
+
+logger = logging.getLogger(__name__)
+
+
+def validate(folder, audio=True, text=True, per_kind=None):
+    """Check a data directory by the rules of Kaldi's `validate_data_dir.sh`, and its audio too.
+
+    Every table is sorted in C order without repeated keys; ids agree across files; `spk2utt` is the inverse of
+    `utt2spk`; segments and durations fit their recordings (within `TOLERANCE` seconds); text is neither empty nor
+    has control characters, odd whitespace or reserved words; audio files exist, open, are not empty and not shorter
+    than their headers say. Audio is not decoded. Utterance ids that do not begin with the speaker are only logged.
+
+    Parameters
+    ----------
+    folder : str or Path
+    audio : bool
+        Open every recording (pipes are run). Without it the length of recordings comes from `reco2dur`, if there.
+    text : bool
+        Whether `text` must be there.
+    per_kind : int, optional
+        Report at most so many problems of each kind, then how many more there are.
+
+    Returns
+    -------
+    list of str
+        Problems as `file:line: what`; empty if all is well.
+    """
+    return _Validation(Path(folder), audio, text, per_kind).run()
+
+
+class _Validation:
+    """One run of `validate`: the tables as read, and the problems found so far by kind."""
+
+    def __init__(self, folder, audio, text, per_kind):
+        self.folder = folder
+        self.audio = audio
+        self.text = text
+        self.per_kind = per_kind
+        self.problems = {}
+        self.tables = {}
+        self.lines = {}
+
+    def run(self):
+        require_folder(self.folder)
+        needed = {"wav.scp", "utt2spk", "spk2utt", "utt2dur"} | ({"text"} if self.text else set())
+        for name, limits in TABLES.items():
+            path = self.folder / name
+            if path.is_file():
+                self._read(name, limits)
+            elif name in needed:
+                hint = "" if name in BASIC else f"; `dld-data fix {self.folder}` makes it"
+                self._add("missing file", path, f"no such file{hint}")
+        self._check_ids()
+        self._check_speakers()
+        for key, value in self.tables.get("text", {}).items():
+            complaint = text_complaint(value)
+            if complaint:
+                self._add(complaint[0], self._at("text", key), f"{key} {complaint[1]}")
+        self._check_audio()
+        return self._report()
+
+    def _read(self, name, limits):
+        path, table, lines, previous = self.folder / name, {}, {}, ""
+        try:
+            for number, key, value, kind, complaint in scan(path, *limits):
+                if key < previous:
+                    self._add(
+                        f"order of {name}", f"{path}:{number}", f"{key} comes after {previous}; sort with LC_ALL=C"
+                    )
+                previous = key
+                if complaint:
+                    self._add(f"{kind} in {name}", f"{path}:{number}", complaint)
+                if key and key not in table:
+                    # A malformed value is told once; its key is kept so that it does not count as missing too.
+                    table[key] = value if complaint is None else None
+                    lines[key] = number
+            if not lines:
+                self._add("empty file", path, "is empty")
+        except DldError as error:
+            self.problems.setdefault("encoding", []).append(str(error))
+        self.lines[name] = lines
+        self.tables[name] = {key: value for key, value in table.items() if value is not None}
+
+    def _check_ids(self):
+        source = "segments" if "segments" in self.lines else "wav.scp"
+        for name in (source, "text", "utt2dur"):
+            self._compare("utt2spk", name)
+        if source == "segments":
+            used = {}
+            for key, value in self.tables["segments"].items():
+                recording = value.split()[0]
+                used[recording] = key
+                if recording not in self.lines.get("wav.scp", ()):
+                    where = self._at("segments", key)
+                    self._add("recording not in wav.scp", where, f"{key} is of {recording}, which is not in wav.scp")
+            for recording in self.lines.get("wav.scp", {}).keys() - used.keys():
+                self._add("unused recording", self._at("wav.scp", recording), f"no segment is of {recording}")
+        if "reco2dur" in self.lines:
+            self._compare("wav.scp", "reco2dur")
+        if "spk2gender" in self.lines:
+            self._compare("spk2utt", "spk2gender")
+
+    def _compare(self, first, name):
+        if first not in self.lines or name not in self.lines:
+            return
+        for key in sorted(self.lines[first].keys() - self.lines[name].keys()):
+            self._add(f"not in {name}", self._at(first, key), f"{key} is not in {name}")
+        for key in sorted(self.lines[name].keys() - self.lines[first].keys()):
+            self._add(f"not in {first}", self._at(name, key), f"{key} is not in {first}")
+
+    def _check_speakers(self):
+        speakers = self.tables.get("utt2spk", {})
+        astray = [key for key, speaker in speakers.items() if not key.startswith(speaker)]
+        if astray:
+            logger.warning(
+                "%s: %d utterance ids do not begin with their speaker (first: %s of %s); Kaldi's tools want that",
+                self._at("utt2spk", astray[0]), len(astray), astray[0], speakers[astray[0]],
+            )  # fmt: skip
+        if "spk2utt" not in self.tables or "utt2spk" not in self.tables:
+            return
+        listed = set()
+        for speaker, ids in self.tables["spk2utt"].items():
+            where = self._at("spk2utt", speaker)
+            for key in ids.split():
+                if speakers.get(key) != speaker:
+                    what = (
+                        f"utt2spk gives it to {speakers[key]}" if key in speakers else "utt2spk has no such utterance"
+                    )
+                    self._add("spk2utt is not the inverse", where, f"{key} is listed for {speaker}, but {what}")
+                elif key in listed:
+                    self._add("spk2utt is not the inverse", where, f"{key} is listed twice")
+                listed.add(key)
+        for key in sorted(speakers.keys() - listed):
+            where = self._at("utt2spk", key)
+            self._add("spk2utt is not the inverse", where, f"{key} is not listed for {speakers[key]} in spk2utt")
+
+    def _check_audio(self):
+        if self.audio:
+            lengths = measure(self.tables.get("wav.scp", {}).items())
+            for recording, length in lengths.items():
+                if isinstance(length, DldError):
+                    self._add("audio", self._at("wav.scp", recording), f"{recording}: {length}")
+            lengths = {key: length for key, length in lengths.items() if not isinstance(length, DldError)}
+            for recording, value in self.tables.get("reco2dur", {}).items():
+                self._check_length("reco2dur", recording, float(value), lengths.get(recording))
+        else:
+            lengths = {key: float(value) for key, value in self.tables.get("reco2dur", {}).items()}
+        spans = dict(lengths)
+        if "segments" in self.tables:
+            spans = self._check_segments(lengths)
+        for key, value in self.tables.get("utt2dur", {}).items():
+            self._check_length("utt2dur", key, float(value), spans.get(key))
+
+    def _check_segments(self, lengths):
+        """Check segments against the lengths of recordings, and return their own lengths."""
+        spans = {}
+        for key, value in self.tables["segments"].items():
+            recording, start, end = value.split()
+            length = lengths.get(recording)
+            end = length if float(end) == -1 else float(end)
+            if end is None:
+                continue
+            spans[key] = end - float(start)
+            if length is not None and (end > length + TOLERANCE or float(start) >= length):
+                what = f"{key} runs from {start} s to {end:g} s, but {recording} is {length:.3f} s long"
+                self._add("segment outside its recording", self._at("segments", key), what)
+        return spans
+
+    def _check_length(self, name, key, noted, length):
+        # The small addition forgives that decimal fractions have no exact binary form.
+        if length is not None and abs(noted - length) > TOLERANCE + 1e-6:
+            what = f"{key} is noted with {noted:g} s, its audio is {length:.3f} s long"
+            self._add(f"durations in {name}", self._at(name, key), what)
+
+    def _at(self, name, key):
+        return f"{self.folder / name}:{self.lines[name][key]}"
+
+    def _add(self, kind, where, what):
+        self.problems.setdefault(kind, []).append(f"{where}: {what}")
+
+    def _report(self):
+        lines = []
+        for kind, found in self.problems.items():
+            lines += found[: self.per_kind]
+            if self.per_kind is not None and len(found) > self.per_kind:
+                lines.append(f"{self.folder}: {len(found) - self.per_kind} more problems of this kind ({kind})")
+        return lines
