@@ -94,13 +94,8 @@ def main(argv=None):
     with SearchPool(trained.tokenizer.units(), arguments.lm, settings, arguments.jobs) as pool:
         oov = check_vocabulary(pool.model, references, arguments.data)
         measured = pool.model.perplexity(text.split() for text in references)
-        depths = {}
-        bar = tqdm(
-            total=len(gates_of) * len(alphas) * len(betas),
-            desc="tune LM",
-            disable=arguments.noprogressbar,
-            dynamic_ncols=True,
-        )
+        depths, weights = {}, None
+        bar = tqdm(desc="tune LM", unit="decode", disable=arguments.noprogressbar, dynamic_ncols=True)
         # Depth by depth: of a large dev set the log probabilities of all depths would not fit the memory.
         for n, gates in gates_of.items():
             log_probs, greedy_texts = run_network(trained, loader, gates, arguments.device, arguments.precision)
@@ -111,7 +106,8 @@ def main(argv=None):
                 bar.update()
                 return pool.texts(utterances, weights)
 
-            weights, error, tried = choose_weights(texts_of, references, alphas, betas, arguments.lm_unknown)
+            # The best weights of one depth are near those of the next.
+            weights, error, tried = choose_weights(texts_of, references, alphas, betas, arguments.lm_unknown, weights)
             depths[str(n)] = {
                 "gates": format_gates(gates),
                 **dataclasses.asdict(weights),
