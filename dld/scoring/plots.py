@@ -177,7 +177,8 @@ def _legend(axis):
     if lines <= 5:
         axis.legend(loc="best")
         return
-    axis.legend(loc="upper left", bbox_to_anchor=(-0.05, 0.0), borderaxespad=4.0, ncols=2)
+    place = {"loc": "upper left", "bbox_to_anchor": (-0.05, 0.0), "borderaxespad": 4.5}
+    axis.legend(**place, ncols=2, fontsize=9, handlelength=1.6, columnspacing=1.2)
     figure = axis.figure
     figure.set_figheight(max(figure.get_figheight(), HEIGHT + 0.25 * -(-lines // 2)))
 

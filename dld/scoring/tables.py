@@ -91,7 +91,9 @@ def _where(entry):
     if entry["range"] == "depth":
         return f"depth {entry['depths'][0]}"
     if entry["range"] == "high dropping":
-        return f"high dropping (mean of depths {', '.join(map(str, entry['depths']))})"
+        depths = entry["depths"]
+        which = f"depth {depths[0]}" if len(depths) == 1 else f"mean of depths {', '.join(map(str, depths))}"
+        return f"high dropping ({which})"
     return entry["range"]
 
 
