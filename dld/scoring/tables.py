@@ -117,8 +117,11 @@ def _comparison_table(entries):
 def _training_table(rows, convergence):
     """Every training run: what it took, and when it reached the baseline's last validation error rate."""
     reached = {entry["run"]: entry for entry in convergence}
+    runs = {row["run"]: row for row in rows}.values()
+    commits = {"trained_git": "trained at git", "git": "decoded at git"}
+    commits = {name: head for name, head in commits.items() if any(row.get(name) for row in runs)}
     body = []
-    for row in {row["run"]: row for row in rows}.values():
+    for row in runs:
         entry = reached.get(row["run"])
         seconds = row.get("train_seconds")
         body.append(
@@ -130,12 +133,11 @@ def _training_table(rows, convergence):
                 NONE if seconds is None else f"{seconds / 60:.1f}",
                 NONE if entry is None else _reached(entry, "updates"),
                 NONE if entry is None else _reached(entry, "seconds"),
-                row.get("trained_git") or NONE,
-                row.get("git", NONE),
+                *(row.get(name) or NONE for name in commits),
             ]
         )
     there = ["there after, updates", "there after, time"]
-    heads = ["run", "model", "seed", "updates", "minutes", *there, "trained at git", "decoded at git"]
+    heads = ["run", "model", "seed", "updates", "minutes", *there, *commits.values()]
     return table(heads, body, right_from=2)
 
 
