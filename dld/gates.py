@@ -540,7 +540,7 @@ class Sandwich(UniformDepth):
     min_depth : int
         Depth of the smallest network.
     num_random : int
-        Gate vectors of uniformly drawn depth between the two.
+        Gate vectors of uniformly drawn depth between the two; no depth comes twice in a step before all came once.
     spacing : {"random", "evenly-spaced", "first-n"}
         How the blocks of a depth are chosen, the smallest one's included.
     seed : int
@@ -568,6 +568,10 @@ class Sandwich(UniformDepth):
         self.between = [n for n in self.depths[1:] if n < num_blocks] or self.depths
 
     def draw(self):
-        full = (True,) * self.num_blocks
-        between = [self.vector(self.generator.choice(self.between)) for _ in range(self.num_random)]
-        return [full, self.vector(self.depths[0]), *between]
+        vectors, pool = [(True,) * self.num_blocks, self.vector(self.depths[0])], []
+        for _ in range(self.num_random):
+            pool = pool or list(self.between)
+            n = self.generator.choice(pool)
+            pool.remove(n)
+            vectors.append(self.vector(n))
+        return vectors

@@ -175,6 +175,8 @@ def test_depths_can_be_those_that_will_be_run():
     assert all(depths[:2] == [N, 2] for depths in drawn)
     # What is in the step already is not drawn again.
     assert {depths[2] for depths in drawn} == {4, 8}
+    both = g.Sandwich(N, depths=[2, 4, 8, N], num_random=2, spacing="evenly-spaced", seed=0)
+    assert all({g.depth(gates) for gates in both.draw()} == {2, 4, 8, N} for _ in range(20))
     assert not schedule.shares_blocks and g.Sandwich(N, share_blocks=True).shares_blocks
     with pytest.raises(DldError, match="none of the depths"):
         g.UniformDepth(N, min_depth=5, depths=[2, 4])
