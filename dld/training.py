@@ -120,12 +120,16 @@ def prepare_front_end(brain, utterances, audio, batch_seconds):
 
 
 def remember(brain, train_set, batch_seconds):
-    """Let the teacher go through the training data once, in an order that a resumed run repeats."""
+    """Let the teacher go through the training data once, in the precision of training.
+
+    Its order is one that a resumed run repeats.
+    """
     began = time.perf_counter()
     loader = evaluation_loader(train_set, batch_seconds)
-    brain.teacher.remember(
-        ((batch.id, *unpack(batch.signal, brain.device)) for batch in loader), bool(brain.hparams.hidden_weight)
-    )
+    with brain.training_ctx:
+        brain.teacher.remember(
+            ((batch.id, *unpack(batch.signal, brain.device)) for batch in loader), bool(brain.hparams.hidden_weight)
+        )
     brain.progress.train_seconds += time.perf_counter() - began
     logger.info("the teacher went through %d utterances in %.0f s", len(train_set), time.perf_counter() - began)
 

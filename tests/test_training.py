@@ -136,6 +136,21 @@ def test_a_student_learns_with_and_without_the_teachers_memory(experiment, train
     assert len(calls) == read_json(folder / "model.json")["updates"]
 
 
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_teacher_runs_in_the_precision_of_the_student(
+    experiment, trained_pair, tmp_path, monkeypatch, memory, precision
+):
+    seen = set()
+    real = Teacher.outputs
+    monkeypatch.setattr(
+        Teacher, "outputs", lambda *args: seen.add(torch.is_autocast_enabled("cpu")) or real(*args)
+    )
+    settings = {"teacher": str(trained_pair / "static"), "teacher_input": "clean", "teacher_memory": memory}
+    experiment("dld", tmp_path, num_epochs=1, precision=precision, **settings)
+    assert seen == {precision == "bf16"}
+
+
 def test_what_the_teacher_remembers_is_what_it_says(trained_pair, tiny_corpus):
     tokenizer = Tokenizer.load(tiny_corpus / "lang")
     teacher = Teacher(trained_pair / "static", tokenizer)
