@@ -157,6 +157,7 @@ def _draw_panel(axis, rows, styles):
             elinewidth=1.1,
             capsize=3,
             markersize=11 if style["marker"] == "*" else 6,
+            markerfacecolor="white" if variant else style["color"],
             zorder=4 if system == "static" else 3,
             **style,
         )
