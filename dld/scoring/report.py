@@ -20,6 +20,8 @@ OPTIONAL = ("params_active", "audio_seconds", "lm", "seed", "updates", "train_se
             "trained_git", "git", "data_dir")  # fmt: skip
 # The order in which a reader meets the systems: the reference, the baseline, the method; then the alphabet.
 ORDER = ("static", "dedicated", "ld", "dld", "dld_plus")
+# Words of a sample utterance.
+LONG_ENOUGH = 4
 
 
 @dataclass
@@ -411,12 +413,15 @@ def convergence(curves, baseline):
 def choose_utterances(decodes, number=8):
     """Pick utterances spread evenly over the error rates (all decodes together), from the easiest to the hardest.
 
-    Utterances that every decode gets right are represented once, the rest by quantiles of their error rate.
+    Utterances that every decode gets right are represented once, the rest by quantiles of their error rate. One word or
+    two show little: where enough utterances are longer, only those are taken.
     """
-    rates = {}
-    for utterance, alignment in decodes[0].alignments.items():
-        if alignment.words:
-            rates[utterance] = sum(decode.alignments[utterance].errors for decode in decodes) / alignment.words
+    words = {utterance: alignment.words for utterance, alignment in decodes[0].alignments.items() if alignment.words}
+    longer = {utterance: count for utterance, count in words.items() if count >= LONG_ENOUGH}
+    rates = {
+        utterance: sum(decode.alignments[utterance].errors for decode in decodes) / count
+        for utterance, count in (longer if len(longer) >= number else words).items()
+    }
     ranked = sorted(rates, key=lambda utterance: (rates[utterance], utterance))
     perfect = [utterance for utterance in ranked if rates[utterance] == 0]
     wrong = ranked[len(perfect) :]

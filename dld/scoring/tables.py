@@ -243,14 +243,20 @@ def mark_errors(alignment):
 
 
 def transcripts_markdown(decodes, title, number=8):
-    """The page `transcripts.md`: some utterances of each test set as every system and depth hears them."""
+    """The page `transcripts.md`: some utterances of each test set as every system and depth hears them.
+
+    Where a system has several seeds, its first run speaks for it: that with the shortest name.
+    """
+    first = {}
+    for decode in sorted(decodes, key=lambda decode: (len(decode.run), decode.run)):
+        first.setdefault((decode.group, decode.info["depth"]), decode)
     parts = [
         f"# {title}: transcripts",
         "What the error rates sound like: utterances from the easiest to the hardest. **Bold**: a wrong word; "
         "**+bold**: a word too many; ~~struck out~~: a word that was missed.",
     ]
     for test_set in dict.fromkeys(decode.info["test_set"] for decode in decodes):
-        chosen = [decode for decode in decodes if decode.info["test_set"] == test_set]
+        chosen = [d for d in decodes if d.info["test_set"] == test_set and d is first[d.group, d.info["depth"]]]
         parts.append(f"## {test_set}")
         for utterance in choose_utterances(chosen, number):
             reference = [ref for op, ref, _ in chosen[0].alignments[utterance].ops if op != INSERTION]

@@ -152,6 +152,8 @@ def test_files(exp):
     transcripts = (report / "transcripts.md").read_text()
     assert transcripts.count("| system | depth |") == 8
     assert "~~" in transcripts and "**" in transcripts
+    said = [line.partition(": ")[2].split() for line in transcripts.splitlines() if line.startswith("`s")]
+    assert len(said) == 8 and all(len(words) >= 4 for words in said)
     assert not [path for path in report.iterdir() if path.name.startswith(".")]
 
 
@@ -164,6 +166,8 @@ def test_systems_and_baseline_can_be_chosen(exp):
 def test_several_seeds_are_one_line_of_their_mean(exp):
     add_decode(exp, "dld", 2, sentences(150), 0.5, seed=2)
     _, results = run(exp)
+    transcripts = (exp / "report" / "transcripts.md").read_text()
+    assert transcripts.count("| dld | 2 |") == transcripts.count("| dld | 12 |") == 8
     [entry] = [e for e in results["summary"] if (e["system"], e["depth"]) == ("dld", 2)]
     wers = [row["wer"] for row in results["rows"] if (row["system"], row["depth"]) == ("dld", 2)]
     assert entry["seeds"] == [1, 2] and len(wers) == 2 and wers[0] != wers[1]
