@@ -143,9 +143,7 @@ def test_the_teacher_runs_in_the_precision_of_the_student(
 ):
     seen = set()
     real = Teacher.outputs
-    monkeypatch.setattr(
-        Teacher, "outputs", lambda *args: seen.add(torch.is_autocast_enabled("cpu")) or real(*args)
-    )
+    monkeypatch.setattr(Teacher, "outputs", lambda *args: seen.add(torch.is_autocast_enabled("cpu")) or real(*args))
     settings = {"teacher": str(trained_pair / "static"), "teacher_input": "clean", "teacher_memory": memory}
     experiment("dld", tmp_path, num_epochs=1, precision=precision, **settings)
     assert seen == {precision == "bf16"}

@@ -20,7 +20,7 @@ OPTIONAL = ("params_active", "audio_seconds", "lm", "seed", "updates", "train_se
             "trained_git", "git", "data_dir")  # fmt: skip
 # The order in which a reader meets the systems: the reference, the baseline, the method; then the alphabet.
 ORDER = ("static", "dedicated", "ld", "dld", "dld_plus")
-# Words of a sample utterance.
+# Words that a sample utterance has at least.
 LONG_ENOUGH = 4
 
 
