@@ -37,6 +37,7 @@ RUN = {
     "queen/hparams/teacher.yaml": "whisper",
     "queen/hparams/ld.yaml": "whisper",
     "queen/hparams/dld.yaml": "whisper",
+    "queen/hparams/ablations/dld_even.yaml": "whisper",
     **{f"queen/hparams/{name}.yaml": "whisper" for name in RIVALS},
     **{f"queen/hparams/{name}_conformer.yaml": "paper" for name in ("teacher", "ld", "dld", *RIVALS)},
 }
