@@ -222,7 +222,7 @@ def summary(decodes, replicates=10000, seed=0):
         test_set, system, variant, depth, num_blocks, seeds, wers, wer, wer_low, wer_high, gmacs_per_s (mean).
     """
     found = []
-    for (test_set, system, variant), by_depth in _lines(decodes).items():
+    for (test_set, system, variant), by_depth in group_lines(decodes).items():
         for depth, runs in by_depth.items():
             low, high = _interval(runs, replicates, seed)
             wers = [decode.total.wer for decode in runs]
@@ -244,7 +244,7 @@ def summary(decodes, replicates=10000, seed=0):
     return found
 
 
-def _lines(decodes):
+def group_lines(decodes):
     """Decodes by (test set, system, variant), then by depth: the runs with different seeds."""
     groups = defaultdict(lambda: defaultdict(list))
     for decode in decodes:
@@ -273,7 +273,7 @@ def comparisons(decodes, baseline, replicates=10000, seed=0):
         `system, baseline, test_set, variant, range` ("depth", "high dropping" or "no dropping"), `depths`, `wer`,
         `baseline_wer` and what `paired_bootstrap` returns.
     """
-    lines = _lines(decodes)
+    lines = group_lines(decodes)
     found = []
     for (test_set, system, variant), ours in lines.items():
         theirs = lines.get((test_set, baseline, variant), {})

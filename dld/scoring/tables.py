@@ -3,7 +3,7 @@
 import re
 
 from dld.scoring.alignment import CORRECT, DELETION, INSERTION
-from dld.scoring.report import choose_utterances
+from dld.scoring.report import choose_utterances, group_lines
 
 NONE = "–"
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -247,16 +247,18 @@ def transcripts_markdown(decodes, title, number=8):
 
     Where a system has several seeds, its first run speaks for it: that with the shortest name.
     """
-    first = {}
-    for decode in sorted(decodes, key=lambda decode: (len(decode.run), decode.run)):
-        first.setdefault((decode.group, decode.info["depth"]), decode)
+    speakers = [
+        min(runs, key=lambda decode: (len(decode.run), decode.run))
+        for by_depth in group_lines(decodes).values()
+        for runs in by_depth.values()
+    ]
     parts = [
         f"# {title}: transcripts",
         "What the error rates sound like: utterances from the easiest to the hardest. **Bold**: a wrong word; "
         "**+bold**: a word too many; ~~struck out~~: a word that was missed.",
     ]
-    for test_set in dict.fromkeys(decode.info["test_set"] for decode in decodes):
-        chosen = [d for d in decodes if d.info["test_set"] == test_set and d is first[d.group, d.info["depth"]]]
+    for test_set in dict.fromkeys(decode.info["test_set"] for decode in speakers):
+        chosen = [decode for decode in speakers if decode.info["test_set"] == test_set]
         parts.append(f"## {test_set}")
         for utterance in choose_utterances(chosen, number):
             reference = [ref for op, ref, _ in chosen[0].alignments[utterance].ops if op != INSERTION]

@@ -54,6 +54,7 @@ LAYERS = {
     "common/hparams/static.yaml",
     "common/hparams/ld.yaml",
     "common/hparams/dld.yaml",
+    "common/hparams/dld_even.yaml",
     *(f"common/hparams/{name}.yaml" for name in RIVALS),
 }
 
