@@ -40,17 +40,21 @@ STYLE = {
 
 
 def _styles(systems):
-    """Colour and marker of each system, the same in every picture; the static references are black and grey."""
-    others = [system for system in systems if system not in ("static", "dedicated")]
+    """Colour and marker of each system; the static references are black and grey.
+
+    The systems of NAMES look the same on every page, whatever else is on it; others come after them.
+    """
+    references = {"static": {"color": "#000000", "marker": "*"}, "dedicated": {"color": "#777777", "marker": "*"}}
+    known = [system for system in NAMES if system not in references]
+    others = [system for system in systems if system not in NAMES]
     # When the colours come round again, they meet other shapes.
     styles = {
         system: {
             "color": COLOURS[index % len(COLOURS)],
             "marker": MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],
         }
-        for index, system in enumerate(others)
+        for index, system in enumerate(known + others)
     }
-    references = {"static": {"color": "#000000", "marker": "*"}, "dedicated": {"color": "#777777", "marker": "*"}}
     return {**styles, **references}
 
 
@@ -104,7 +108,7 @@ def plot_tradeoff(rows, systems, output, title, name="tradeoff"):
     rows : list of dict
         `summary` of `results.json`.
     systems : list of str
-        Every system of the report; their order gives the colours.
+        Every system of the report.
     output : Path
         Folder for the files.
     title, name : str
