@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from dld.config import build
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.files import atomic_write, read_json, write_json
+from dld.files import IN_USE, atomic_write, read_json, write_json
 from dld.gates import GateTable
 from dld.network import GatedCTC
 from dld.provenance import command_line, git_hash, processor, versions
@@ -54,8 +54,8 @@ def begin(config, restart=False):
         The folder holds a run with other settings.
     """
     folder = Path(config.values["exp_dir"])
-    if restart and folder.exists():
-        shutil.rmtree(folder)
+    if restart:
+        _empty(folder)
     settings = folder / HYPERPARAMS
     if settings.exists():
         changed = _changed_keys(settings.read_text(encoding="utf-8"), config.text)
@@ -80,6 +80,15 @@ def begin(config, restart=False):
     }
     write_json(folder / RUN, {"starts": [*starts, start]})
     return folder
+
+
+def _empty(folder):
+    """Remove what is in a folder, but for the mark of the process that has it."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != IN_USE:
+            path.unlink()
 
 
 def _changed_keys(old, new):

@@ -1,13 +1,17 @@
 """Text and JSON files, written whole or not at all."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import socket
 import tempfile
 from pathlib import Path
 
 from dld.errors import DldError
+
+IN_USE = ".in_use"
 
 
 @contextlib.contextmanager
@@ -48,6 +52,37 @@ def atomic_write(path, mode="w"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def alone_in(folder):
+    """Keep a folder to this process; the hold ends with the block, or with the process however that ends.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made where it is missing. A file in it, IN_USE, says who has it.
+
+    Raises
+    ------
+    DldError
+        Another process has it.
+    """
+    path = Path(folder) / IN_USE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as holder:
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder.seek(0)
+            raise DldError(
+                f"{folder}: {holder.read().strip() or 'another process'} is at work in it; "
+                "wait until it ends, stop it, or take another folder (exp_dir)"
+            ) from None
+        holder.truncate(0)
+        holder.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        holder.flush()
+        yield
 
 
 def read_lines(path):

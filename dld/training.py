@@ -1,5 +1,6 @@
 """One training run, from an experiment file to the final model."""
 
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from dld.data.dataset import evaluation_loader, make_batch_sampler, make_dataset
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.experiment import ABOUT, begin, load_weights, save_model
+from dld.files import alone_in
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +47,25 @@ def train(config, run_opts=None, restart=False):
         if not Path(values[key]).is_dir():
             raise DldError(f"{key}: {values[key]} is no folder")
     tokenizer = Tokenizer.load(values["lang_dir"])
-    network = values["network"]
-    if network.vocab_size != len(tokenizer):
+    if values["network"].vocab_size != len(tokenizer):
         raise DldError(
-            f"vocab_size is {network.vocab_size}, the tokenizer in {values['lang_dir']} has {len(tokenizer)} units; "
+            f"vocab_size is {values['network'].vocab_size}, the tokenizer in {values['lang_dir']} has {len(tokenizer)} units; "
             "set vocab_size to that, or make the tokenizer anew (stage 3)"
         )
     folder = Path(values["exp_dir"])
+    # Two trainings in one folder would write over each other's checkpoints.
+    with alone_in(folder) if sb.utils.distributed.if_main_process() else contextlib.nullcontext():
+        _train_in(folder, config, tokenizer, run_opts, restart)
+    return folder
+
+
+def _train_in(folder, config, tokenizer, run_opts, restart):
+    values = config.values
+    network = values["network"]
     sb.utils.distributed.run_on_main(begin, args=[config, restart])
     if (folder / ABOUT).exists():
         logger.info("%s is trained already; --restart true begins it anew", folder)
-        return folder
+        return
 
     checkpointer = Checkpointer(folder / "save", recoverables={"network": network})
     counter = EpochCounter(values["num_epochs"])
@@ -102,7 +112,6 @@ def train(config, run_opts=None, restart=False):
         "teacher_sha256": brain.teacher and brain.teacher.sha256,
     }
     sb.utils.distributed.run_on_main(save_model, args=[folder, brain.network, about])
-    return folder
 
 
 def prepare_front_end(brain, utterances, audio, batch_seconds):

@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 
 from dld.bin import boolean, command
 from dld.errors import DldError
-from dld.files import atomic_write, read_json, read_lines, sha256, write_json
+from dld.files import alone_in, atomic_write, read_json, read_lines, sha256, write_json
 from dld.provenance import git_hash, processor, versions
 
 
@@ -26,6 +27,18 @@ def test_a_new_file_has_ordinary_permissions(tmp_path):
         out.write(b"\x00")
     (tmp_path / "plain").touch()
     assert (tmp_path / "deep/er/file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_process_that_was_killed_holds_no_folder(tmp_path):
+    hold = f"import time; from dld.files import alone_in\nwith alone_in({str(tmp_path)!r}): print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"1\n"
+        with pytest.raises(DldError, match=f"process {holder.pid} on .* is at work in it"), alone_in(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+        with alone_in(tmp_path):
+            pass
 
 
 def test_bytes_that_are_no_text_are_found_by_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import pytest
@@ -15,7 +16,7 @@ from dld.data.tokenizer import Tokenizer
 from dld.data.tokenizer import train as train_tokenizer
 from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
-from dld.files import read_json
+from dld.files import alone_in, read_json
 from dld.teacher import Teacher
 from dld.training import train
 
@@ -280,6 +281,16 @@ def test_other_settings_in_the_same_folder_are_refused(experiment, trained_pair,
     before = (tmp_path / "static/model.safetensors").read_bytes()
     experiment("static", tmp_path, restart=True, lr=1e-5, num_epochs=1)
     assert (tmp_path / "static/model.safetensors").read_bytes() != before
+
+
+def test_a_second_training_in_the_same_folder_is_refused(experiment, tmp_path):
+    with alone_in(tmp_path / "static"), pytest.raises(DldError, match=rf"static: process {os.getpid()} on .* is at work"):
+        experiment("static", tmp_path, num_epochs=1)
+    assert not (tmp_path / "static/hyperparams.yaml").exists()
+    experiment("static", tmp_path, num_epochs=1)
+    with alone_in(tmp_path / "static"), pytest.raises(DldError, match="is at work"):
+        experiment("static", tmp_path, num_epochs=1, restart=True)
+    assert (tmp_path / "static/model.json").exists()
 
 
 def test_another_folder_and_other_settings_of_decoding_need_no_new_training(experiment, trained_pair, tmp_path):
