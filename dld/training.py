@@ -47,9 +47,10 @@ def train(config, run_opts=None, restart=False):
         if not Path(values[key]).is_dir():
             raise DldError(f"{key}: {values[key]} is no folder")
     tokenizer = Tokenizer.load(values["lang_dir"])
-    if values["network"].vocab_size != len(tokenizer):
+    size = values["network"].vocab_size
+    if size != len(tokenizer):
         raise DldError(
-            f"vocab_size is {values['network'].vocab_size}, the tokenizer in {values['lang_dir']} has {len(tokenizer)} units; "
+            f"vocab_size is {size}, the tokenizer in {values['lang_dir']} has {len(tokenizer)} units; "
             "set vocab_size to that, or make the tokenizer anew (stage 3)"
         )
     folder = Path(values["exp_dir"])

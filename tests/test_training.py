@@ -284,11 +284,12 @@ def test_other_settings_in_the_same_folder_are_refused(experiment, trained_pair,
 
 
 def test_a_second_training_in_the_same_folder_is_refused(experiment, tmp_path):
-    with alone_in(tmp_path / "static"), pytest.raises(DldError, match=rf"static: process {os.getpid()} on .* is at work"):
+    refusal = rf"static: process {os.getpid()} on .* is at work in it"
+    with alone_in(tmp_path / "static"), pytest.raises(DldError, match=refusal):
         experiment("static", tmp_path, num_epochs=1)
     assert not (tmp_path / "static/hyperparams.yaml").exists()
     experiment("static", tmp_path, num_epochs=1)
-    with alone_in(tmp_path / "static"), pytest.raises(DldError, match="is at work"):
+    with alone_in(tmp_path / "static"), pytest.raises(DldError, match=refusal):
         experiment("static", tmp_path, num_epochs=1, restart=True)
     assert (tmp_path / "static/model.json").exists()
 
