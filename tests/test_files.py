@@ -30,7 +30,13 @@ def test_a_new_file_has_ordinary_permissions(tmp_path):
 
 
 def test_a_process_that_was_killed_holds_no_folder(tmp_path):
-    hold = "import sys, time\nfrom dld.files import alone_in\nwith alone_in(sys.argv[1]): print(1, flush=True); time.sleep(60)"
+    hold = """
+import sys, time
+from dld.files import alone_in
+with alone_in(sys.argv[1]):
+    print(1, flush=True)
+    time.sleep(60)
+"""
     with subprocess.Popen([sys.executable, "-c", hold, tmp_path], stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"1\n"
         with pytest.raises(DldError, match=f"process {holder.pid} on .* is at work in it"), alone_in(tmp_path):
