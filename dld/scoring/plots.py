@@ -224,11 +224,12 @@ def plot_training(curves, systems, output, title, name="training"):
             system = curve["system"]
             times = [second / unit for second in curve["seconds"]]
             # Further seeds are thin lines of the same colour.
-            label = None if system in drawn else f"{NAMES.get(system, system)}, {curve['epoch'][-1]} epochs"
+            epochs = curve["epoch"][-1]
+            label = f"{NAMES.get(system, system)}, {epochs} epoch{'s' if epochs > 1 else ''}"
             axis.plot(
                 times,
                 curve["mean_wer"],
-                label=label,
+                label=None if system in drawn else label,
                 linewidth=0.8 if system in drawn else 1.8,
                 markersize=0 if system in drawn else 5,
                 markevery=max(1, len(times) // 15),
