@@ -54,6 +54,7 @@ def begin(config, restart=False):
         The folder holds a run with other settings.
     """
     folder = Path(config.values["exp_dir"])
+    folder.mkdir(parents=True, exist_ok=True)
     if restart:
         _empty(folder)
     settings = folder / HYPERPARAMS
@@ -64,7 +65,6 @@ def begin(config, restart=False):
                 f"{folder} holds a run with other settings ({', '.join(changed)}); "
                 "give another exp_dir, or --restart true to begin it anew"
             )
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(settings) as out:
         out.write(config.text)
     source = Path(config.values["lang_dir"]) / TOKENIZER
@@ -84,7 +84,7 @@ def begin(config, restart=False):
 
 def _empty(folder):
     """Remove what is in a folder, but for the mark of the process that has it."""
-    for path in folder.iterdir() if folder.exists() else ():
+    for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != IN_USE:

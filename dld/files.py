@@ -1,4 +1,4 @@
-"""Text and JSON files, written whole or not at all."""
+"""Text and JSON files, written whole or not at all, and folders that one process has to itself."""
 
 import contextlib
 import fcntl
