@@ -1,5 +1,6 @@
 """What the tests share: the checkout, real audio beside it, and a tiny experiment on that audio."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,19 @@ from dld.data import kaldi
 from dld.data.tokenizer import train as train_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the counts of the tables of broken inputs (`tests/reliability`)."""
+    counts = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                counts.update(tuple(value) for name, value in report.user_properties if name == "outcome")
+    kinds = ("error", "accepted", "traceback", "hang")
+    for table in sorted({table for table, _ in counts}):
+        row = ", ".join(f"{counts[table, kind]} {kind}" for kind in kinds)
+        terminalreporter.write_line(f"{table}: {sum(counts[table, kind] for kind in kinds)} cases: {row}")
 
 
 @pytest.fixture(scope="session")

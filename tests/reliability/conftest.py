@@ -1,0 +1,81 @@
+"""How the tables of broken inputs run a command and sort what came of it."""
+
+import importlib
+import signal
+from dataclasses import dataclass
+
+import pytest
+
+#: Seconds after which a case counts as a hang.
+LIMIT = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did with an input.
+
+    Attributes
+    ----------
+    kind : {"error", "accepted", "traceback", "hang"}
+        "error" is the contract: status above 0 and one line on standard error that begins `NAME: error: `.
+    status : int or None
+        Exit status; None where the command raised or hung.
+    message : str
+        The line of the error, the exception, or "".
+    out, err : str
+        All of standard output and standard error.
+    """
+
+    kind: str
+    status: int | None
+    message: str
+    out: str
+    err: str
+
+
+class _Hang(BaseException):
+    pass
+
+
+def _alarm(*_):
+    raise _Hang
+
+
+@pytest.fixture
+def outcome(capsys, record_property):
+    """Run a command in this process: `outcome("data", ["validate", folder]) -> Outcome`.
+
+    `table` names the table that the case is counted in; the counts of all tables are printed when the tests end.
+    """
+
+    def run(command, arguments, table="broken inputs", limit=LIMIT):
+        main = importlib.import_module(f"dld.bin.{command}").main
+        capsys.readouterr()
+        status, raised = None, None
+        before = signal.signal(signal.SIGALRM, _alarm)
+        signal.setitimer(signal.ITIMER_REAL, limit)
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            status = stop.code
+        except _Hang:
+            raised = f"no answer within {limit} s"
+        except Exception as error:
+            raised = f"{type(error).__name__}: {error}"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        out, err = capsys.readouterr()
+        errors = [line for line in err.splitlines() if line.startswith("dld") and ": error: " in line]
+        if raised:
+            kind, message = ("hang" if raised.startswith("no answer") else "traceback"), raised
+        elif status == 0:
+            kind, message = "accepted", ""
+        elif len(errors) == 1 and "Traceback" not in err:
+            kind, message = "error", errors[0]
+        else:
+            kind, message = "traceback", f"status {status} without one line of error: {err[-300:]}"
+        record_property("outcome", [table, kind])
+        return Outcome(kind, status, message, out, err)
+
+    return run
