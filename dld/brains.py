@@ -6,14 +6,24 @@ training step itself differs.
 
 import json
 import logging
+import signal
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import NamedTuple
 
 import speechbrain as sb
 import torch
 
-from dld.checkpoints import Progress, RandomState, add_json, average_states, best_checkpoints, prune
+from dld.checkpoints import (
+    Progress,
+    RandomState,
+    add_json,
+    average_states,
+    best_checkpoints,
+    load_state,
+    save_state,
+    whole,
+)
 from dld.data.dataset import unpack
 from dld.decoding import greedy
 from dld.errors import DldError
@@ -21,6 +31,7 @@ from dld.files import atomic_write
 from dld.gates import Ramp, gates_for_depth, parse_depths
 from dld.objectives import blank_share, ctc_loss, hidden_distance
 from dld.scoring import wer
+from dld.stopping import Stopped, StopRequest
 from dld.teacher import Teacher
 
 logger = logging.getLogger(__name__)
@@ -84,6 +95,8 @@ class StaticBrain(sb.Brain):
         self.valid_gates = [gates_for_depth(hparams["eval_policy"], self.network.num_blocks, n) for n in self.depths]
         self.epoch = 0
         self.batch_ids = []
+        self.stop = StopRequest()
+        self.stopping = False
         if checkpointer is not None:
             add_json(checkpointer, "progress", self.progress)
             checkpointer.add_recoverable(
@@ -136,8 +149,8 @@ class StaticBrain(sb.Brain):
                 parts[name] = parts[name] + share * value.detach()
         if stage == sb.Stage.TRAIN:
             for name, value in parts.items():
-                self.train_sums[name] += float(value.detach())
-            self.train_sums["batches"] += 1
+                self.progress.sums[name] += float(value.detach())
+            self.progress.sums["batches"] += 1
         else:
             self.collect(predictions, batch)
         return parts["loss"]
@@ -155,6 +168,22 @@ class StaticBrain(sb.Brain):
     def epochs_done(self):
         """Epochs gone by, with the fraction of the present one."""
         return self.epoch - 1 + min(1.0, self.step / max(1, self.batches))
+
+    @property
+    def processes(self):
+        """Processes that train together."""
+        return torch.distributed.get_world_size() if self.distributed_launch else 1
+
+    def on_fit_start(self):
+        """Load the newest checkpoint; a run resumes on as many processes as it began on."""
+        super().on_fit_start()
+        planned = self.progress.processes
+        if planned != self.processes:
+            raise DldError(
+                f"{self.hparams.exp_dir}: this run began on {planned} process(es), and its batches and learning rates "
+                f"are planned for that; resume it on {planned} instead of {self.processes} (--ngpu {planned}), or give "
+                "another exp_dir"
+            )
 
     @property
     def batches(self):
@@ -177,7 +206,7 @@ class StaticBrain(sb.Brain):
         self.optimizer = self.opt_class(groups + self.network.encoder.parameter_groups())
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:
-            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+            self.checkpointer.add_recoverable("optimizer", self.optimizer, load_state, save_state)
 
     def fit_batch(self, batch):
         """One batch; an update after `grad_accumulation_factor` of them and at the end of the epoch."""
@@ -235,13 +264,52 @@ class StaticBrain(sb.Brain):
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
 
+    # ------------------------------------------------------------ checkpoints
+
+    def prune(self):
+        """Delete the checkpoints that nothing needs any more."""
+        sb.utils.distributed.run_on_main(self.checkpointer.prune, args=["mean_wer", self.hparams.average_checkpoints])
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        factor = self.grad_accumulation_factor
+        if self.step % factor and self.step != self.batches:
+            return False  # gradients that wait for an update are in no checkpoint
+        requested = self.stop.requested is not None
+        if self.distributed_launch:
+            # Ranks learn of a signal at different steps; the first one decides for all, seldom enough to cost nothing.
+            looked = self.step % (10 * factor) == 0 or self.step == self.batches
+            decision = [requested and looked]
+            if looked:
+                torch.distributed.broadcast_object_list(decision, src=0)
+            [requested] = decision
+        self.stopping = requested
+        return super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt) or requested
+
+    def _save_intra_epoch_ckpt(self):
+        self.checkpointer.save_checkpoint(
+            end_of_epoch=False, meta={"within_epoch": self.epoch}, verbosity=logging.DEBUG
+        )
+        self.prune()
+        if self.stopping:
+            where = f"after update {self.optimizer_step}, in epoch {self.epoch}; it is saved"
+            raise Stopped(self.stop.requested or signal.SIGTERM, where)
+
+    def evaluate_batch(self, batch, stage):
+        """Loss of a validation batch; where a signal asked for the end, save what was trained and stop."""
+        if self.stop.requested is not None and not self.distributed_launch:
+            # As after the last batch of the epoch: validation is what a resumed run does first.
+            self.step, self.stopping = self.batches, True
+            self._save_intra_epoch_ckpt()
+        return super().evaluate_batch(batch, stage)
+
     # ------------------------------------------------------------ epochs
 
     def on_stage_start(self, stage, epoch=None):
         """Reset what the stage sums up."""
         if stage == sb.Stage.TRAIN:
             self.epoch = epoch
-            self.train_sums = Counter()
+            if self.step == 0:  # otherwise the epoch began before the run was interrupted
+                self.progress.sums.clear()
         else:
             self.references, self.blank_shares = [], []
             self.hypotheses = [[] for _ in self.depths]
@@ -253,8 +321,9 @@ class StaticBrain(sb.Brain):
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """After validation: log the epoch, warn of a model that writes nothing, save a checkpoint."""
         if stage == sb.Stage.TRAIN:
-            batches = max(1, self.train_sums.pop("batches", 0))
-            self.train_means = {name: value / batches for name, value in self.train_sums.items()}
+            batches = max(1, self.progress.sums["batches"])
+            sums = {name: value for name, value in self.progress.sums.items() if name != "batches"}
+            self.train_means = {name: value / batches for name, value in sums.items()}
             return
         wers = self.validation_wers()
         entry = {
@@ -277,9 +346,7 @@ class StaticBrain(sb.Brain):
         logger.info(format_entry(entry, self.hparams.num_epochs))
         if self.checkpointer is not None:
             self.checkpointer.save_checkpoint(meta={"epoch": epoch, "mean_wer": entry["mean_wer"]})
-            sb.utils.distributed.run_on_main(
-                prune, args=[self.checkpointer, "mean_wer", self.hparams.average_checkpoints]
-            )
+            self.prune()
 
     def warn_if_stuck(self):
         """Say what helps when the deepest network still writes (almost) nothing after some epochs."""
@@ -312,7 +379,9 @@ class StaticBrain(sb.Brain):
         dict
             epochs (that went in), wer, mean_wer.
         """
-        checkpoints = best_checkpoints(self.checkpointer, "mean_wer", number)
+        checkpoints = whole(best_checkpoints(self.checkpointer, "mean_wer", number))
+        if not checkpoints:
+            raise DldError(f"{self.checkpointer.checkpoints_dir}: none of the best checkpoints is whole, see above")
         states = [torch.load(c.paramfiles["network"], map_location="cpu", weights_only=True) for c in checkpoints]
         best = checkpoints[0].meta
         wers = self.measure(average_states(states), valid_loader)

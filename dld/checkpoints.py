@@ -1,11 +1,220 @@
-"""What a checkpoint holds beside weights, and the average of several."""
+"""Checkpoints that are whole or absent, what they hold in addition to weights, and the average of several."""
 
+import hashlib
+import json
+import logging
+import os
 import random
-from dataclasses import asdict, dataclass, field
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import speechbrain as sb
 import torch
+import yaml
+from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
 
-from dld.files import read_json, write_json
+from dld.errors import DldError
+from dld.files import read_json, sha256, sync, write_json
+
+logger = logging.getLogger(__name__)
+
+#: Checkpoints that are kept whatever their error rate, so that two are whole while a third is written.
+RECENT = 2
+
+_CHECKPOINT = "CKPT+"
+_SAVING = ".saving"
+_DELETING = ".deleting-"
+_DAMAGED = "damaged-"
+
+
+class WholeCheckpointer(Checkpointer):
+    """SpeechBrain's checkpointer, with checkpoints that are whole or not there.
+
+    A checkpoint is written into a temporary folder, with the SHA-256 of every file in its `CKPT.yaml`, which is written
+    last; all of it is flushed to the disk, and one rename makes it a checkpoint. It is removed by a rename, too.
+    """
+
+    def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO):
+        """Save all recoverables; see `Checkpointer.save_checkpoint`.
+
+        Raises
+        ------
+        DldError
+            It could not be written, as on a full disk; what was saved before is untouched.
+        """
+        meta = {"unixtime": self._later_than_all(), **(meta or {})}
+        try:
+            if sb.utils.distributed.if_main_process():
+                shutil.rmtree(self.checkpoints_dir / _SAVING, ignore_errors=True)
+            # SpeechBrain's own message would name the temporary folder.
+            saved = super().save_checkpoint(meta, end_of_epoch, _SAVING, logging.DEBUG)
+            return saved and self._finish(saved, name, verbosity)
+        except OSError as error:
+            shutil.rmtree(self.checkpoints_dir / _SAVING, ignore_errors=True)
+            raise DldError(
+                f"{self.checkpoints_dir}: a checkpoint could not be written: {error.strerror or error}. "
+                f"{self._what_is_safe()} Make room, then give the same command again: it resumes from there"
+            ) from error
+
+    def _finish(self, saved, name, verbosity):
+        temporary = Path(saved.path)
+        files = {path.name: sha256(path) for path in sorted(temporary.iterdir()) if path.name != METAFNAME}
+        meta = {**saved.meta, "files": files}
+        meta["sha256"] = _meta_hash(meta)
+        with open(temporary / METAFNAME, "w", encoding="utf-8") as out:
+            out.write(yaml.dump(meta))
+        for path in temporary.iterdir():
+            sync(path)
+        sync(temporary)
+        final = super()._custom_checkpoint_dirpath(name) if name else self._new_checkpoint_dirpath()
+        os.rename(temporary, final)
+        sync(self.checkpoints_dir)
+        logger.log(verbosity, "saved %s", final)
+        return Checkpoint(final, meta, {key: final / path.name for key, path in saved.paramfiles.items()})
+
+    def _custom_checkpoint_dirpath(self, name):
+        # The temporary folder's name is not that of a checkpoint, so that nothing lists it.
+        return self.checkpoints_dir / name if name == _SAVING else super()._custom_checkpoint_dirpath(name)
+
+    def _later_than_all(self):
+        """Time of a new checkpoint: after all others, also where the clock was set back, since the newest is loaded."""
+        times = [checkpoint.meta["unixtime"] for checkpoint in self.list_checkpoints()]
+        return max([time.time(), *(known + 1e-3 for known in times)])
+
+    def _what_is_safe(self):
+        newest = self.find_checkpoint()
+        if newest is None:
+            return "Nothing was saved before."
+        at = f"epoch {newest.meta['epoch']}" if "epoch" in newest.meta else "within an epoch"
+        return f"{len(self.list_checkpoints())} earlier ones are safe, the newest of {at} ({newest.path.name})."
+
+    def sweep(self):
+        """Remove what a killed process left half-written or half-deleted, and set damaged checkpoints aside.
+
+        Call it in the main process, before anything is loaded.
+
+        Raises
+        ------
+        DldError
+            There were checkpoints and none of them is whole, so that the run would begin again without a word.
+        """
+        for path in self.checkpoints_dir.glob(".*"):
+            if path.name.startswith((_SAVING, _DELETING)):
+                shutil.rmtree(path)
+        reasons = []
+        for folder in sorted(path for path in self.checkpoints_dir.iterdir() if path.name.startswith(_CHECKPOINT)):
+            reason = damage(folder, self.recoverables)
+            if reason:
+                aside = folder.with_name(_DAMAGED + folder.name)
+                shutil.rmtree(aside, ignore_errors=True)
+                os.rename(folder, aside)
+                reasons.append(f"{folder.name}: {reason}")
+                logger.warning("%s is damaged (%s) and is not used; it is now %s", folder, reason, aside.name)
+        if reasons and not self.list_checkpoints():
+            raise DldError(
+                f"{self.checkpoints_dir}: no checkpoint is whole ({'; '.join(reasons)}); "
+                "copy one back from elsewhere, or --restart true trains again from the start"
+            )
+
+    def prune(self, min_key, best):
+        """Delete all checkpoints but the most recent ones and the `best` with the smallest `min_key`."""
+        kept = {c.path for c in self.find_checkpoints(max_num_checkpoints=RECENT)}
+        kept |= {c.path for c in best_checkpoints(self, min_key, best)}
+        for checkpoint in self.list_checkpoints():
+            if checkpoint.path not in kept:
+                self._delete_checkpoint(checkpoint)
+
+    @staticmethod
+    def _delete_checkpoint(checkpoint, verbosity=logging.DEBUG):
+        path = Path(checkpoint.path)
+        going = path.with_name(_DELETING + path.name)
+        os.rename(path, going)
+        shutil.rmtree(going)
+        logger.log(verbosity, "deleted %s", path)
+
+
+def remove_checkpoints(folder):
+    """Remove the checkpoints in a folder, damaged and half-written ones too; anything else in it stays."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and path.name.startswith((_CHECKPOINT, _SAVING, _DELETING, _DAMAGED)):
+            shutil.rmtree(path)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def damage(folder, names=()):
+    """Say what is wrong with a checkpoint, None if it is whole.
+
+    Parameters
+    ----------
+    folder : Path
+    names : iterable of str
+        Recoverables that must be in it.
+    """
+    try:
+        meta = yaml.safe_load((folder / METAFNAME).read_text(encoding="utf-8"))
+        if meta.pop("sha256") != _meta_hash(meta):
+            return f"{METAFNAME} is not what was written"
+        files = meta["files"]
+    except OSError as error:
+        return f"{METAFNAME}: {error.strerror}"
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        return f"{METAFNAME} does not list the files and their hashes"
+    missing = sorted({f"{name}.ckpt" for name in names} - set(files))
+    if missing:
+        return f"it has no {missing[0]}"
+    for name, expected in files.items():
+        try:
+            if sha256(folder / name) != expected:
+                return f"{name} is not what was written"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None
+
+
+def _meta_hash(meta):
+    """Hash of what `CKPT.yaml` says."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def whole(checkpoints):
+    """Those of several checkpoints that are whole; a damaged one is told of."""
+    kept = []
+    for checkpoint in checkpoints:
+        reason = damage(Path(checkpoint.path))
+        if reason:
+            logger.warning("%s is damaged (%s) and is left out", checkpoint.path, reason)
+        else:
+            kept.append(checkpoint)
+    return kept
+
+
+def save_state(thing, path):
+    """Save an object's `state_dict`; save hook of a checkpointer.
+
+    Through a file object: writing to a path by itself, torch ends the process when the disk is full.
+    """
+    if sb.utils.distributed.if_main_process():
+        with open(path, "wb") as out:
+            _save(thing.state_dict(), out)
+
+
+def _save(state, out):
+    try:
+        torch.save(state, out)
+    except RuntimeError as error:
+        # torch reports what the file object raised in words of its own.
+        raise OSError(str(error.__context__ or error)) from error
+
+
+def load_state(thing, path, end_of_epoch):
+    """Load what `save_state` wrote; load hook of a checkpointer."""
+    thing.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 @dataclass
@@ -20,19 +229,26 @@ class Progress:
         Time spent in training steps, without validation, over all starts of the run.
     history : list of dict
         One entry for each finished epoch.
+    sums : Counter
+        Sums of the losses over the batches of the present epoch, and their number, so that an epoch's means are of the
+        whole epoch in a run that was resumed within it.
+    processes : int
+        On which the run began; batches and schedule are planned for that.
     """
 
     total_updates: int = 0
     train_seconds: float = 0.0
     history: list = field(default_factory=list)
+    sums: Counter = field(default_factory=Counter)
+    processes: int = 1
 
     def state_dict(self):
         """All fields."""
-        return asdict(self)
+        return {**vars(self), "sums": dict(self.sums)}
 
     def load_state_dict(self, state):
         """Put back what `state_dict` gave."""
-        vars(self).update(state)
+        vars(self).update(state, sums=Counter(state.get("sums", {})))
 
 
 def add_json(checkpointer, name, thing):
@@ -55,7 +271,8 @@ class RandomState:
         state = {"python": [version, list(internal), gauss], "torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state_all()
-        torch.save(state, path)
+        with open(path, "wb") as out:
+            _save(state, out)
 
     @staticmethod
     def load(_, path, end_of_epoch):
@@ -85,13 +302,6 @@ def average_states(states):
         else:
             mean[name] = first.clone()
     return mean
-
-
-def prune(checkpointer, min_key, best):
-    """Delete all checkpoints but the most recent one and the `best` with the smallest `min_key`."""
-    kept = {checkpointer.find_checkpoint().path}
-    kept |= {c.path for c in best_checkpoints(checkpointer, min_key, best)}
-    checkpointer.delete_checkpoints(num_to_keep=0, importance_keys=[], ckpt_predicate=lambda c: c.path not in kept)
 
 
 def best_checkpoints(checkpointer, min_key, number):

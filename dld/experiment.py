@@ -1,20 +1,24 @@
 """The folder of an experiment: its settings, what made it, its final model."""
 
 import hashlib
-import shutil
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import ruamel.yaml
 from safetensors.torch import load_file, save_file
 
+from dld.checkpoints import remove_checkpoints
 from dld.config import build
+from dld.data.fingerprint import changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.files import IN_USE, atomic_write, read_json, write_json
+from dld.files import atomic_write, read_json, write_json
 from dld.gates import GateTable
 from dld.network import GatedCTC
 from dld.provenance import command_line, git_hash, processor, versions
+
+logger = logging.getLogger(__name__)
 
 HYPERPARAMS = "hyperparams.yaml"
 RUN = "run.json"
@@ -23,8 +27,13 @@ ABOUT = "model.json"
 TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
 
-# Where a run is and what decoding alone reads: with others it is still the same run.
-NOT_OF_TRAINING = {"exp", "exp_dir", "decode_depths", "decode_policy"}
+LOGS = ("train_log.txt", "train_log.jsonl")
+CHECKPOINTS = "save"
+
+# Where a run is and on what machine, and what decoding alone reads: with others it is still the same run.
+NOT_OF_TRAINING = {"exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"}
+# Paths that may move: what is meant is compared by its hash.
+BY_HASH = {"data", "train_data", "dev_data", "lang_dir", "teacher", "init_from"}
 
 
 def state_hash(module):
@@ -36,41 +45,39 @@ def state_hash(module):
     return digest.hexdigest()
 
 
-def begin(config, restart=False):
+def begin(config, made_from, restart=False):
     """Make or re-enter an experiment folder.
 
-    Keeps the fully resolved YAML, the tokenizer, and one line for each start: command, git hash, versions, seed. A
-    folder may have been moved, and what decoding alone reads may differ from before: dld-decode takes what is new.
+    Keeps the fully resolved YAML, the tokenizer, what the run is made from, and one line for each start: command, git
+    hash, versions, seed. Folder, data, teacher and start may have been moved, and what decoding alone reads may differ
+    from before: dld-decode takes what is new.
 
     Parameters
     ----------
     config : Config
+    made_from : dict
+        Name → hash, or fingerprint of a data directory, see `sources`.
     restart : bool
-        Remove what an earlier run left.
+        Remove what an earlier run left, and nothing else.
 
     Raises
     ------
     DldError
-        The folder holds a run with other settings.
+        The folder holds a run with other settings or from other data.
     """
     folder = Path(config.values["exp_dir"])
     folder.mkdir(parents=True, exist_ok=True)
     if restart:
-        _empty(folder)
+        remove_run(folder)
+    run = read_json(folder / RUN) if (folder / RUN).exists() else {"starts": []}
     settings = folder / HYPERPARAMS
     if settings.exists():
-        changed = _changed_keys(settings.read_text(encoding="utf-8"), config.text)
-        if changed:
-            raise DldError(
-                f"{folder} holds a run with other settings ({', '.join(changed)}); "
-                "give another exp_dir, or --restart true to begin it anew"
-            )
+        refuse_other_run(folder, run.get("made_from"), made_from, _changed_keys(settings, config.text))
     with atomic_write(settings) as out:
         out.write(config.text)
     source = Path(config.values["lang_dir"]) / TOKENIZER
     with atomic_write(folder / TOKENIZER, "wb") as out:
         out.write(source.read_bytes())
-    starts = read_json(folder / RUN)["starts"] if (folder / RUN).exists() else []
     start = {
         "command": command_line(),
         "git": git_hash(),
@@ -78,24 +85,63 @@ def begin(config, restart=False):
         "processor": processor(),
         "seed": config.values["seed"],
     }
-    write_json(folder / RUN, {"starts": [*starts, start]})
+    write_json(folder / RUN, {"made_from": made_from, "starts": [*run["starts"], start]})
     return folder
 
 
-def _empty(folder):
-    """Remove what is in a folder, but for the mark of the process that has it."""
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != IN_USE:
-            path.unlink()
+def sources(values, tokenizer, train_utterances, dev_utterances):
+    """Return what a run is made from: fingerprints of its data, hashes of tokenizer, teacher and start."""
+    return {
+        "train_data": {"path": str(values["train_data"]), **fingerprint(train_utterances)},
+        "dev_data": {"path": str(values["dev_data"]), **fingerprint(dev_utterances)},
+        "tokenizer": tokenizer.sha256,
+        **{key: model_hash(values[key]) if values[key] else None for key in ("teacher", "init_from")},
+    }
 
 
-def _changed_keys(old, new):
+def model_hash(folder):
+    """Hash of the weights of a finished experiment, as its `model.json` has it."""
+    path = Path(folder) / ABOUT
+    if not path.exists():
+        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld-train)")
+    return read_json(path).get("state_sha256")
+
+
+def refuse_other_run(folder, before, now, changed):
+    """Raise if a folder's run has other settings than a new start, or is made from something else."""
+    advice = "give another exp_dir, or --restart true to train again from the start"
+    if before is None:
+        logger.warning("%s: %s does not say what the run is made from; its data are not compared", folder, RUN)
+    else:
+        for name in ("train_data", "dev_data"):
+            what = changes(before[name], now[name])
+            if what:
+                raise DldError(
+                    f"{name} {now[name]['path']} changed since the run in {folder} began: {what}; "
+                    f"put the data back, or {advice}"
+                )
+        for name in ("tokenizer", "teacher", "init_from"):
+            if before[name] != now[name]:
+                raise DldError(f"the run in {folder} began with another {name}; put that back, or {advice}")
+    if changed:
+        raise DldError(f"{folder} holds a run with other settings ({', '.join(changed)}); {advice}")
+
+
+def remove_run(folder):
+    """Remove what a training made in a folder, each file by its name; other files stay.
+
+    Decodes stay too: each says of which model it is.
+    """
+    for name in (ABOUT, MODEL, RUN, HYPERPARAMS, TOKENIZER, GATE_TABLE, *LOGS):
+        (folder / name).unlink(missing_ok=True)
+    remove_checkpoints(folder / CHECKPOINTS)
+
+
+def _changed_keys(path, new):
     yaml = ruamel.yaml.YAML()
-    first, second = yaml.load(old), yaml.load(new)
+    first, second = yaml.load(path.read_text(encoding="utf-8")), yaml.load(new)
     dump = {id(tree): {key: _as_text(tree, key) for key in tree} for tree in (first, second)}
-    keys = sorted((set(first) | set(second)) - NOT_OF_TRAINING)
+    keys = sorted((set(first) | set(second)) - NOT_OF_TRAINING - BY_HASH)
     return [key for key in keys if dump[id(first)].get(key) != dump[id(second)].get(key)]
 
 

@@ -5,18 +5,64 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 from dld.errors import DldError
 
 IN_USE = ".in_use"
 
+# Temporary files of `atomic_write`, and the seconds after which one must be of a process that was killed.
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+_FORGOTTEN = 3600
+
+# The IN_USE files of folders that this process has to itself, open.
+_held = set()
+
+
+def _release_in_child():
+    # A forked child, such as a worker that loads data, must not hold the folder when its parent is killed.
+    for holder in _held:
+        holder.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_release_in_child)
+
+
+def sync(path):
+    """Flush a file or folder to the disk, so that it is there after a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder, older_than=0.0):
+    """Remove what writes that were killed left in a folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+    older_than : float
+        Seconds; a younger file may be one that another process is writing.
+    """
+    for path in Path(folder).iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+
 
 @contextlib.contextmanager
 def atomic_write(path, mode="w"):
-    """Open a temporary file beside `path`; it takes the name `path` only if the block succeeds.
+    """Open a temporary file next to `path`; it takes the name `path` only if the block succeeds.
+
+    What is written is on the disk before it takes the name. Temporary files that killed processes left there an hour
+    ago or earlier are removed.
 
     Parameters
     ----------
@@ -39,11 +85,14 @@ def atomic_write(path, mode="w"):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    sweep(path.parent, _FORGOTTEN)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with os.fdopen(handle, mode, **text) as out:
             yield out
+            out.flush()
+            os.fsync(out.fileno())
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
@@ -57,6 +106,8 @@ def atomic_write(path, mode="w"):
 @contextlib.contextmanager
 def alone_in(folder):
     """Keep a folder to this process; the hold ends with the block, or with the process however that ends.
+
+    What killed processes left half-written in it is removed.
 
     Parameters
     ----------
@@ -82,7 +133,12 @@ def alone_in(folder):
         holder.truncate(0)
         holder.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         holder.flush()
-        yield
+        _held.add(holder)
+        try:
+            sweep(folder)
+            yield
+        finally:
+            _held.discard(holder)
 
 
 def read_lines(path):

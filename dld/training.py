@@ -7,16 +7,17 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 
+from dld.checkpoints import WholeCheckpointer, load_state, save_state
 from dld.config import EXPERIMENT_KEYS
 from dld.data import kaldi
 from dld.data.dataset import evaluation_loader, make_batch_sampler, make_dataset, select_for_training, unpack
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.experiment import ABOUT, begin, load_weights, save_model
+from dld.experiment import ABOUT, CHECKPOINTS, begin, load_weights, save_model, sources
 from dld.files import alone_in
+from dld.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -55,31 +56,38 @@ def train(config, run_opts=None, restart=False):
         )
     folder = Path(values["exp_dir"])
     # Two trainings in one folder would write over each other's checkpoints.
-    with alone_in(folder) if sb.utils.distributed.if_main_process() else contextlib.nullcontext():
-        _train_in(folder, config, tokenizer, run_opts, restart)
+    hold = alone_in(folder) if sb.utils.distributed.if_main_process() else contextlib.nullcontext()
+    with StopRequest().listening() as stop, hold:
+        _train_in(folder, config, tokenizer, run_opts, restart, stop)
     return folder
 
 
-def _train_in(folder, config, tokenizer, run_opts, restart):
+def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     values = config.values
     network = values["network"]
-    sb.utils.distributed.run_on_main(begin, args=[config, restart])
+    all_utterances, dev_utterances = kaldi.load(values["train_data"]), kaldi.load(values["dev_data"])
+    if sb.utils.distributed.if_main_process():
+        begin(config, sources(values, tokenizer, all_utterances, dev_utterances), restart)
+    sb.utils.distributed.ddp_barrier()
     if (folder / ABOUT).exists():
         logger.info("%s is trained already; --restart true begins it anew", folder)
         return
 
-    checkpointer = Checkpointer(folder / "save", recoverables={"network": network})
+    checkpointer = WholeCheckpointer(folder / CHECKPOINTS)
+    checkpointer.add_recoverable("network", network, load_state, save_state)
     counter = EpochCounter(values["num_epochs"])
     checkpointer.add_recoverable("counter", counter)
+    sb.utils.distributed.run_on_main(checkpointer.sweep)
     fresh = checkpointer.find_checkpoint() is None
     if fresh and values["init_from"]:
         load_weights(network, values["init_from"], as_start=True)
     elif fresh and values.get("pretrained"):
         network.encoder.load_pretrained(values["pretrained"])
     brain = values["brain"](values, tokenizer, run_opts, checkpointer)
+    brain.stop = stop
 
     audio = {"sample_rate": values["sample_rate"], "channel": values["channel"]}
-    utterances, _ = select_for_training(kaldi.load(values["train_data"]), tokenizer, **training_limits(values))
+    utterances, _ = select_for_training(all_utterances, tokenizer, **training_limits(values))
     train_set = make_dataset(utterances, tokenizer, **audio)
     sampler = make_batch_sampler(train_set, values["max_batch_seconds"], values["seed"])
     # A generator of the loader's own: making an iterator then draws nothing from the global one, so that a run resumed
@@ -93,15 +101,18 @@ def _train_in(folder, config, tokenizer, run_opts, restart):
     )
     if brain.train_sampler is None:
         brain.train_sampler = sampler
-    dev_loader = evaluation_loader(make_dataset(values["dev_data"], tokenizer, **audio), values["eval_batch_seconds"])
+    dev_loader = evaluation_loader(make_dataset(dev_utterances, tokenizer, **audio), values["eval_batch_seconds"])
 
     if fresh:
         prepare_front_end(brain, utterances, audio, values["eval_batch_seconds"])
         updates = -(-len(brain.train_sampler) // brain.grad_accumulation_factor)
         brain.progress.total_updates = updates * values["num_epochs"]
+        brain.progress.processes = brain.processes
     if brain.teacher is not None and values["teacher_memory"]:
         remember(brain, train_set, values["eval_batch_seconds"])
-    brain.fit(counter, train_loader, dev_loader)
+    with stop.deferred():
+        brain.fit(counter, train_loader, dev_loader)
+    stop.raise_if_requested()
     result = brain.average_best(dev_loader, values["average_checkpoints"])
     about = {
         "system": values["system"],

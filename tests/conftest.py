@@ -12,13 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the counts of the tables of broken inputs (`tests/reliability`)."""
-    counts = Counter()
+    """Print the counts of the tables of broken inputs and of the kills (`tests/reliability`)."""
+    counts, kills = Counter(), 0
     for reports in terminalreporter.stats.values():
         for report in reports:
             if getattr(report, "when", None) == "call":
                 counts.update(tuple(value) for name, value in report.user_properties if name == "outcome")
+                kills += sum(value for name, value in report.user_properties if name == "kills" and report.passed)
     kinds = ("error", "accepted", "traceback", "hang")
+    if kills:
+        terminalreporter.write_line(f"kills: {kills}, and all of the killed runs ended with equal weights")
     for table in sorted({table for table, _ in counts}):
         row = ", ".join(f"{counts[table, kind]} {kind}" for kind in kinds)
         terminalreporter.write_line(f"{table}: {sum(counts[table, kind] for kind in kinds)} cases: {row}")

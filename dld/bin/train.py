@@ -9,6 +9,7 @@ import speechbrain as sb
 
 from dld.bin import add_progress_option, boolean, command
 from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
+from dld.stopping import Stopped
 from dld.training import train
 
 
@@ -44,7 +45,12 @@ def main(argv=None):
         sb.utils.distributed.ddp_init_group(run_opts)
         if os.environ["RANK"] != "0":
             logging.getLogger().setLevel(logging.ERROR)
-    train(load_config(arguments.experiment, parse_overrides(rest)), run_opts, arguments.restart)
+    try:
+        train(load_config(arguments.experiment, parse_overrides(rest)), run_opts, arguments.restart)
+    except Stopped as stopped:
+        print(f"dld-train: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """How the tables of broken inputs run a command and sort what came of it."""
 
 import importlib
+import json
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -79,3 +83,24 @@ def outcome(capsys, record_property):
         return Outcome(kind, status, message, out, err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def ask(root, tmp_path_factory):
+    """Train in a child that can be killed: `ask(request) -> answer`, see trainer.py."""
+    count_file = tmp_path_factory.mktemp("trainer") / "events"
+    server = subprocess.Popen(
+        [sys.executable, root / "tests/reliability/trainer.py", count_file],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        text=True,
+    )
+
+    def send(request):
+        print(json.dumps(request), file=server.stdin, flush=True)
+        return json.loads(server.stdout.readline())
+
+    yield send
+    server.stdin.close()
+    server.wait(timeout=60)

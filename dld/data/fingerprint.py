@@ -1,0 +1,101 @@
+"""What a training run was made from, in a few hashes, so that a resumed run notices that its data changed."""
+
+import hashlib
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+from dld.data.audio import is_pipe, source_path
+from dld.data.kaldi import spread
+from dld.errors import DldError
+
+#: Recordings whose audio is looked at, evenly spread; of a larger corpus the others are known by their table entries.
+RECORDINGS = 2000
+
+_SAMPLE = 4096
+
+#: Field of a fingerprint → what changed where it differs.
+MEANINGS = {
+    "ids": "utterance ids",
+    "texts": "texts",
+    "spans": "durations or segments",
+    "audio": "audio",
+}
+
+
+def fingerprint(utterances):
+    """Return counts and hashes of the utterances of a data directory.
+
+    Paths play no part, so a corpus may move. Of each recording the size and three samples of 4 KiB are hashed, at the
+    beginning (where a FLAC file has the MD5 of its audio), in the middle and at the end; of a pipe its command.
+
+    Parameters
+    ----------
+    utterances : list of Utterance
+
+    Returns
+    -------
+    dict
+        utterances, hours, ids, texts, spans, audio; the last four are hexadecimal hashes.
+    """
+    seconds = sum(u.duration for u in utterances)
+    recordings = list({str(u.recording): u for u in utterances}.values())
+    with ThreadPoolExecutor(8) as pool:
+        audio = list(pool.map(_audio_hash, spread(recordings, min(RECORDINGS, len(recordings)))))
+    return {
+        "utterances": len(utterances),
+        "hours": round(seconds / 3600, 4),
+        "ids": _hash(u.id for u in utterances),
+        "texts": _hash(f"{u.id} {u.text}" for u in utterances),
+        "spans": _hash(f"{u.id} {u.start} {u.end} {u.duration}" for u in utterances),
+        "audio": _hash(audio),
+    }
+
+
+def changes(before, now):
+    """Say how the data of two fingerprints differ, None if they do not.
+
+    Examples
+    --------
+    >>> old = {"utterances": 3, "ids": "a", "texts": "b", "spans": "c", "audio": "d"}
+    >>> changes(old, {**old, "texts": "e"})
+    'other texts'
+    >>> changes(old, {**old, "utterances": 2, "ids": "f", "texts": "e"})
+    '2 utterances where there were 3'
+    """
+    if before["utterances"] != now["utterances"]:
+        return f"{now['utterances']} utterances where there were {before['utterances']}"
+    if before["ids"] != now["ids"]:
+        return f"other {MEANINGS['ids']}"
+    others = [meaning for name, meaning in MEANINGS.items() if before[name] != now[name]]
+    return f"other {' and '.join(others)}" if others else None
+
+
+def _hash(lines):
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _audio_hash(utterance):
+    source = str(utterance.recording)
+    if is_pipe(source):
+        return source
+    path = source_path(source)
+    offset = source[len(str(path)) :] if str(path) != source else ""
+    digest = hashlib.sha256(offset.encode())
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DldError(
+                f"{path} (utterance {utterance.id}): not a regular file; name the audio file itself in wav.scp"
+            )
+        with open(path, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            digest.update(str(size).encode())
+            for position in (0, size // 2, max(0, size - _SAMPLE)):
+                stream.seek(position)
+                digest.update(stream.read(_SAMPLE))
+    except OSError as error:
+        raise DldError(f"{path} (utterance {utterance.id}): {error.strerror}") from None
+    return digest.hexdigest()
