@@ -104,3 +104,44 @@ def ask(root, tmp_path_factory):
     yield send
     server.stdin.close()
     server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def tiny_request(root, trained_pair, tiny_corpus):
+    """Make a request to train a tiny system: `tiny_request("dld", exp_dir, lr=1e-3, after=2) -> dict`.
+
+    Keys of requests (trainer.py) are those of the request, others are settings of the experiment.
+    """
+    cached = {"dld": False, "dld_cached": True}
+
+    def make(system, folder, **extra):
+        name = {"static": "teacher", "dld_cached": "dld"}.get(system, system)
+        request = {
+            "experiment": str(root / f"recipes/mini/hparams/{name}.yaml"),
+            "log": str(folder.parent / f"{folder.name}.log"),
+        }
+        request |= {key: extra.pop(key) for key in ("after", "event", "signal", "largest_file", "log") if key in extra}
+        settings = {
+            "data": tiny_corpus,
+            "exp": folder.parent,
+            "exp_dir": folder,
+            "num_blocks": 3,
+            "d_model": 16,
+            "valid_depths": [1, 3],
+            "decode_depths": [1, 3],
+            "num_epochs": 3,
+            "max_batch_seconds": 20,
+            "average_checkpoints": 2,
+            "lr_schedule.warmup": 2,
+            "ckpt_interval_minutes": 0.001,
+        }
+        if system in cached:
+            settings["teacher_input"] = "clean" if cached[system] else "augmented"
+            settings["teacher_memory"] = str(cached[system]).lower()
+        if system.startswith("dld"):
+            settings["teacher"] = trained_pair / "static"
+        if system == "dld_plus":
+            settings["init_from"] = trained_pair / "static"
+        return {**request, "overrides": {key: str(value) for key, value in {**settings, **extra}.items()}}
+
+    return make

@@ -9,15 +9,7 @@ import pytest
 
 from dld.files import read_json
 
-SYSTEMS = {
-    "static": {},
-    "ld": {},
-    "dld": {"teacher_input": "augmented", "teacher_memory": "false"},
-    "dld_cached": {"teacher_input": "clean", "teacher_memory": "true"},
-    "dld_plus": {},
-    "early_exit": {},
-}
-EPOCHS = 3
+SYSTEMS = ("static", "ld", "dld", "dld_cached", "dld_plus", "early_exit")
 
 
 def result(folder):
@@ -27,47 +19,14 @@ def result(folder):
 
 
 @pytest.fixture(scope="module")
-def make_request(root, trained_pair, tiny_corpus):
-    def make(system, folder, **extra):
-        overrides = {
-            "data": tiny_corpus,
-            "exp": folder.parent,
-            "exp_dir": folder,
-            "num_blocks": 3,
-            "d_model": 16,
-            "valid_depths": "[1, 3]",
-            "decode_depths": "[1, 3]",
-            "num_epochs": EPOCHS,
-            "max_batch_seconds": 20,
-            "average_checkpoints": 2,
-            "lr_schedule.warmup": 2,
-            "ckpt_interval_minutes": 0.001,
-            **SYSTEMS[system],
-        }
-        if system.startswith("dld"):
-            overrides["teacher"] = trained_pair / "static"
-        if system == "dld_plus":
-            overrides["init_from"] = trained_pair / "static"
-        name = {"static": "teacher", "dld_cached": "dld"}.get(system, system)
-        return {
-            "experiment": str(root / f"recipes/mini/hparams/{name}.yaml"),
-            "overrides": {key: str(value) for key, value in overrides.items()},
-            "log": str(folder.parent / f"{folder.name}.log"),
-            **extra,
-        }
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(ask, make_request, tmp_path_factory):
+def uninterrupted(ask, tiny_request, tmp_path_factory):
     """Results of runs that were never killed, by system, and the seconds they took."""
     known = {}
 
     def get(system):
         if system not in known:
             folder = tmp_path_factory.mktemp("whole") / system
-            answer = ask(make_request(system, folder))
+            answer = ask(tiny_request(system, folder))
             assert answer["status"] == 0, (folder.parent / f"{system}.log").read_text()
             known[system] = (*result(folder), answer)
         return known[system]
@@ -75,16 +34,16 @@ def uninterrupted(ask, make_request, tmp_path_factory):
     return get
 
 
-def finish(ask, make_request, system, folder):
+def finish(ask, tiny_request, system, folder):
     """Resume a run to its end; nothing half-written may be left."""
-    answer = ask(make_request(system, folder))
+    answer = ask(tiny_request(system, folder))
     assert answer["status"] == 0, (folder.parent / f"{folder.name}.log").read_text()[-2000:]
     left = [path.name for path in [*folder.iterdir(), *(folder / "save").iterdir()]]
     assert not [name for name in left if name.startswith((".saving", ".deleting", "damaged")) or ".part" in name]
     return result(folder)
 
 
-def kill_at_random(ask, make_request, uninterrupted, system, tmp_path, kills, in_a_row, seed=0):
+def kill_at_random(ask, tiny_request, uninterrupted, system, tmp_path, kills, in_a_row, seed=0):
     """Kill runs of a system at random times, several times in a row, and compare what they end with."""
     *expected, whole = uninterrupted(system)
     draw = random.Random(f"{system} {seed}")
@@ -92,68 +51,64 @@ def kill_at_random(ask, make_request, uninterrupted, system, tmp_path, kills, in
     while killed < kills:
         folder = tmp_path / f"run{killed}"
         for _ in range(in_a_row):
-            answer = ask(make_request(system, folder, after=draw.uniform(0.1, whole["seconds"])))
+            answer = ask(tiny_request(system, folder, after=draw.uniform(0.1, whole["seconds"])))
             assert answer["status"] in (0, -signal.SIGKILL)
             killed += answer["status"] != 0
-        assert finish(ask, make_request, system, folder) == tuple(expected)
+        assert finish(ask, tiny_request, system, folder) == tuple(expected)
         shutil.rmtree(folder)
     return killed
 
 
-def test_a_run_killed_at_random_times_ends_with_the_same_weights(ask, make_request, uninterrupted, tmp_path):
-    assert kill_at_random(ask, make_request, uninterrupted, "ld", tmp_path, kills=3, in_a_row=3) >= 3
+def test_a_run_killed_at_random_times_ends_with_the_same_weights(ask, tiny_request, uninterrupted, tmp_path):
+    assert kill_at_random(ask, tiny_request, uninterrupted, "ld", tmp_path, kills=3, in_a_row=3) >= 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_twenty_random_kills_change_nothing(ask, make_request, uninterrupted, tmp_path, system, record_property):
-    killed = kill_at_random(ask, make_request, uninterrupted, system, tmp_path, kills=20, in_a_row=4, seed=1)
+def test_twenty_random_kills_change_nothing(ask, tiny_request, uninterrupted, tmp_path, system, record_property):
+    killed = kill_at_random(ask, tiny_request, uninterrupted, system, tmp_path, kills=20, in_a_row=4, seed=1)
     record_property("kills", killed)
     assert killed >= 20
 
 
-def kill_at_events(ask, make_request, expected, system, tmp_path, events):
+def kill_at_events(ask, tiny_request, expected, system, tmp_path, events):
     """Kill runs of a system at given steps of the writing and deleting of checkpoints."""
     for event in events:
         folder = tmp_path / f"event{event}"
-        request = make_request(system, folder, event=event)
         # Checkpoints within epochs come when time has passed; without them the steps have the same numbers every time.
-        request["overrides"]["ckpt_interval_minutes"] = "0"
-        answer = ask(request)
+        answer = ask(tiny_request(system, folder, event=event, ckpt_interval_minutes=0))
         assert answer["status"] == -signal.SIGKILL, f"step {event} did not come"
-        assert finish(ask, make_request, system, folder) == expected, f"step {event}"
+        assert finish(ask, tiny_request, system, folder) == expected, f"step {event}"
         shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
-def steps(ask, make_request, tmp_path_factory):
+def steps(ask, tiny_request, tmp_path_factory):
     """Number of steps in which a run of a system writes and deletes its checkpoints."""
 
     def count(system):
         folder = tmp_path_factory.mktemp("steps") / system
-        request = make_request(system, folder)
-        request["overrides"]["ckpt_interval_minutes"] = "0"
-        return ask(request)["events"]
+        return ask(tiny_request(system, folder, ckpt_interval_minutes=0))["events"]
 
     return count
 
 
-def test_a_run_killed_while_a_checkpoint_is_written_resumes(ask, make_request, uninterrupted, steps, tmp_path):
+def test_a_run_killed_while_a_checkpoint_is_written_resumes(ask, tiny_request, uninterrupted, steps, tmp_path):
     *expected, _ = uninterrupted("ld")
     number = steps("ld")
     assert number > 60
     events = [1, number // 3 + 2, number // 2, 2 * number // 3 - 1, number]
-    kill_at_events(ask, make_request, tuple(expected), "ld", tmp_path, events)
+    kill_at_events(ask, tiny_request, tuple(expected), "ld", tmp_path, events)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_kill_at_every_step_of_a_checkpoint_changes_nothing(
-    ask, make_request, uninterrupted, steps, tmp_path, system, record_property
+    ask, tiny_request, uninterrupted, steps, tmp_path, system, record_property
 ):
     *expected, _ = uninterrupted(system)
     number = steps(system)
     # Of one system all checkpoints, of the others the second of three.
     events = range(1, number + 1) if system == "ld" else range(number // 3, 2 * number // 3 + 1)
-    kill_at_events(ask, make_request, tuple(expected), system, tmp_path, events)
+    kill_at_events(ask, tiny_request, tuple(expected), system, tmp_path, events)
     record_property("kills", len(events))
