@@ -1,8 +1,12 @@
 """Files that are whole or absent, and errors that name a place."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -100,3 +104,50 @@ def test_provenance_names_code_libraries_and_machine():
     assert versions()["torch"][0].isdigit()
     assert processor()
     assert json.dumps(versions())
+
+
+def test_what_killed_writes_left_is_swept_and_what_is_being_written_stays(tmp_path):
+    # The name that a temporary file has is what a kill leaves.
+    with atomic_write(tmp_path / "text") as out:
+        [name] = [path.name for path in tmp_path.iterdir()]
+        out.write("one")
+
+    def leave(letter, age):
+        left = tmp_path / (name[:-6] + letter + name[-5:])
+        left.write_text("half")
+        os.utime(left, (time.time() - age,) * 2)
+        return left
+
+    old, young = leave("a", 7200), leave("b", 0)
+    with atomic_write(tmp_path / "other") as out:
+        out.write("one")
+    assert not old.exists() and young.exists()
+    # Who has the folder alone knows that nobody else writes there.
+    with alone_in(tmp_path):
+        assert not young.exists()
+    assert (tmp_path / "text").read_text() == (tmp_path / "other").read_text() == "one"
+
+
+def test_a_child_does_not_hold_the_folder_of_a_killed_parent(tmp_path):
+    program = f"""
+import os, time
+from dld.files import alone_in
+with alone_in({str(tmp_path)!r}):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    child = int(process.stdout.readline())
+    with pytest.raises(DldError, match=f"process {process.pid} on .* is at work in it"), alone_in(tmp_path):
+        pass
+    process.kill()
+    process.wait()
+    try:
+        os.kill(child, 0)  # it lives on
+        with alone_in(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)

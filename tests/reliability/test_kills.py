@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 
@@ -112,3 +113,24 @@ def test_a_kill_at_every_step_of_a_checkpoint_changes_nothing(
     events = range(1, number + 1) if system == "ld" else range(number // 3, 2 * number // 3 + 1)
     kill_at_events(ask, tiny_request, tuple(expected), system, tmp_path, events)
     record_property("kills", len(events))
+
+
+def test_sigterm_saves_what_was_trained_and_the_run_resumes(ask, tiny_request, uninterrupted, tmp_path):
+    *expected, whole = uninterrupted("ld")
+    draw, log, folder = random.Random(5), tmp_path / "ld.log", tmp_path / "ld"
+    saved = 0
+    for _ in range(30):
+        if (folder / "model.json").exists():
+            break
+        after = draw.uniform(0.3, 0.8) * whole["seconds"]
+        # Without checkpoints within epochs, but for those that the signal asks for.
+        answer = ask(tiny_request("ld", folder, after=after, signal=signal.SIGTERM, ckpt_interval_minutes=0))
+        # Before training has begun the signal ends the process as it does any other.
+        assert answer["status"] in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+        said = log.read_text().splitlines()[-1]
+        if match := re.search(r"stopped by SIGTERM \(after update (\d+), .* saved\); the same command resumes", said):
+            newest = max((folder / "save").glob("CKPT+*"), key=lambda path: path.stat().st_mtime_ns)
+            assert f"optimizer_step: {match[1]}\n" in (newest / "brain.ckpt").read_text()
+            saved += 1
+    assert saved >= 1
+    assert result(folder) == tuple(expected)

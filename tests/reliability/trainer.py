@@ -110,7 +110,7 @@ def serve(request, count_file):
             status = os.waitpid(pid, 0)[1]
     else:
         status = os.waitpid(pid, 0)[1]
-    events = int(Path(count_file).read_text()) if Path(count_file).exists() else 0
+    events = int(Path(count_file).read_text() or 0) if Path(count_file).exists() else 0
     return {"status": os.waitstatus_to_exitcode(status), "events": events, "seconds": time.time() - began}
 
 
