@@ -1,6 +1,5 @@
 """Files that are whole or absent, and errors that name a place."""
 
-import contextlib
 import json
 import os
 import signal
