@@ -237,11 +237,15 @@ class StaticBrain(sb.Brain):
                 "Look at their audio and text, or lower the learning rate"
             )
 
+    def learning_rate(self, update):
+        """Learning rate of an update, counted from 1."""
+        return self.hparams.lr_schedule(update, self.progress.total_updates)
+
     def set_learning_rate(self):
         """Set the rate of the coming update in every parameter group, each group's scaled by its `lr_scale`."""
-        self.rate = self.hparams.lr_schedule(self.optimizer_step + 1, self.progress.total_updates)
+        rate = self.learning_rate(self.optimizer_step + 1)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * group["lr_scale"]
+            group["lr"] = rate * group["lr_scale"]
 
     def optimizers_step(self):
         """Clip the gradients of all groups together and update; an update with a non-finite gradient is left out."""
@@ -330,7 +334,7 @@ class StaticBrain(sb.Brain):
             "epoch": epoch,
             "updates": self.optimizer_step,
             "seconds": round(self.progress.train_seconds, 2),
-            "lr": self.rate,
+            "lr": self.learning_rate(self.optimizer_step),
             "train_loss": self.train_means.pop("loss", None),
             **{f"train_{name}": value for name, value in self.train_means.items()},
             "valid_loss": float(stage_loss),

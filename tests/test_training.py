@@ -356,3 +356,25 @@ def test_an_average_of_equal_buffers_is_the_same_bit_by_bit():
     buffer = torch.tensor([-0.0, 1.0])
     mean = average_states([{"b": buffer}, {"b": buffer.clone()}])
     assert torch.signbit(mean["b"]).tolist() == [True, False]
+
+
+def test_a_run_killed_between_an_epochs_last_batch_and_its_validation_resumes(experiment, tmp_path, monkeypatch):
+    whole = experiment("ld", tmp_path / "whole")
+
+    class Interrupted(Exception):
+        pass
+
+    def save_then_stop(brain, batch, stage):
+        brain.step = brain.batches
+        brain._save_intra_epoch_ckpt()
+        raise Interrupted
+
+    monkeypatch.setattr(LayerDropBrain, "evaluate_batch", save_then_stop)
+    with pytest.raises(Interrupted):
+        experiment("ld", tmp_path / "parts")
+    monkeypatch.undo()
+    parts = experiment("ld", tmp_path / "parts")
+    assert same(weights(whole), weights(parts))
+    logs = [(folder / "train_log.jsonl").read_text().splitlines() for folder in (whole, parts)]
+    for first, second in zip(*logs, strict=True):
+        assert {**json.loads(first), "seconds": 0} == {**json.loads(second), "seconds": 0}
