@@ -298,12 +298,17 @@ class StaticBrain(sb.Brain):
             where = f"after update {self.optimizer_step}, in epoch {self.epoch}; it is saved"
             raise Stopped(self.stop.requested or signal.SIGTERM, where)
 
+    def save_before_validation(self):
+        """Save the state after the last batch of the epoch, and stop; a resumed run begins with the validation."""
+        self.step, self.stopping = self.batches, True
+        # Beginning to iterate over the dev set draws from the global generator.
+        RandomState.restore(self.random_before_validation)
+        self._save_intra_epoch_ckpt()
+
     def evaluate_batch(self, batch, stage):
         """Loss of a validation batch; where a signal asked for the end, save what was trained and stop."""
         if self.stop.requested is not None and not self.distributed_launch:
-            # As after the last batch of the epoch: validation is what a resumed run does first.
-            self.step, self.stopping = self.batches, True
-            self._save_intra_epoch_ckpt()
+            self.save_before_validation()
         return super().evaluate_batch(batch, stage)
 
     # ------------------------------------------------------------ epochs
@@ -315,6 +320,7 @@ class StaticBrain(sb.Brain):
             if self.step == 0:  # otherwise the epoch began before the run was interrupted
                 self.progress.sums.clear()
         else:
+            self.random_before_validation = RandomState.capture()
             self.references, self.blank_shares = [], []
             self.hypotheses = [[] for _ in self.depths]
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from dld.data.tokenizer import train as train_tokenizer
 from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
 from dld.files import alone_in, read_json
+from dld.stopping import Stopped
 from dld.teacher import Teacher
 from dld.training import train
 
@@ -358,19 +360,15 @@ def test_an_average_of_equal_buffers_is_the_same_bit_by_bit():
     assert torch.signbit(mean["b"]).tolist() == [True, False]
 
 
-def test_a_run_killed_between_an_epochs_last_batch_and_its_validation_resumes(experiment, tmp_path, monkeypatch):
+def test_a_run_stopped_between_an_epochs_last_batch_and_its_validation_resumes(experiment, tmp_path, monkeypatch):
     whole = experiment("ld", tmp_path / "whole")
 
-    class Interrupted(Exception):
-        pass
+    def stop(brain, batch, stage):
+        brain.stop.requested = signal.SIGTERM
+        brain.save_before_validation()
 
-    def save_then_stop(brain, batch, stage):
-        brain.step = brain.batches
-        brain._save_intra_epoch_ckpt()
-        raise Interrupted
-
-    monkeypatch.setattr(LayerDropBrain, "evaluate_batch", save_then_stop)
-    with pytest.raises(Interrupted):
+    monkeypatch.setattr(LayerDropBrain, "evaluate_batch", stop)
+    with pytest.raises(Stopped, match="stopped by SIGTERM .after update 6, in epoch 1; it is saved"):
         experiment("ld", tmp_path / "parts")
     monkeypatch.undo()
     parts = experiment("ld", tmp_path / "parts")
