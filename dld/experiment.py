@@ -5,7 +5,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import ruamel.yaml
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -185,16 +184,10 @@ def remove_run(folder):
 
 
 def _changed_keys(path, new):
-    yaml = ruamel.yaml.YAML()
-    first, second = yaml.load(path.read_text(encoding="utf-8")), yaml.load(new)
-    dump = {id(tree): {key: _as_text(tree, key) for key in tree} for tree in (first, second)}
-    keys = sorted((set(first) | set(second)) - NOT_OF_TRAINING - BY_HASH)
-    return [key for key in keys if dump[id(first)].get(key) != dump[id(second)].get(key)]
-
-
-def _as_text(tree, key):
-    value = tree[key]
-    return f"{getattr(getattr(value, 'tag', None), 'value', '')} {value}"
+    # Neither text is built, whatever it asks for.
+    old, new = Settings(path, finished=False).values, Settings(path, new.encode(), finished=False).values
+    keys = sorted((old.keys() | new.keys()) - NOT_OF_TRAINING - BY_HASH)
+    return [key for key in keys if key not in old or key not in new or old[key] != new[key]]
 
 
 def save_model(folder, network, about):

@@ -256,7 +256,7 @@ _KINDS = {
 
 
 def _kind(value):
-    return _KINDS[type(value)]
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def file_hash(path, algorithm):

@@ -23,6 +23,7 @@ from dld.network import GatedCTC
 #: What the settings of an experiment never reach; a larger file is made to use up memory or time.
 MOST_BYTES = 1 << 18
 MOST_VALUES = 20_000
+MOST_LEVELS = 50
 LARGEST_NUMBER = 1_000_000
 MOST_BLOCKS = 1_000
 
@@ -83,7 +84,10 @@ class Settings:
         try:
             self.root = self._parse(read_bytes(path, MOST_BYTES) if raw is None else raw)
             self._sizes, self._values = {}, {}
-            if self._size(self.root, "") > MOST_VALUES:
+            size, levels = self._size(self.root, "")
+            if levels > MOST_LEVELS:
+                raise RecursionError
+            if size > MOST_VALUES:
                 raise DldError(f"{path}: more than {MOST_VALUES} values, which settings of an experiment never have")
             self.values = self._value(self.root)
         except RecursionError:
@@ -145,7 +149,7 @@ class Settings:
         return f"{self.path}:{node.start_mark.line + 1}: {key.lstrip('.') or 'the file'}"
 
     def _size(self, node, key):
-        """Check the tags of a node and below; return how many values it has with all aliases replaced."""
+        """Check the tags of a node and below; return its values and levels with all aliases replaced."""
         found = self._sizes.get(id(node))
         if found == "open":
             raise DldError(f"{self._where(node, key)}: an alias refers to the value that it is in")
@@ -153,7 +157,7 @@ class Settings:
             return found
         self._sizes[id(node)] = "open"
         self._check_tag(node, key)
-        size = 1
+        below = []
         if isinstance(node, MappingNode):
             seen = set()
             for name, value in node.value:
@@ -162,13 +166,14 @@ class Settings:
                 if name.value in seen:
                     raise DldError(f"{self._where(name, key)}: the key {shown(name.value)} is there twice")
                 seen.add(name.value)
-                size += self._size(value, f"{key}.{name.value}")
+                below.append(self._size(value, f"{key}.{name.value}"))
         elif isinstance(node, SequenceNode):
-            size += sum(self._size(value, f"{key}[{index}]") for index, value in enumerate(node.value))
+            below = [self._size(value, f"{key}[{index}]") for index, value in enumerate(node.value)]
         else:
             self._scalar(node, key)
-        self._sizes[id(node)] = size
-        return size
+        size, levels = 1 + sum(size for size, _ in below), 1 + max((levels for _, levels in below), default=0)
+        self._sizes[id(node)] = size, levels
+        return size, levels
 
     def _check_tag(self, node, key):
         if node.tag in _PLAIN_TAGS or _OBJECT.fullmatch(node.tag):

@@ -42,6 +42,7 @@ def show(path, overrides):
     raw = read_bytes(path, MOST_BYTES)
     if raw.startswith(RESOLVED.encode()) and not overrides:
         return raw.decode("utf-8", "replace"), Settings(path, raw)
+    Settings(path, raw, finished=False)
     text = layered(path, overrides)
     Settings(path, text.encode(), finished=False)
     try:
