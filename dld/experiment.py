@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from dld.checkpoints import remove_checkpoints
-from dld.data.fingerprint import changes, fingerprint
+from dld.data.fingerprint import MEANINGS, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.files import atomic_write, check_kind, read_bytes, read_record, write_json
+from dld.files import atomic_write, check_keys, check_kind, open_file, read_bytes, read_record, write_json
 from dld.gates import GateTable
 from dld.network import GatedCTC
 from dld.provenance import command_line, git_hash, processor, versions
@@ -28,7 +28,7 @@ ABOUT = "model.json"
 TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
 
-#: What is read of `model.json`, and of the settings when a model runs.
+#: What is read of `model.json`, of `run.json`, and of the settings when a model runs.
 ABOUT_KINDS = {
     "num_blocks": int,
     "vocab_size": int,
@@ -38,6 +38,13 @@ ABOUT_KINDS = {
     "seed": int,
     "updates": int,
     "train_seconds": (int, float),
+}
+MADE_FROM_KINDS = {
+    "train_data": dict,
+    "dev_data": dict,
+    "tokenizer": str,
+    "teacher": (str, type(None)),
+    "init_from": (str, type(None)),
 }
 SETTING_KINDS = {
     "sample_rate": int,
@@ -143,8 +150,11 @@ def read_run(folder):
         return None
     advice = "copy it again, or --restart true to train again from the start"
     run = read_record(path, {"starts": list}, advice)
-    if run.get("made_from") is not None:
-        check_kind(run["made_from"], dict, f"{path}: made_from", advice)
+    made_from = run.get("made_from")
+    if made_from is not None:  # the first version of this program did not write it
+        check_keys(made_from, MADE_FROM_KINDS, f"{path}: made_from", advice)
+        for name in ("train_data", "dev_data"):
+            check_keys(made_from[name], {"utterances": int, **dict.fromkeys(MEANINGS, str)}, f"{path}: {name}", advice)
     return run
 
 
@@ -299,8 +309,7 @@ def read_weights(folder, about):
     path = Path(folder) / MODEL
     if not path.exists():
         raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld-train)")
-    if not path.is_file():
-        raise DldError(f"{path}: is not a file; {COPY_AGAIN}")
+    open_file(path).close()
     try:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

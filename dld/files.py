@@ -170,19 +170,27 @@ def write_json(path, value):
         out.write("\n")
 
 
-def read_bytes(path, most=None):
-    """Read a file whole; a `DldError` names one that cannot be read, or that has more than `most` bytes."""
+def open_file(path):
+    """Open a file to read its bytes; a `DldError` says why what is there cannot be opened, or is not a file."""
     try:
         if os.path.isdir(path):
             raise DldError(f"{path}: is a folder, a file was expected")
         if os.path.exists(path) and not os.path.isfile(path):
             raise DldError(f"{path}: is a pipe or a device, a file was expected")
-        with open(path, "rb") as stream:
-            raw = stream.read() if most is None else stream.read(most + 1)
+        return open(path, "rb")
     except FileNotFoundError:
         raise DldError(f"{path}: no such file") from None
     except OSError as error:
         raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_bytes(path, most=None):
+    """Read a file whole; a `DldError` names one that cannot be read, or that has more than `most` bytes."""
+    with open_file(path) as stream:
+        try:
+            raw = stream.read() if most is None else stream.read(most + 1)
+        except OSError as error:
+            raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
     if most is not None and len(raw) > most:
         raise DldError(f"{path}: has more than {most} bytes, which a file of its kind never has")
     return raw
@@ -223,13 +231,18 @@ def read_record(path, kinds, advice="copy the file again, or make it again"):
         The file cannot be read, is not a JSON object, lacks a key or has a value of another type there.
     """
     record = read_json(path)
+    check_keys(record, kinds, str(path), advice)
+    return record
+
+
+def check_keys(record, kinds, where, advice):
+    """Raise if a value that was read from JSON is not an object with certain keys; see `read_record`."""
     if not isinstance(record, dict):
-        raise DldError(f"{path}: a JSON object was expected, not {_kind(record)}; {advice}")
+        raise DldError(f"{where}: an object was expected, not {_kind(record)}; {advice}")
     for key, kind in kinds.items():
         if key not in record:
-            raise DldError(f"{path}: lacks {key}; {advice}")
-        check_kind(record[key], kind, f"{path}: {key}", advice)
-    return record
+            raise DldError(f"{where}: lacks {key}; {advice}")
+        check_kind(record[key], kind, f"{where}: {key}", advice)
 
 
 def check_kind(value, kind, where, advice):

@@ -9,7 +9,7 @@ from pathlib import Path
 from dld import provenance
 from dld.bin import command
 from dld.errors import DldError
-from dld.files import atomic_write, read_json, write_json
+from dld.files import atomic_write, read_record, write_json
 from dld.scoring import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
@@ -90,7 +90,7 @@ def main(argv=None):
     output = Path(args.output)
     notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
     if args.results:
-        results = read_json(args.results)
+        results = read_record(args.results, {}, "make it again from the decodes (--exp)")
         missing = CONTENT - set(results)
         if missing:
             raise DldError(f"{args.results}: lacks {sorted(missing)[0]}; it is not a results.json of this version")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dld.decoding.lm import Weights
 from dld.errors import DldError
-from dld.files import check_kind, read_record, write_json
+from dld.files import check_keys, read_record, write_json
 from dld.gates import format_gates
 from dld.scoring import wer
 
@@ -146,13 +146,11 @@ class LmWeights:
         again = "choose them again with dld-tune-lm"
         kinds = {"lm": dict, "model_sha256": str, "depths": dict, "ids_sha256": str, "data": str}
         about = read_record(path, kinds, again)
-        for key in ("path", "sha256"):
-            check_kind(about["lm"].get(key), str, f"{path}: lm.{key}", again)
+        check_keys(about["lm"], {"path": str, "sha256": str}, f"{path}: lm", again)
+        number = (int, float)
         for depth, row in about["depths"].items():
-            check_kind(row, dict, f"{path}: depths.{depth}", again)
-            check_kind(row.get("gates"), str, f"{path}: depths.{depth}.gates", again)
-            for key in ("alpha", "beta", "unknown"):
-                check_kind(row.get(key), (int, float), f"{path}: depths.{depth}.{key}", again)
+            kinds = {"gates": str, "alpha": number, "beta": number, "unknown": number}
+            check_keys(row, kinds, f"{path}: depth {depth}", again)
         return cls(about, path)
 
     def weights(self, model, model_sha256, depth, gates):
