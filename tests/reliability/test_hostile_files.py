@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from dld.bin import decode as decode_command
 from dld.bin import score as score_command
+from dld.encoders import pretrained
 from dld.errors import DldError
 from dld.experiment import load_trained
 from dld.files import read_json, write_json
@@ -142,6 +143,9 @@ def hostile(trained_pair, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(module.parent)
     monkeypatch.chdir(module.parent)
     monkeypatch.delitem(sys.modules, "evil", raising=False)
+    # Nothing is fetched to load a finished experiment, either.
+    for name in ("snapshot_download", "checkpoint_folder"):
+        monkeypatch.setattr(pretrained, name, lambda *_, **__: mark.touch())
 
     def make(change):
         folder = tmp_path / "exp/static"
