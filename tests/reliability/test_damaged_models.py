@@ -298,8 +298,19 @@ CASES = {f"{file}: {name}": (file, *row) for file, rows in FILES.items() for nam
 def use(outcome, root, corpus, exp, file, lm):
     """Run the command that reads a file."""
     if file == "run.json":
-        small = ["--num_blocks", 3, "--d_model", 16, "--valid_depths", "[1, 3]", "--average_checkpoints", 2]
-        more = ["--num_epochs", 2, "--max_batch_seconds", 20, "--lr_schedule.warmup", 2, "--device", "cpu"]
+        small = ["--num_blocks", 3, "--d_model", 16, "--valid_depths", "[1, 3]", "--decode_depths", "[1, 3]"]
+        more = [
+            "--average_checkpoints",
+            2,
+            "--num_epochs",
+            2,
+            "--max_batch_seconds",
+            20,
+            "--lr_schedule.warmup",
+            2,
+            "--device",
+            "cpu",
+        ]
         return outcome(
             "train", [root / "recipes/mini/hparams/dld.yaml", "--data", corpus, "--exp", exp, *small, *more], TABLE
         )
@@ -364,18 +375,8 @@ def test_a_damaged_teacher_or_start_is_refused(outcome, root, tiny_corpus, exp, 
     shutil.copytree(exp / "static", exp / "other")
     damage(exp / "other" / file)
     arguments = [root / "recipes/mini/hparams/dld.yaml", "--data", tiny_corpus, "--exp", exp, "--exp_dir", exp / "new"]
-    small = [
-        "--num_blocks",
-        3,
-        "--d_model",
-        16,
-        "--valid_depths",
-        "[1, 3]",
-        "--device",
-        "cpu",
-        f"--{key}",
-        exp / "other",
-    ]
+    small = ["--num_blocks", 3, "--d_model", 16, "--valid_depths", "[1, 3]", "--decode_depths", "[1, 3]"]
+    small += ["--device", "cpu", f"--{key}", exp / "other"]
     result = outcome("train", [*arguments, *small], TABLE)
     assert result.kind == "error" and re.search(message, result.message), result.message or result.err
 
