@@ -7,16 +7,13 @@ import sys
 import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from safetensors.torch import load_file
 
 from dld.bin import decode as decode_command
 from dld.bin import score as score_command
 from dld.encoders import pretrained
 from dld.errors import DldError
 from dld.experiment import load_trained
-from dld.features import UtteranceCMVN
 from dld.files import read_json, write_json
-from dld.saved import Settings
 
 TABLE = "hostile files"
 
@@ -300,44 +297,6 @@ def test_unresolved_files_are_shown_without_running_anything(hostile, outcome, t
             assert result.kind in ("error", "accepted"), (name, result)
             assert not executed(), name
         shutil.rmtree(folder)
-
-
-def test_settings_are_plain_values_and_loading_draws_no_random_numbers(trained_pair):
-    before = torch.get_rng_state()
-    trained = load_trained(trained_pair / "dld")
-    assert torch.equal(before, torch.get_rng_state())
-    assert trained.settings["decode_depths"] == [1, 3]
-    assert trained.settings["optimizer"]["!name:torch.optim.AdamW"]["betas"] == [0.9, 0.98]
-    assert trained.settings["brain"] == {"!name:dld.brains.DistillBrain": None}
-    assert trained.settings["network"]["!new:dld.network.GatedCTC"]["vocab_size"] == 32
-    stored = load_file(trained_pair / "dld/model.safetensors")
-    assert all(torch.equal(tensor, stored[name]) for name, tensor in trained.network.state_dict().items())
-
-
-def test_merge_keys_tuples_and_numbers_are_read_as_training_reads_them(tmp_path):
-    text = (
-        "a: (0.9, 0.98)\nb: !tuple (1, 2)\nc: yes\ne: 1e-3\nf: 0o17\ng: 1_000\nh: &x {q: 1, r: 1}\ni: {<<: *x, r: 2}\n"
-        "j: .inf\nk: ~\nl: [true, False]\nm: '5'\nn: 0x1F\no: -3\n"
-    )
-    (tmp_path / "hyperparams.yaml").write_text(text)
-    expected = load_hyperpyyaml(text)
-    assert Settings(tmp_path / "hyperparams.yaml").values == expected
-
-
-def test_a_class_of_ones_own_can_be_allowed(trained_pair, tmp_path, monkeypatch):
-    from dld import saved
-
-    shutil.copytree(trained_pair / "static", tmp_path / "static")
-    settings = tmp_path / "static/hyperparams.yaml"
-    settings.write_text(settings.read_text().replace("dld.features.UtteranceCMVN", f"{__name__}.Own"))
-    with pytest.raises(DldError, match="not one of the classes.*dld.saved.allow"):
-        load_trained(tmp_path / "static")
-    monkeypatch.setitem(saved.CLASSES, f"{__name__}.Own", Own)
-    assert type(load_trained(tmp_path / "static").network.frontend.normalisation) is Own
-
-
-class Own(UtteranceCMVN):
-    """A class that is not dld's."""
 
 
 def test_the_hash_of_another_start_is_noticed(trained_pair, tmp_path, experiment):
