@@ -25,7 +25,15 @@ MOST_BYTES = 1 << 18
 MOST_VALUES = 20_000
 MOST_LEVELS = 50
 LARGEST_NUMBER = 1_000_000
-MOST_BLOCKS = 1_000
+#: Arguments by which something is built before its shape can be compared with the weights: smallest and largest value.
+BOUNDS = {
+    "num_blocks": (1, 1_000),
+    "n_mels": (1, 1_000),
+    "n_features": (1, 1_000),
+    "n_fft": (1, 100_000),
+    "window_ms": (0.1, 1_000),
+    "hop_ms": (0.1, 1_000),
+}
 
 _YAML = "tag:yaml.org,2002:"
 _PLAIN_KINDS = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map", "merge")
@@ -270,8 +278,7 @@ class Settings:
                 arguments = [self._build(child, f"{key}[{i}]", device, built) for i, child in enumerate(node.value)]
             try:
                 bound = inspect.signature(cls).bind(*arguments, **dict(names))
-                if not _plausible(bound.arguments):
-                    raise DldError(f"num_blocks must be a whole number from 1 to {MOST_BLOCKS}")
+                _check_bounds(bound.arguments)
                 # Front ends compute filters when they are built, so they are always real; they are small.
                 with torch.device(device if issubclass(cls, (GatedEncoder, GatedCTC)) else "cpu"):
                     built[id(node)] = cls(*bound.args, **bound.kwargs)
@@ -308,9 +315,11 @@ def _is_object(node):
     return bool(_OBJECT.fullmatch(node.tag or ""))
 
 
-def _plausible(arguments):
-    blocks = arguments.get("num_blocks", 1)
-    return type(blocks) is int and 1 <= blocks <= MOST_BLOCKS
+def _check_bounds(arguments):
+    for name, (low, high) in BOUNDS.items():
+        value = arguments.get(name)
+        if value is not None and (type(value) not in (int, float) or not low <= value <= high):
+            raise DldError(f"{name} must be a number from {low} to {high}")
 
 
 def _integer(text):

@@ -220,7 +220,7 @@ SETTINGS = {
     "sample_rate below 1": (replace_text("\nsample_rate: 16000", "\nsample_rate: -1"), "sample_rate is not a number"),
     "other width": (replace_text("  d_model: 16", "  d_model: 32"), "does not fit the weights next to it"),
     "other blocks": (replace_text("  num_blocks: 3", "  num_blocks: 2"), "does not fit the weights next to it"),
-    "no blocks": (replace_text("  num_blocks: 3", "  num_blocks: 0"), "num_blocks must be a whole number from 1"),
+    "no blocks": (replace_text("  num_blocks: 3", "  num_blocks: 0"), "num_blocks must be a number from 1 to 1000"),
     "heads that do not divide": (replace_text("  num_heads: 4", "  num_heads: 3"), "cannot be built|does not fit"),
     "decode_depths beyond": (replace_text("\ndecode_depths:", "\ndecode_depths: 9\nx:"), "depth 9 is outside 1…3"),
     "unknown policy": (replace_text("\ndecode_policy: table", "\ndecode_policy: nope"), "nope"),
