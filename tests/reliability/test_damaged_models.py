@@ -368,6 +368,18 @@ def test_a_file_that_may_not_be_read_is_one_line(outcome, root, tiny_corpus, who
     assert result.kind == "error" and re.search("[Pp]ermission", result.message), result.message or result.err
 
 
+@pytest.mark.parametrize("name", [*NO_JSON, "rows are null"])
+def test_damaged_results_are_one_line(outcome, tmp_path, name):
+    results = tmp_path / "results.json"
+    lists = ("rows", "summary", "comparisons", "training", "convergence", "twins")
+    write_json(results, {"title": "x", **dict.fromkeys(lists, []), "environment": {}})
+    damage, message = {**NO_JSON, "rows are null": (with_value(None, "rows"), "rows is null, expected a list")}[name]
+    damage(results)
+    result = outcome("report", ["--results", results, "--output", tmp_path / "report"], TABLE)
+    assert result.kind == "error" and re.search(f"results.json.*{message}", result.message), result.message
+    assert not (tmp_path / "report").exists()
+
+
 @pytest.mark.parametrize("key", ["teacher", "init_from"])
 @pytest.mark.parametrize("name", ["model.safetensors: cut", "model.json: list", "model.json: another hash"])
 def test_a_damaged_teacher_or_start_is_refused(outcome, root, tiny_corpus, exp, key, name):
