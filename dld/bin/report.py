@@ -14,8 +14,8 @@ from dld.scoring import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
 # Keys of results.json.
-LISTS = ("rows", "summary", "comparisons", "training", "convergence", "twins")
-CONTENT = {"title": str, **dict.fromkeys(LISTS, list), "environment": dict}
+LISTS = ("comparisons", "convergence", "rows", "summary", "training", "twins")
+CONTENT = {**dict.fromkeys(LISTS, list), "environment": dict, "title": str}
 
 
 def parser():
