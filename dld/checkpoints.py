@@ -265,24 +265,33 @@ class RandomState:
     """The global random generators that augmentation and dropout draw from, as a recoverable of a checkpointer."""
 
     @staticmethod
-    def save(_, path):
-        """Write the state of Python's and torch's generators."""
+    def capture():
+        """State of Python's and torch's generators."""
         version, internal, gauss = random.getstate()
         state = {"python": [version, list(internal), gauss], "torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state_all()
-        with open(path, "wb") as out:
-            _save(state, out)
+        return state
 
     @staticmethod
-    def load(_, path, end_of_epoch):
+    def restore(state):
         """Put the generators back."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
         torch.set_rng_state(state["torch"])
         if "cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda"])
+
+    @classmethod
+    def save(cls, _, path):
+        """Write the state; save hook of a checkpointer."""
+        with open(path, "wb") as out:
+            _save(cls.capture(), out)
+
+    @classmethod
+    def load(cls, _, path, end_of_epoch):
+        """Put back what was written; load hook of a checkpointer."""
+        cls.restore(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def average_states(states):

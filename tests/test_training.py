@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from dld.data.tokenizer import train as train_tokenizer
 from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
 from dld.files import alone_in, read_json
+from dld.stopping import Stopped
 from dld.teacher import Teacher
 from dld.training import train
 
@@ -356,3 +358,21 @@ def test_an_average_of_equal_buffers_is_the_same_bit_by_bit():
     buffer = torch.tensor([-0.0, 1.0])
     mean = average_states([{"b": buffer}, {"b": buffer.clone()}])
     assert torch.signbit(mean["b"]).tolist() == [True, False]
+
+
+def test_a_run_stopped_between_an_epochs_last_batch_and_its_validation_resumes(experiment, tmp_path, monkeypatch):
+    whole = experiment("ld", tmp_path / "whole")
+
+    def stop(brain, batch, stage):
+        brain.stop.requested = signal.SIGTERM
+        brain.save_before_validation()
+
+    monkeypatch.setattr(LayerDropBrain, "evaluate_batch", stop)
+    with pytest.raises(Stopped, match="stopped by SIGTERM .after update 6, in epoch 1; it is saved"):
+        experiment("ld", tmp_path / "parts")
+    monkeypatch.undo()
+    parts = experiment("ld", tmp_path / "parts")
+    assert same(weights(whole), weights(parts))
+    logs = [(folder / "train_log.jsonl").read_text().splitlines() for folder in (whole, parts)]
+    for first, second in zip(*logs, strict=True):
+        assert {**json.loads(first), "seconds": 0} == {**json.loads(second), "seconds": 0}

@@ -161,6 +161,7 @@ def _read_info(directory):
 def _read_decode(directory, info):
     prefix = f"decode_{info['test_set']}_n{info['depth']}"
     variant = directory.name.removeprefix(prefix)
+    _check_model(directory, info)
     if not directory.name.startswith(prefix) or (variant and variant[0] != "_"):
         raise DldError(f"{directory}: its decode.json says set {info['test_set']}, depth {info['depth']} ({prefix}…)")
     words = scored_alignments(directory)
@@ -169,6 +170,17 @@ def _read_decode(directory, info):
         alignments = scored_alignments(directory, unit="char").values()
         cer = sum((alignment.counts for alignment in alignments), ErrorCounts()).wer
     return Decode(directory, info, variant.removeprefix("_"), words, cer)
+
+
+def _check_model(directory, info):
+    """Raise if a decode is of other weights than the experiment has now, as after training again."""
+    about = directory.parent / "model.json"
+    present = read_json(about).get("state_sha256") if about.is_file() else None
+    if present and info.get("model_sha256") not in (None, present):
+        raise DldError(
+            f"{directory}: decoded with other weights than {directory.parent} has now; decode again (stage 8), "
+            "or remove it"
+        )
 
 
 def _check(decodes):

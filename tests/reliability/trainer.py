@@ -23,6 +23,7 @@ import sys
 import time
 from pathlib import Path
 
+import dld.brains  # noqa: F401  experiment files name it: imported before the forks
 from dld.bin.train import main as train_main
 from dld.checkpoints import WholeCheckpointer
 
