@@ -175,7 +175,7 @@ def _read_decode(directory, info):
 def _check_model(directory, info):
     """Raise if a decode is of other weights than the experiment has now, as after training again."""
     about = directory.parent / "model.json"
-    present = read_json(about).get("state_sha256") if about.is_file() else None
+    present = read_record(about, {"state_sha256": str})["state_sha256"] if about.is_file() else None
     if present and info.get("model_sha256") not in (None, present):
         raise DldError(
             f"{directory}: decoded with other weights than {directory.parent} has now; decode again (stage 8), "
