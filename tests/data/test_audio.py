@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from dld.data import audio
+from dld.data import recordings
 from dld.data.audio import duration, info, read_audio, resample
 from dld.errors import DldError
 
@@ -21,7 +21,7 @@ def tone(seconds, rate, hertz=440):
 
 @pytest.fixture(autouse=True)
 def fresh_notices(monkeypatch):
-    monkeypatch.setattr(audio, "_said", set())
+    monkeypatch.setattr(recordings, "_said", set())
 
 
 @pytest.fixture(params=FORMATS)
