@@ -41,8 +41,8 @@ class AudioInfo:
 def info(source, utterance=None):
     """Return the `AudioInfo` of a recording from its header; a pipe is run to its end for that.
 
-    A file that is shorter than its header says is an error here, except for FLAC: that shows when it is read. Where a
-    header does not tell the length, the recording is decoded to count it.
+    A WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG or MP3 file that is shorter than its header says is an error
+    here; a FLAC shows it when it is read. Where a header does not tell the length, the recording is decoded to count it.
 
     Parameters
     ----------

@@ -178,6 +178,9 @@ def _raise_faults(batches):
         if died is None:
             raise
         raise died from None
+    finally:
+        # Left to the garbage collector, workers may miss the message to end, and are waited for 5 s each.
+        getattr(batches, "_shutdown_workers", lambda: None)()
 
 
 def _collate(examples):

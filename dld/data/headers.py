@@ -205,7 +205,7 @@ def _check_mp3(stream, head, there, place):
     if b"VBRI" in first[: frame[0]]:
         return
     position, sizes = start, set()
-    for _ in range(200):
+    for _ in range(2000):
         stream.seek(position)
         found = _mp3_frame(stream.read(4))
         if found is None:

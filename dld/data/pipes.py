@@ -22,6 +22,10 @@ _TOTAL = 60
 _BLOCK = 1 << 20
 
 
+class PipesRefused(DldError):
+    """Pipes may not run, or what limits them is not a number: no fault of the audio, so nothing may be left out."""
+
+
 def is_pipe(source):
     """Whether a `wav.scp` value is a command whose output is the audio."""
     return str(source).rstrip().endswith("|")
@@ -42,12 +46,12 @@ def pipes_allowed():
 
     Raises
     ------
-    DldError
+    PipesRefused
         The variable is neither `true` nor `false`: a guess could run a command.
     """
     value = os.environ.get(ALLOW, "true")
     if value not in ("true", "false"):
-        raise DldError(f"the environment variable {ALLOW} is {value!r}; it must be true or false")
+        raise PipesRefused(f"the environment variable {ALLOW} is {value!r}; it must be true or false")
     return value == "true"
 
 
@@ -74,7 +78,7 @@ def read_pipe(source, place):
         Pipes are not allowed, the command fails, writes nothing, or exceeds a limit.
     """
     if not pipes_allowed():
-        raise DldError(
+        raise PipesRefused(
             f"{place}: this pipe is a command, and none is run ({ALLOW} or --allow-pipes is false); "
             "write its output to a file, or allow pipes if you trust wav.scp"
         )
@@ -95,7 +99,7 @@ def _limit(name, default):
     with contextlib.suppress(ValueError):
         if 0 < float(value) < float("inf"):
             return float(value)
-    raise DldError(f"the environment variable {name} is {value!r}; it must be a positive number")
+    raise PipesRefused(f"the environment variable {name} is {value!r}; it must be a positive number")
 
 
 # Segments of one piped recording are usually read one after the other: run its command once for them. A failure is an

@@ -139,7 +139,7 @@ def opened(source, place):
         with contextlib.ExitStack() as stack:
             yield _open(str(source), place, stack)
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        what = getattr(error, "error_string", None) or str(error) or type(error).__name__
+        what = getattr(error, "error_string", None) or getattr(error, "strerror", None) or type(error).__name__
         what = what.strip().rstrip(".").replace("\n", " ")
         raise DldError(f"{place}: audio cannot be read: {what}; copy or convert it again") from None
 
