@@ -24,8 +24,8 @@ def worker_died(error):
     found = re.match(r"DataLoader worker \((pid.*?)\) (?:is killed by signal: ([\w ]+)|exited)", str(error))
     if not isinstance(error, RuntimeError) or found is None:
         return None
-    who, why = found[1].replace("pid(s)", "pids").strip(), found[2] or "no reason is known"
+    who, how = found[1].replace("(s)", ""), f"was killed ({found[2]})" if found[2] else "has died"
     return DldError(
-        f"a process that loads data ({who}) was killed ({why}): memory or shared memory (/dev/shm) may be short; use "
+        f"a process that loads data ({who}) {how}: memory or shared memory (/dev/shm) may be short; use "
         "fewer of them (--num_workers; 0 loads in the main process), and run the same command again to resume"
     )

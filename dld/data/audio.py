@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile  # noqa: F401  (the doctests write with it)
 from scipy.signal import resample_poly
 
 from dld.data.pipes import allow_pipes, is_pipe
@@ -42,7 +41,8 @@ def info(source, utterance=None):
     """Return the `AudioInfo` of a recording from its header; a pipe is run to its end for that.
 
     A WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG or MP3 file that is shorter than its header says is an error
-    here; a FLAC shows it when it is read. Where a header does not tell the length, the recording is decoded to count it.
+    here; a FLAC shows it when it is read. Where a header does not tell the length, the recording is decoded to count
+    it.
 
     Parameters
     ----------
@@ -100,6 +100,7 @@ def read_audio(source, start=0.0, end=None, sample_rate=16000, channel=None, utt
 
     Examples
     --------
+    >>> import soundfile
     >>> path = getfixture("tmp_path") / "tone.flac"
     >>> tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)
     >>> soundfile.write(path, tone, 16000)
@@ -230,7 +231,7 @@ def _read_frames(recording, first, last, channel, place):
     if not 0 <= channel < recording.channels:
         raise DldError(f"{place}: no channel {channel}, the audio has {recording.channels} (counted from 0)")
     recording.go_to(first)
-    blocks = [block[:, channel].copy() for block in recording.blocks_of(last - first)]
+    blocks = [np.ascontiguousarray(block[:, channel]) for block in recording.blocks_of(last - first)]
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros(0, np.float32)])
     if len(samples) != last - first:
         _cut_short(len(samples), last - first, first, place)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.batch import PaddedBatch, PaddedData
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import DynamicBatchSampler
@@ -185,7 +185,26 @@ def _raise_faults(batches):
 
 def _collate(examples):
     fault = next((e["signal"] for e in examples if isinstance(e["signal"], _Fault)), None)
-    return PaddedBatch(examples) if fault is None else fault
+    if fault is not None:
+        return fault
+    batch = PaddedBatch(examples)
+    if torch.utils.data.get_worker_info() is not None:
+        try:
+            _share(batch, examples[0])
+        except RuntimeError as error:
+            return _Fault(
+                f"a process that loads data has no shared memory (/dev/shm) for a batch: {str(error).splitlines()[0]}; "
+                "use fewer of them (--num_workers), or give them more"
+            )
+    return batch
+
+
+def _share(batch, keys):
+    """Put tensors into shared memory now: on their way to the main process a failure would leave it waiting forever."""
+    for value in (getattr(batch, key) for key in keys):
+        if isinstance(value, PaddedData):
+            for tensor in value:
+                tensor.share_memory_()
 
 
 class EpochBatchSampler(DynamicBatchSampler):

@@ -60,6 +60,10 @@ class Recording(soundfile.SoundFile):
         if self._jumps and frame:
             self.seek(frame)
         elif frame:
+            say_once(
+                ("jumps", self.format),
+                f"{self.format} of this kind is read from its start for each segment; convert it to FLAC",
+            )
             for _ in self.blocks_of(frame):
                 pass
 

@@ -157,7 +157,7 @@ def test_missing_empty_and_foreign_files(tmp_path, monkeypatch):
     (tmp_path / "text.wav").write_text("not audio at all")
     with pytest.raises(DldError, match=r"text\.wav: audio cannot be read"):
         read_audio("text.wav")
-    with pytest.raises(DldError, match="audio cannot be read"):
+    with pytest.raises(DldError, match="audio cannot be read: not a regular file but a folder; correct wav.scp"):
         read_audio(tmp_path)
 
 

@@ -68,6 +68,15 @@ def test_what_comes_of_it(case, outcome, samples, tmp_path):
     read_alike(case, value, samples)
 
 
+@pytest.mark.parametrize("name", ["./wav/u.wav", "{}//u.wav", "{}/./u.wav", "wav/../wav/u.wav"])
+def test_names_as_find_writes_them_are_mended_too(name, outcome, samples, tmp_path):
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav/u.wav").write_bytes(encoded(samples))
+    folder = directory(tmp_path / "data", name.format(tmp_path / "wav"), 7)
+    assert outcome("data", ["fix", folder], TABLE).kind == "accepted"
+    assert float((folder / "utt2dur").read_text().split()[1]) == pytest.approx(len(samples) / 16000)
+
+
 def read_alike(case, value, samples):
     """Reading, whole and checked in blocks, does what the case says."""
     for read in (read_audio, decode_check):
@@ -303,6 +312,17 @@ def test_a_faulty_recording_is_the_same_with_workers(samples, tmp_path):
     assert re.search(r"/u4\.wav \(utterance u4\): audio is cut short .*; copy it again$", message)
 
 
+def test_workers_without_shared_memory_do_not_leave_training_waiting(samples, tmp_path, monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr("torch.Tensor.share_memory_", full)
+    (tmp_path / "u.wav").write_bytes(encoded(samples))
+    dataset = make_dataset([Utterance("u1", "u1", "one", "u.wav", duration=1.0)])
+    with pytest.raises(DldError, match=r"no shared memory \(/dev/shm\) .*No space left on device.*--num_workers"):
+        list(make_loader(dataset, [[0]], num_workers=1))
+
+
 class _Deadly:
     """A dataset whose worker is killed, as one is that takes too much memory."""
 
@@ -311,7 +331,7 @@ class _Deadly:
 
 
 def test_a_worker_that_is_killed_is_told_in_one_line():
-    with pytest.raises(DldError, match=r"loads data \(pids? .*was killed .*use fewer .*--num_workers"):
+    with pytest.raises(DldError, match=r"loads data \(pid \d+\) .*: memory .*use fewer .*--num_workers"):
         list(make_loader(_Deadly(), [[0]], num_workers=1))
 
 
