@@ -142,9 +142,11 @@ def opened(source, place):
     try:
         with contextlib.ExitStack() as stack:
             yield _open(str(source), place, stack)
-    except (soundfile.SoundFileError, OSError, MemoryError) as error:
+    except MemoryError:
+        raise DldError(f"{place}: not enough memory to read this audio; cut the recording") from None
+    except (soundfile.SoundFileError, OSError) as error:
         what = getattr(error, "error_string", None) or getattr(error, "strerror", None) or type(error).__name__
-        what = what.strip().rstrip(".").replace("\n", " ")
+        what = what.strip().removeprefix("Error : ").rstrip(".").replace("\n", " ")
         raise DldError(f"{place}: audio cannot be read: {what}; copy or convert it again") from None
 
 

@@ -21,7 +21,8 @@ from dld.data.dataset import make_dataset, make_loader
 from dld.data.kaldi import Utterance
 from dld.errors import DldError
 
-from .audio_cases import CASES, SAME, encoded, flac_total, stored
+from .audio_cases import CASES, SAME
+from .audio_makers import encoded, flac_total, stored
 
 TABLE = "broken audio"
 RECORDINGS = "egs_data/librispeech/LibriSpeech/test-clean/1089/134686"
@@ -38,7 +39,7 @@ def samples(root):
 def limits(monkeypatch, tmp_path):
     """Limits of pipes that a test can wait for, and a current folder for relative paths."""
     monkeypatch.setenv(pipes.ALLOW, "true")
-    monkeypatch.setenv(pipes.TIMEOUT, "0.3")
+    monkeypatch.setenv(pipes.TIMEOUT, "30")
     monkeypatch.setenv(pipes.MEGABYTES, "2")
     monkeypatch.setattr(recordings, "_said", set())
     monkeypatch.chdir(tmp_path)
@@ -54,7 +55,9 @@ def directory(folder, value, seconds=1.0):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_comes_of_it(case, outcome, samples, tmp_path):
+def test_what_comes_of_it(case, outcome, samples, tmp_path, monkeypatch):
+    if "0\\.3 s" in (case.validate or ""):
+        monkeypatch.setenv(pipes.TIMEOUT, "0.3")
     (tmp_path / "wav").mkdir()
     value = case.make(tmp_path / "wav", samples)
     seconds = 1.0 if case.validate else info(value).duration
@@ -130,7 +133,8 @@ def test_limits_of_pipes_are_positive_numbers(name, value, monkeypatch):
         read_audio("true |")
 
 
-def test_what_a_stopped_pipe_has_started_is_stopped_too(tmp_path):
+def test_what_a_stopped_pipe_has_started_is_stopped_too(tmp_path, monkeypatch):
+    monkeypatch.setenv(pipes.TIMEOUT, "1")
     with pytest.raises(DldError, match="was stopped"):
         read_audio(f"sh -c 'sleep 1000 & echo $! > {tmp_path}/pid; wait' |")
     pid = int((tmp_path / "pid").read_text())
