@@ -9,7 +9,7 @@ from dld.errors import DldError
 
 # Writers that stream to a pipe cannot know the length; they put a number near 2 or 4 GiB in the header.
 _STREAMED = 0x7F000000
-# A file that is only the size of its header wrong is a usual thing; up to so many bytes the message tells the repair.
+# A header that promises a few bytes too many is common: for a gap up to this many bytes the message tells the repair.
 _SMALL_GAP = 1024
 _MOST_CHUNKS = 10000
 #: GUIDs of Sony's Wave64, after the four letters.

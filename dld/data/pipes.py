@@ -17,7 +17,7 @@ MEGABYTES = "DLD_PIPE_MEGABYTES"
 
 _SECONDS = 60
 _SIZE = 1024
-# A command that trickles is given up after so many times the seconds without output that are allowed.
+# A command that trickles is stopped after this many times the seconds that it may be silent.
 _TOTAL = 60
 _BLOCK = 1 << 20
 

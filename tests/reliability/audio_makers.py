@@ -89,7 +89,7 @@ def placed(place, value):
 
 
 def flac_total(number):
-    """Makes a FLAC whose header tells of so many samples."""
+    """Makes a FLAC whose header tells of this number of samples."""
 
     def change(data):
         # 36 bits, the last of bytes 18 to 25.
