@@ -12,7 +12,14 @@ from speechbrain.utils.epoch_loop import EpochCounter
 from dld.checkpoints import WholeCheckpointer, load_state, save_state
 from dld.config import EXPERIMENT_KEYS
 from dld.data import kaldi
-from dld.data.dataset import evaluation_loader, make_batch_sampler, make_dataset, select_for_training, unpack
+from dld.data.dataset import (
+    evaluation_loader,
+    make_batch_sampler,
+    make_dataset,
+    make_loader,
+    select_for_training,
+    unpack,
+)
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.experiment import ABOUT, CHECKPOINTS, begin, load_weights, save_model, sources
@@ -92,13 +99,14 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     sampler = make_batch_sampler(train_set, values["max_batch_seconds"], values["seed"])
     # A generator of the loader's own: making an iterator then draws nothing from the global one, so that a run resumed
     # in the middle of an epoch sees the random numbers of one that was never interrupted.
-    train_loader = brain.make_dataloader(
+    train_loader = make_loader(
         train_set,
-        sb.Stage.TRAIN,
-        batch_sampler=sampler,
-        num_workers=values["num_workers"],
+        # SpeechBrain's share of the batches for this process, where there are several.
+        brain.make_dataloader(train_set, sb.Stage.TRAIN, ckpt_prefix=None, batch_sampler=sampler).batch_sampler,
+        values["num_workers"],
         generator=torch.Generator().manual_seed(values["seed"]),
     )
+    checkpointer.add_recoverable("dataloader-TRAIN", train_loader)
     if brain.train_sampler is None:
         brain.train_sampler = sampler
     dev_loader = evaluation_loader(make_dataset(dev_utterances, tokenizer, **audio), values["eval_batch_seconds"])

@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from dld.errors import DldError
+from dld.data.pipes import allow_pipes
+from dld.errors import DldError, worker_died
 
 
 def command(main):
@@ -29,7 +30,10 @@ def command(main):
             handler.addFilter(_is_news)
         try:
             return main(argv) or 0
-        except DldError as error:
+        except (DldError, RuntimeError) as error:
+            error = error if isinstance(error, DldError) else worker_died(error)
+            if error is None:
+                raise
             module = main.__module__
             place = sys.argv[0] if module == "__main__" else f"{module.rpartition('.')[2]}.py"
             name = "dld-" + Path(place).stem.replace("_", "-")
@@ -57,6 +61,24 @@ def add_progress_option(parser):
         action="store_true",
         default=not sys.stderr.isatty(),
         help="no progress bars (there are none where standard error is no terminal)",
+    )
+
+
+class _AllowPipes(argparse.Action):
+    def __call__(self, parser, namespace, allowed, option_string=None):
+        allow_pipes(allowed)
+
+
+def add_pipes_option(parser):
+    """Add `--allow-pipes`, which takes effect in this process and those it starts when the arguments are parsed."""
+    parser.add_argument(
+        "--allow-pipes",
+        action=_AllowPipes,
+        type=boolean,
+        default=argparse.SUPPRESS,
+        metavar="BOOL",
+        help="whether entries of wav.scp that end in | run as commands, as Kaldi's tools do; refuse them for data "
+        "that you do not trust (default: the environment variable DLD_ALLOW_PIPES, or true)",
     )
 
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from dld.bin import command
+from dld.bin import add_pipes_option, command
 from dld.data import kaldi
 from dld.errors import DldError
 
@@ -14,6 +14,7 @@ def _parser():
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")
+    add_pipes_option(action)
     action.add_argument("--no-audio", action="store_true", help="do not open the recordings")
     action.add_argument("--no-text", action="store_true", help="text need not be there")
     action.add_argument("--per-kind", type=int, default=10, metavar="N", help="problems shown of each kind (10)")
@@ -21,6 +22,7 @@ def _parser():
     action.set_defaults(run=_validate)
 
     action = actions.add_parser("fix", help="sort, keep what agrees, remake spk2utt and utt2dur; old files in .backup")
+    add_pipes_option(action)
     action.add_argument("--no-audio", action="store_true", help="believe the durations in the tables")
     action.add_argument("dirs", nargs="+", metavar="DIR")
     action.set_defaults(run=_fix)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dld.bin import add_progress_option, command
+from dld.bin import add_pipes_option, add_progress_option, command
 from dld.budget.latency import real_time_factors
 from dld.budget.macs import gmacs_per_second
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
@@ -73,6 +73,7 @@ def add_model_options(parser):
         "--token-logp", type=float, default=limits.token_logp, help="in a frame, leave out units below (%(default)s)"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes of the beam search (%(default)s)")
+    add_pipes_option(parser)
     add_progress_option(parser)
 
 

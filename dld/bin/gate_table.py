@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 
-from dld.bin import add_progress_option, command
+from dld.bin import add_pipes_option, add_progress_option, command
 from dld.budget.search import Evaluator, search_gate_table
 from dld.data.dataset import evaluation_loader, make_dataset
 from dld.experiment import GATE_TABLE, load_trained
@@ -19,6 +19,7 @@ def make_parser():
     parser.add_argument("--data", required=True, help="Kaldi data directory to search on: dev, never test")
     parser.add_argument("--batch-seconds", type=float, default=60.0, help="longest batch, in seconds (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda … (%(default)s)")
+    add_pipes_option(parser)
     add_progress_option(parser)
     return parser
 

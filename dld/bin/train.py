@@ -7,7 +7,7 @@ import sys
 
 import speechbrain as sb
 
-from dld.bin import add_progress_option, boolean, command
+from dld.bin import add_pipes_option, add_progress_option, boolean, command
 from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
 from dld.stopping import Stopped
 from dld.training import train
@@ -28,6 +28,7 @@ def make_parser():
     parser.add_argument("experiment", help="HyperPyYAML file")
     parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="begin the run anew")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 …; the GPU where there is one, if not given")
+    add_pipes_option(parser)
     add_progress_option(parser)
     parser.add_argument("--distributed-backend", default="nccl", help="nccl or gloo, under torchrun")
     return parser

@@ -4,17 +4,18 @@ import functools
 import itertools
 import logging
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.batch import PaddedBatch, PaddedData
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import DynamicBatchSampler
 
 from dld.data import kaldi
 from dld.data.audio import read_audio
-from dld.errors import DldError
+from dld.errors import DldError, worker_died
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +152,61 @@ def select_for_training(
     return kept, dropped
 
 
+class Loader(SaveableDataLoader):
+    """SpeechBrain's loader, whose worker processes hand a `DldError` on as it is, without their traceback."""
+
+    def __iter__(self):
+        # Made now, not at the first batch: SpeechBrain asks the loader for its iterator when it saves a checkpoint.
+        return _raise_faults(super().__iter__())
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A `DldError` on its way from a worker, in the position of what could not be loaded."""
+
+    message: str
+
+
+def _raise_faults(batches):
+    try:
+        for batch in batches:
+            if isinstance(batch, _Fault):
+                raise DldError(batch.message)
+            yield batch
+    except RuntimeError as error:
+        died = worker_died(error)
+        if died is None:
+            raise
+        raise died from None
+    finally:
+        # Left to the garbage collector, workers may miss the message to end, and are waited for 5 s each.
+        getattr(batches, "_shutdown_workers", lambda: None)()
+
+
+def _collate(examples):
+    fault = next((e["signal"] for e in examples if isinstance(e["signal"], _Fault)), None)
+    if fault is not None:
+        return fault
+    batch = PaddedBatch(examples)
+    if torch.utils.data.get_worker_info() is not None:
+        try:
+            _share(batch, examples[0])
+        except RuntimeError as error:
+            return _Fault(
+                f"a process that loads data has no shared memory (/dev/shm) for a batch: {str(error).splitlines()[0]}; "
+                "use fewer of them (--num_workers), or give them more"
+            )
+    return batch
+
+
+def _share(batch, keys):
+    """Put tensors into shared memory now: on their way to the main process a failure would leave it waiting forever."""
+    for value in (getattr(batch, key) for key in keys):
+        if isinstance(value, PaddedData):
+            for tensor in value:
+                tensor.share_memory_()
+
+
 class EpochBatchSampler(DynamicBatchSampler):
     """SpeechBrain's batches by duration, in an order that depends on nothing but seed and epoch.
 
@@ -245,8 +301,10 @@ def sorted_batches(durations, batch_size=None, max_batch_seconds=None):
     return batches
 
 
-def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False):
-    """Load padded batches; a checkpoint saves the place in the epoch.
+def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False, generator=None):
+    """Load padded batches; a checkpoint saves the position in the epoch.
+
+    A `DldError` is the same with and without workers, and a worker that is killed gives one too.
 
     Parameters
     ----------
@@ -257,19 +315,22 @@ def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False):
         Processes that read audio; 0 reads in this one.
     pin_memory : bool
         Speeds up copies to a GPU.
+    generator : torch.Generator, optional
+        What an iterator draws from, instead of the global one.
 
     Returns
     -------
-    SaveableDataLoader
+    Loader
         Yields `PaddedBatch`: `batch.signal.data` (batch, samples), `batch.signal.lengths` (batch,) relative to the
         longest, `batch.tokens` alike, `batch.id` and `batch.words` lists.
     """
-    return SaveableDataLoader(
+    return Loader(
         dataset,
         batch_sampler=batch_sampler,
-        collate_fn=PaddedBatch,
+        collate_fn=_collate,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        generator=generator,
     )
 
 
@@ -299,7 +360,13 @@ def unpack(padded, device="cpu"):
 
 def _read_signal(source, utterance, sample_rate, channel):
     recording, start, end = source
-    return torch.from_numpy(read_audio(recording, start, end, sample_rate, channel, utterance))
+    try:
+        samples = read_audio(recording, start, end, sample_rate, channel, utterance)
+    except DldError as error:
+        if torch.utils.data.get_worker_info() is None:
+            raise
+        return _Fault(str(error))
+    return torch.from_numpy(samples)
 
 
 def _as_long(tokens):

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from dld.data import audio
+from dld.data import recordings
 from dld.data.audio import duration, info, read_audio, resample
 from dld.errors import DldError
 
@@ -21,7 +21,7 @@ def tone(seconds, rate, hertz=440):
 
 @pytest.fixture(autouse=True)
 def fresh_notices(monkeypatch):
-    monkeypatch.setattr(audio, "_said", set())
+    monkeypatch.setattr(recordings, "_said", set())
 
 
 @pytest.fixture(params=FORMATS)
@@ -157,7 +157,7 @@ def test_missing_empty_and_foreign_files(tmp_path, monkeypatch):
     (tmp_path / "text.wav").write_text("not audio at all")
     with pytest.raises(DldError, match=r"text\.wav: audio cannot be read"):
         read_audio("text.wav")
-    with pytest.raises(DldError, match="audio cannot be read"):
+    with pytest.raises(DldError, match="audio cannot be read: not a regular file but a folder; correct wav.scp"):
         read_audio(tmp_path)
 
 

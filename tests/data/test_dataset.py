@@ -208,12 +208,13 @@ def test_loader_pads_and_keeps_ids_and_words(folder, tokenizer, num_workers):
     ]
 
 
-def test_an_interrupted_epoch_goes_on_with_its_next_batch(folder, tmp_path):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_interrupted_epoch_goes_on_with_its_next_batch(folder, tmp_path, num_workers):
     def make():
         dataset = make_dataset(folder)
         sampler = make_batch_sampler(dataset, 2.5, seed=1)
         sampler.set_epoch(3)
-        return make_loader(dataset, sampler)
+        return make_loader(dataset, sampler, num_workers)
 
     loader = make()
     checkpointer = Checkpointer(tmp_path / "save", {"loader": loader})

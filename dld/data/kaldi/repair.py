@@ -8,6 +8,7 @@ from pathlib import Path
 from dld.data.audio import TOLERANCE
 from dld.data.kaldi.directory import make_utterance, measure, require_folder, write
 from dld.data.kaldi.tables import INVISIBLE, TABLES, read_loosely, spaced, text_complaint
+from dld.data.pipes import PipesRefused
 from dld.errors import DldError
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ def fix(folder, audio=True):
             raise DldError(f"{folder / 'utt2spk'}: no such file, nor spk2utt; a data directory needs it")
         tables["utt2spk"] = {u: speaker for speaker, ids in tables["spk2utt"].items() for u in ids.split()}
     recordings = measure(tables["wav.scp"].items()) if audio else None
+    for error in (recordings or {}).values():
+        if isinstance(error, PipesRefused):
+            raise error
     unreadable = [error for error in (recordings or {}).values() if isinstance(error, DldError)]
     for error in unreadable[:10]:
         logger.warning("%s", error)
