@@ -238,3 +238,18 @@ def _dump(tree):
     out = io.StringIO()
     ruamel.yaml.YAML().dump(tree, out)
     return out.getvalue()
+
+
+def layered(path, overrides=None):
+    """Return an experiment file with its bases and overrides worked in, as text; references stay, nothing is built."""
+    try:
+        tree = _read_layers(Path(path), ())
+        with open(path, encoding="utf-8") as stream:
+            resolved = stream.readline().rstrip() == RESOLVED
+        if not resolved:
+            _check_keys(tree, path)
+        for dotted, value in (overrides or {}).items():
+            _override(tree, dotted, value, path)
+        return _dump(tree)
+    except RecursionError:
+        raise DldError(f"{path}: nested too deeply for an experiment file") from None

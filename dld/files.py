@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import socket
@@ -169,15 +170,106 @@ def write_json(path, value):
         out.write("\n")
 
 
-def read_json(path):
-    """Read a JSON file; a missing or malformed one is a `DldError` naming the place."""
+def open_file(path):
+    """Open a file to read its bytes; a `DldError` says why what is there cannot be opened, or is not a file."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
+        if os.path.isdir(path):
+            raise DldError(f"{path}: is a folder, a file was expected")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise DldError(f"{path}: is a pipe or a device, a file was expected")
+        return open(path, "rb")
     except FileNotFoundError:
         raise DldError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_bytes(path, most=None):
+    """Read a file whole; a `DldError` names one that cannot be read, or that has more than `most` bytes."""
+    with open_file(path) as stream:
+        try:
+            raw = stream.read() if most is None else stream.read(most + 1)
+        except OSError as error:
+            raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if most is not None and len(raw) > most:
+        raise DldError(f"{path}: has more than {most} bytes, which a file of its kind never has")
+    return raw
+
+
+def read_json(path):
+    """Read a JSON file; one that is missing, cannot be read or is malformed is a `DldError` that names it."""
+    raw = read_bytes(path)
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DldError(f"{path}:{line}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise DldError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise DldError(f"{path}: not JSON that this program writes: nested too deeply, or a number too long") from None
+
+
+def read_record(path, kinds, advice="copy the file again, or make it again"):
+    """Read a JSON object that a program of dld wrote, and check what is read of it.
+
+    Parameters
+    ----------
+    path : str or Path
+    kinds : dict of str to type or tuple of types
+        Keys that must be there, and what their values are. Numbers must be finite, and `true` is not a number.
+    advice : str
+        End of the messages: what to do.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    DldError
+        The file cannot be read, is not a JSON object, lacks a key or has a value of another type there.
+    """
+    record = read_json(path)
+    check_keys(record, kinds, str(path), advice)
+    return record
+
+
+def check_keys(record, kinds, where, advice):
+    """Raise if a value that was read from JSON is not an object with certain keys; see `read_record`."""
+    if not isinstance(record, dict):
+        raise DldError(f"{where}: an object was expected, not {_kind(record)}; {advice}")
+    for key, kind in kinds.items():
+        if key not in record:
+            raise DldError(f"{where}: lacks {key}; {advice}")
+        check_kind(record[key], kind, f"{where}: {key}", advice)
+
+
+def check_kind(value, kind, where, advice):
+    """Raise if a value that was read from JSON is not of a type, or of one of several; see `read_record`."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    good = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+    if good and isinstance(value, float):
+        good = math.isfinite(value)
+    if not good:
+        wanted = " or ".join(_KINDS[name] for name in kinds)
+        found = f"{value!r}"[:40] if isinstance(value, int | float) else _kind(value)
+        raise DldError(f"{where} is {found}, expected {wanted}; {advice}")
+
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+def _kind(value):
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def file_hash(path, algorithm):

@@ -8,12 +8,15 @@ Nothing here knows about networks, and nothing draws from a global random genera
 state is saved with the checkpoint, so that a resumed run sees the gates that an uninterrupted one would have.
 """
 
+import logging
 import math
 import random
 from dataclasses import dataclass, field
 
 from dld.errors import DldError
-from dld.files import read_json, write_json
+from dld.files import read_record, write_json
+
+logger = logging.getLogger(__name__)
 
 
 def depth(gates):
@@ -204,17 +207,42 @@ class GateTable:
         write_json(path, {"num_blocks": self.num_blocks, "table": table, "about": self.about})
 
     @classmethod
-    def load(cls, path):
-        """Read a table that `save` wrote; a `DldError` names the file where something is wrong."""
-        content = read_json(path)
+    def load(cls, path, num_blocks=None, model_sha256=None):
+        """Read a table that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+        num_blocks : int, optional
+            Blocks of the network that it is for.
+        model_sha256 : str, optional
+            Hash of that network's weights. A table that was searched for other weights is refused; one that does not
+            say for which, as the first version of this program wrote them, is taken with a warning.
+
+        Raises
+        ------
+        DldError
+            The file is not a gate table, or it is another model's.
+        """
+        again = "search it again (dld-gate-table)"
+        content = read_record(path, {"num_blocks": int, "table": dict}, again)
         try:
-            num_blocks = int(content["num_blocks"])
-            vectors = {int(n): parse_gates(text, num_blocks) for n, text in content["table"].items()}
-            return cls(num_blocks, vectors, content.get("about", {}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DldError(f"{path}: not a gate table ({error})") from None
+            vectors = {int(n): parse_gates(text, content["num_blocks"]) for n, text in content["table"].items()}
+            table = cls(content["num_blocks"], vectors, content.get("about", {}))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise DldError(f"{path}: not a gate table ({error}); {again}") from None
         except DldError as error:
-            raise DldError(f"{path}: {error}") from None
+            raise DldError(f"{path}: {error}; {again}") from None
+        if not vectors:
+            raise DldError(f"{path}: a gate table without depths; {again}")
+        if num_blocks not in (None, table.num_blocks):
+            raise DldError(f"{path}: for {table.num_blocks} blocks, the network has {num_blocks}; {again}")
+        searched_for = table.about.get("state_sha256") if isinstance(table.about, dict) else None
+        if model_sha256 is not None and searched_for is None:
+            logger.warning("%s does not say which weights it was searched for; to be sure, %s", path, again)
+        elif model_sha256 not in (None, searched_for):
+            raise DldError(f"{path}: searched for other weights than this model's (by their hashes); {again}")
+        return table
 
 
 # ---------------------------------------------------------------- schedules

@@ -9,7 +9,7 @@ from dld.experiment import load_trained, state_hash
 class Teacher:
     """A trained network at full depth, in evaluation mode, without gradients.
 
-    It is no `Module`, so it cannot become a child of what is trained: no optimizer sees it, and `modules.train()`
+    It is not a `Module`, so it cannot become a child of what is trained: no optimizer sees it, and `modules.train()`
     cannot give it its dropout back.
 
     Parameters
@@ -26,17 +26,17 @@ class Teacher:
         if trained.tokenizer.sha256 != tokenizer.sha256:
             raise DldError(
                 f"teacher and student have different tokenizers: the student's is not {trained.folder / 'bpe.model'}; "
-                "train the teacher again with the present lang_dir, or give its own"
+                "train the teacher again with the present lang_dir, or give the lang_dir that the teacher has"
             )
         self.folder = trained.folder
         self.network = trained.network.requires_grad_(False)
         self.gates = (True,) * self.network.num_blocks
-        self.sha256 = state_hash(self.network)
+        self.sha256 = trained.about["state_sha256"]
         self.memory = {}
 
     @torch.no_grad()
     def outputs(self, features, lengths):
-        """What the teacher says of features of its kind, with the number of valid frames.
+        """Return the teacher's outputs for features of its kind, with the number of valid frames.
 
         Returns
         -------
@@ -59,7 +59,7 @@ class Teacher:
         ----------
         batches : iterable of (ids, waveforms (batch, samples), lengths (batch,))
         with_hidden : bool
-            Keep the encoder's output besides the logits.
+            Keep the encoder's output, too.
         """
         for ids, waveforms, lengths in batches:
             logits, hidden, frames = self.outputs(*self.network.frontend(waveforms, lengths))
@@ -68,7 +68,7 @@ class Teacher:
                 self.memory[name] = [row[:count].clone() for row in rows]
 
     def recall(self, ids, device):
-        """Remembered logits of a batch and, where it was kept, the encoder's output.
+        """Return the kept logits of a batch and, where it was kept, the encoder's output.
 
         Returns
         -------

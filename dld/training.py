@@ -22,7 +22,7 @@ from dld.data.dataset import (
 )
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.experiment import ABOUT, CHECKPOINTS, begin, load_weights, save_model, sources
+from dld.experiment import ABOUT, CHECKPOINTS, begin, load_start, save_model, sources
 from dld.files import alone_in
 from dld.stopping import StopRequest
 
@@ -87,7 +87,7 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     sb.utils.distributed.run_on_main(checkpointer.sweep)
     fresh = checkpointer.find_checkpoint() is None
     if fresh and values["init_from"]:
-        load_weights(network, values["init_from"], as_start=True)
+        load_start(network, values["init_from"], tokenizer)
     elif fresh and values.get("pretrained"):
         network.encoder.load_pretrained(values["pretrained"])
     brain = values["brain"](values, tokenizer, run_opts, checkpointer)

@@ -1,11 +1,15 @@
-"""Show an experiment file with its layers, overrides and references worked in."""
+"""Show an experiment file with its layers, overrides and references worked in. Nothing in the file is run."""
 
 import argparse
 import sys
 
+from hyperpyyaml import resolve_references
+
 from dld.bin import command
-from dld.config import load_config, parse_overrides
+from dld.config import RESOLVED, layered, parse_overrides
 from dld.errors import DldError
+from dld.files import read_bytes
+from dld.saved import MOST_BYTES, Settings, one_line
 
 
 def make_parser():
@@ -16,21 +20,46 @@ def make_parser():
         allow_abbrev=False,
         usage="dld-config EXPERIMENT.yaml [--get KEY] [--KEY VALUE …]",
     )
-    parser.add_argument("experiment", help="HyperPyYAML file")
+    parser.add_argument("experiment", help="HyperPyYAML file, or the hyperparams.yaml of an experiment")
     parser.add_argument("--get", metavar="KEY", help="print the value of one key only")
     return parser
+
+
+def show(path, overrides):
+    """Return the resolved text of a file, and its values; objects are not built.
+
+    Parameters
+    ----------
+    path : str or Path
+    overrides : dict
+        See `dld.config.load_config`.
+
+    Returns
+    -------
+    str
+    Settings
+    """
+    raw = read_bytes(path, MOST_BYTES)
+    if raw.startswith(RESOLVED.encode()) and not overrides:
+        return raw.decode("utf-8", "replace"), Settings(path, raw)
+    Settings(path, raw, finished=False)
+    text = layered(path, overrides)
+    Settings(path, text.encode(), finished=False)
+    try:
+        text = resolve_references(text).getvalue()
+    except (AttributeError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
+        raise DldError(f"{path}: cannot resolve the references: {one_line(error)}") from None
+    return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", Settings(path, text.encode(), finished=False)
 
 
 @command
 def main(argv=None):
     arguments, rest = make_parser().parse_known_args(argv)
-    config = load_config(arguments.experiment, parse_overrides(rest))
+    text, settings = show(arguments.experiment, parse_overrides(rest))
     if arguments.get is None:
-        print(config.text, end="")
-        return
-    if arguments.get not in config.values:
-        raise DldError(f"{arguments.experiment}: no key {arguments.get!r}")
-    print(config.values[arguments.get])
+        print(text, end="")
+    else:
+        print(settings.text_of(arguments.get))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from pathlib import Path
 from dld import provenance
 from dld.bin import command
 from dld.errors import DldError
-from dld.files import atomic_write, read_json, write_json
+from dld.files import atomic_write, read_record, write_json
 from dld.scoring import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
 # Keys of results.json.
-CONTENT = {"title", "rows", "summary", "comparisons", "training", "convergence", "twins", "environment"}
+LISTS = ("comparisons", "convergence", "rows", "summary", "training", "twins")
+CONTENT = {**dict.fromkeys(LISTS, list), "environment": dict, "title": str}
 
 
 def parser():
@@ -90,10 +91,7 @@ def main(argv=None):
     output = Path(args.output)
     notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
     if args.results:
-        results = read_json(args.results)
-        missing = CONTENT - set(results)
-        if missing:
-            raise DldError(f"{args.results}: lacks {sorted(missing)[0]}; it is not a results.json of this version")
+        results = read_record(args.results, CONTENT, "it is not a results.json of this version; make it again")
         render({**results, "title": args.title or results["title"]}, output, args.name, notes)
     else:
         systems = [name.strip() for name in args.systems.split(",")] if args.systems else None

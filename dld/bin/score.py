@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dld.bin import command
 from dld.errors import DldError
-from dld.files import read_json
+from dld.files import read_record
 from dld.scoring import kaldi, sclite
 
 
@@ -46,7 +46,7 @@ def main(argv=None):
     if not utt2spk and (ref.parent / "utt2spk").is_file():
         utt2spk = ref.parent / "utt2spk"
     decode = hyp.parent / "decode.json"
-    told = read_json(decode) if decode.is_file() else {}
+    told = read_record(decode, {}, "decode again (stage 8)") if decode.is_file() else {}
     lmwt, wip = args.lmwt or str(told.get("lmwt", "0")), args.wip or str(told.get("wip", "0.0"))
     for unit in args.units:
         total = kaldi.score(

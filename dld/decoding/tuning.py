@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dld.decoding.lm import Weights
 from dld.errors import DldError
-from dld.files import read_json, write_json
+from dld.files import check_keys, read_record, write_json
 from dld.gates import format_gates
 from dld.scoring import wer
 
@@ -143,10 +143,14 @@ class LmWeights:
             raise DldError(
                 f"{path}: no such file; choose weights on dev with dld-tune-lm, or give --lm-alpha and --lm-beta"
             )
-        about = read_json(path)
-        for key in ("lm", "model_sha256", "depths", "ids_sha256", "data"):
-            if key not in about:
-                raise DldError(f"{path}: lacks {key}; make it anew with dld-tune-lm")
+        again = "choose them again with dld-tune-lm"
+        kinds = {"lm": dict, "model_sha256": str, "depths": dict, "ids_sha256": str, "data": str}
+        about = read_record(path, kinds, again)
+        check_keys(about["lm"], {"path": str, "sha256": str}, f"{path}: lm", again)
+        number = (int, float)
+        for depth, row in about["depths"].items():
+            kinds = {"gates": str, "alpha": number, "beta": number, "unknown": number}
+            check_keys(row, kinds, f"{path}: depth {depth}", again)
         return cls(about, path)
 
     def weights(self, model, model_sha256, depth, gates):
@@ -157,7 +161,7 @@ class LmWeights:
         DldError
             They were chosen for another language model, acoustic model or gate vector, or not at that depth.
         """
-        again = "choose them anew with dld-tune-lm"
+        again = "choose them again with dld-tune-lm"
         if self.about["lm"]["sha256"] != model.sha256:
             raise DldError(f"{self.path}: chosen with another language model, {self.about['lm']['path']}; {again}")
         if self.about["model_sha256"] != model_sha256:

@@ -9,7 +9,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from dld.errors import DldError
-from dld.files import read_json
+from dld.files import read_record
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def read_checkpoint(source, wanted=lambda name: True, pickled=False):
         Floating-point weights in single precision, whatever they are stored in.
     """
     folder = checkpoint_folder(source, pickled)
-    config = read_json(folder / _CONFIG)
+    config = read_record(folder / _CONFIG, {}, "download it again")
     state = {}
     for file in _weight_files(folder, pickled):
         state.update(_unpickled(file, wanted) if file.name == _PICKLED else _tensors(file, wanted))

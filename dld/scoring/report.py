@@ -10,12 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from dld.errors import DldError
-from dld.files import read_json, read_lines
+from dld.files import read_lines, read_record
 from dld.scoring.alignment import ErrorCounts
 from dld.scoring.bootstrap import paired_bootstrap, wer_interval
 from dld.scoring.kaldi import scored_alignments
 
-REQUIRED = ("system", "test_set", "depth", "num_blocks", "gates", "policy", "params", "gmacs_per_s", "rtf")
+DECODE_KINDS = {
+    "system": str,
+    "test_set": str,
+    "depth": int,
+    "num_blocks": int,
+    "gates": list,
+    "policy": str,
+    "params": int,
+    "gmacs_per_s": (int, float),
+    "rtf": (int, float),
+}
+REQUIRED = tuple(DECODE_KINDS)
 OPTIONAL = ("params_active", "audio_seconds", "lm", "seed", "updates", "train_seconds", "model", "model_sha256",
             "trained_git", "git", "data_dir")  # fmt: skip
 # The order in which a reader meets the systems: the reference, the baseline, the method; then the alphabet.
@@ -132,11 +143,10 @@ def collect(exp, systems=None):
 
 def _read_info(directory):
     path = directory / "decode.json"
-    info = read_json(path)
-    missing = [name for name in REQUIRED if name not in info]
-    if missing:
-        raise DldError(f"{path}: lacks {', '.join(missing)}; decode again (stage 8)")
+    info = read_record(path, DECODE_KINDS, "decode again (stage 8)")
     gates = info["gates"]
+    if any(gate not in (0, 1) for gate in gates):
+        raise DldError(f"{path}: gates is not a list of 0 and 1; decode again (stage 8)")
     if len(gates) != info["num_blocks"] or sum(map(int, gates)) != info["depth"]:
         raise DldError(
             f"{path}: {sum(map(int, gates))} of {len(gates)} gates are open, but depth is {info['depth']} "
@@ -165,7 +175,7 @@ def _read_decode(directory, info):
 def _check_model(directory, info):
     """Raise if a decode is of other weights than the experiment has now, as after training again."""
     about = directory.parent / "model.json"
-    present = read_json(about).get("state_sha256") if about.is_file() else None
+    present = read_record(about, {"state_sha256": str})["state_sha256"] if about.is_file() else None
     if present and info.get("model_sha256") not in (None, present):
         raise DldError(
             f"{directory}: decoded with other weights than {directory.parent} has now; decode again (stage 8), "
