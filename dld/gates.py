@@ -404,7 +404,7 @@ class WithExits(DropSchedule):
         require(self, Number(above=0, below=1), weight=weight)
         self.schedule = schedule
         if is_whole(exits):
-            require(self, Whole(1, schedule.num_blocks - 1), exits=exits)
+            require(self, COUNT, exits=exits)
             places = (round(k * schedule.num_blocks / (exits + 1)) for k in range(1, exits + 1))
             exits = sorted({max(1, place) for place in places})
         self.exits = parse_depths(exits, schedule.num_blocks - 1)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dld import provenance
 from dld.bin import command
+from dld.bin.options import of
+from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
-from dld.files import atomic_write, read_json, write_json
+from dld.files import atomic_write, read_json, writable_folder, write_json
 from dld.scoring import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
@@ -29,9 +31,11 @@ def parser():
     options.add_argument("--baseline", default="ld", help="what the others are compared with, comma-separated (ld)")
     options.add_argument("--title", help="of page and pictures (default: Error rate and compute at every depth)")
     options.add_argument("--notes", help="Markdown file that is put in after the page's head")
-    options.add_argument("--transcripts", type=int, default=8, help="sample utterances per test set (default: 8)")
-    options.add_argument("--replicates", type=int, default=10000, help="draws of the bootstrap (default: 10000)")
-    options.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    options.add_argument(
+        "--transcripts", type=of(NOT_NEGATIVE), default=8, help="sample utterances per test set (default: 8)"
+    )
+    options.add_argument("--replicates", type=of(COUNT), default=10000, help="draws of the bootstrap (default: 10000)")
+    options.add_argument("--seed", type=of(NOT_NEGATIVE), default=0, help="seed of the bootstrap")
     return options
 
 
@@ -85,9 +89,7 @@ def _file(name, kind):
 def main(argv=None):
     """Write the report; print where it is."""
     args = parser().parse_args(argv)
-    if args.replicates < 1:
-        raise DldError(f"--replicates {args.replicates}: must be at least 1")
-    output = Path(args.output)
+    output = writable_folder(args.output)
     notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
     if args.results:
         results = read_json(args.results)

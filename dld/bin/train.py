@@ -7,14 +7,16 @@ import sys
 
 import speechbrain as sb
 
-from dld.bin import add_progress_option, boolean, command
+from dld.bin import add_progress_option, boolean, command, options
 from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
+from dld.files import writable_folder
+from dld.preconditions import check_run
 from dld.training import train
 
 
 def make_parser():
     """The options that are not keys of the experiment file."""
-    keys = "\n".join(f"  {key:26} {meaning}" for key, meaning in EXPERIMENT_KEYS.items())
+    keys = "\n".join(f"  {name:26} {key.meaning}" for name, key in EXPERIMENT_KEYS.items())
     parser = argparse.ArgumentParser(
         prog="dld-train",
         description=__doc__,
@@ -25,10 +27,14 @@ def make_parser():
         + keys,
     )
     parser.add_argument("experiment", help="HyperPyYAML file")
-    parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="begin the run anew")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 …; the GPU where there is one, if not given")
+    parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="train again from scratch")
+    parser.add_argument(
+        "--device", type=options.device, help="cpu, cuda, cuda:1 …; the GPU where there is one, if not given"
+    )
     add_progress_option(parser)
-    parser.add_argument("--distributed-backend", default="nccl", help="nccl or gloo, under torchrun")
+    parser.add_argument(
+        "--distributed-backend", default="nccl", choices=("nccl", "gloo"), help="under torchrun (%(default)s)"
+    )
     return parser
 
 
@@ -44,7 +50,10 @@ def main(argv=None):
         sb.utils.distributed.ddp_init_group(run_opts)
         if os.environ["RANK"] != "0":
             logging.getLogger().setLevel(logging.ERROR)
-    train(load_config(arguments.experiment, parse_overrides(rest)), run_opts, arguments.restart)
+    config = load_config(arguments.experiment, parse_overrides(rest))
+    check_run(config.values, arguments.experiment)
+    writable_folder(config.values["exp_dir"])
+    train(config, run_opts, arguments.restart)
 
 
 if __name__ == "__main__":
