@@ -31,7 +31,7 @@ def check_run(values, path):
         The experiment file, for messages.
     """
     try:
-        for check in (_complete, _network, _brain, _teacher, _optimizer, _augmentation):
+        for check in (_complete, _network, _brain, _optimizer, _augmentation, _teacher, _start, _folders):
             check(values)
     except DldError as error:
         raise DldError(f"{path}: {error}") from None
@@ -41,6 +41,9 @@ def _complete(values):
     missing = [key for key in EXPERIMENT_KEYS if key not in values and key != "pretrained"]
     if missing:
         raise DldError(f"no key {missing[0]!r} ({EXPERIMENT_KEYS[missing[0]]})")
+
+
+def _folders(values):
     for key in ("train_data", "dev_data", "lang_dir"):
         if not Path(values[key]).is_dir():
             raise DldError(f"{key}: {values[key]} is not a folder")
@@ -85,17 +88,20 @@ def _teacher(values):
         teacher = values["teacher"]
         if not teacher:
             raise DldError(f"{values['brain'].__name__} needs a teacher: the folder of a trained static network")
-        if not (Path(teacher) / ABOUT).is_file():
+        finished = (Path(values["exp_dir"]) / ABOUT).is_file()
+        if not finished and not (Path(teacher) / ABOUT).is_file():
             raise DldError(f"teacher: {teacher}: no finished model there ({ABOUT} is missing); train it first")
         if values["teacher_memory"] and values["speed_perturb"] is not None:
             raise DldError("teacher_memory needs speed_perturb: null, since another speed moves the frames")
-    start = values["init_from"]
-    if start and not (Path(start) / MODEL).is_file():
+
+
+def _start(values):
+    start, encoder = values["init_from"], values["network"].encoder
+    # A run that has begun has its weights from there.
+    if start and not (Path(start) / MODEL).is_file() and not (Path(values["exp_dir"]) / "save").is_dir():
         raise DldError(f"init_from: {start}: no finished model there ({MODEL} is missing); train it first")
-    if not start and values.get("pretrained") and not hasattr(values["network"].encoder, "load_pretrained"):
-        raise DldError(
-            f"pretrained: {type(values['network'].encoder).__name__} has no published weights; set it to null"
-        )
+    if not start and values.get("pretrained") and not hasattr(encoder, "load_pretrained"):
+        raise DldError(f"pretrained: there are no published weights for {type(encoder).__name__}; set it to null")
 
 
 def _optimizer(values):
