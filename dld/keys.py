@@ -147,7 +147,7 @@ SHARED_KEYS = {
     "subsampling_channels": Key("channels of the subsampling", Nullable(COUNT)),
     "closed_norm": Key("a closed gate keeps the block's closing LayerNorm", FLAG),
     "vocab_size": Key("SentencePiece units, the CTC blank included", Whole(2, 2**20)),
-    "lr": Key("peak learning rate", POSITIVE),
+    "lr": Key("peak learning rate; 0 leaves the weights as they are", AT_LEAST_0),
     "warmup": Key("updates until the peak learning rate", NOT_NEGATIVE),
     "drop_prob": Key("probability that a block is dropped", RATE),
     "temperature": Key("temperature of the distillation", POSITIVE),

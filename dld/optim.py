@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from dld.checks import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, require
+from dld.checks import AT_LEAST_0, COUNT, NOT_NEGATIVE, SHARE, require
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class WarmupCosine:
     Parameters
     ----------
     peak : float
-        Highest learning rate.
+        Highest learning rate; 0 leaves the weights as they are.
     warmup : int
         Updates until the peak.
     floor : float
@@ -31,7 +31,7 @@ class WarmupCosine:
     floor: float = 0.01
 
     def __post_init__(self):
-        require(self, POSITIVE, peak=self.peak)
+        require(self, AT_LEAST_0, peak=self.peak)
         require(self, NOT_NEGATIVE, warmup=self.warmup)
         require(self, SHARE, floor=self.floor)
 
@@ -64,7 +64,7 @@ class Noam:
     warmup: int
 
     def __post_init__(self):
-        require(self, POSITIVE, peak=self.peak)
+        require(self, AT_LEAST_0, peak=self.peak)
         require(self, COUNT, warmup=self.warmup)
 
     def __call__(self, update, total):

@@ -1,16 +1,16 @@
 """Show an experiment file with its layers, overrides and references worked in."""
 
-import argparse
 import sys
 
 from dld.bin import command
+from dld.bin.options import Parser
 from dld.config import load_config, parse_overrides
 from dld.errors import DldError
 
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dld-config",
         description=__doc__,
         allow_abbrev=False,

@@ -1,11 +1,10 @@
 """Check, repair, count, cut and join Kaldi data directories (`dld-data`)."""
 
-import argparse
 import json
 import sys
 
 from dld.bin import command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import COUNT
 from dld.data import kaldi
 from dld.errors import DldError
@@ -13,7 +12,7 @@ from dld.files import writable_folder
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="dld-data", description="Work on Kaldi data directories.")
+    parser = Parser(prog="dld-data", description="Work on Kaldi data directories.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")

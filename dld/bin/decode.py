@@ -1,6 +1,5 @@
 """Decode a test set at several depths of one model, features computed once for all of them."""
 
-import argparse
 import contextlib
 import dataclasses
 import logging
@@ -33,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-decode", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld-decode", description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", required=True, help="Kaldi data directory")
     add_model_options(parser)
     parser.add_argument(

@@ -1,6 +1,5 @@
 """Search a gate table on the dev set and store it with the model."""
 
-import argparse
 import logging
 import sys
 
@@ -16,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-gate-table", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld-gate-table", description=__doc__, allow_abbrev=False)
     parser.add_argument("--exp", required=True, help="folder of a trained experiment; the table goes there")
     parser.add_argument("--data", required=True, help="Kaldi data directory to search on: dev, never test")
     parser.add_argument(

@@ -1,11 +1,10 @@
 """`dld-librispeech`: Kaldi data directories of LibriSpeech, downloaded or as it lies there."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from dld.bin import add_corpus_options, command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import NOT_NEGATIVE
 from dld.data import corpora, download, librispeech
 from dld.files import writable_folder
@@ -13,7 +12,7 @@ from dld.files import writable_folder
 
 def make_parser():
     """The command's options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dld-librispeech",
         description="Write Kaldi data directories of LibriSpeech: train, dev, and one for each split.",
     )

@@ -1,13 +1,12 @@
 """Estimate an n-gram language model (ARPA) from text, and measure its perplexity."""
 
-import argparse
 import itertools
 import logging
 import sys
 from pathlib import Path
 
 from dld.bin import command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import Whole
 from dld.data import kaldi
 from dld.decoding.lm import LanguageModel, require_kenlm
@@ -20,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-lm", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="dld-lm", description=__doc__, allow_abbrev=False)
     parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="Kaldi text tables to estimate from")
     parser.add_argument(
         "--sentences",

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from dld.bin import boolean, command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import NOT_NEGATIVE, Number, Whole
 from dld.data import mini
 from dld.files import writable_folder
@@ -13,7 +13,7 @@ from dld.files import writable_folder
 def parser():
     """The command's options."""
     defaults = mini.Settings()
-    options = argparse.ArgumentParser(
+    options = Parser(
         prog="dld-mini-corpus",
         description="Synthesise a small corpus of spoken numbers (many voices, noise) as Kaldi data directories.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

@@ -4,6 +4,15 @@ import argparse
 import re
 
 from dld.checks import Whole
+from dld.errors import DldError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, whose errors are errors as all others: one line, without the usage before it."""
+
+    def error(self, message):
+        """Raise the message as a `DldError`."""
+        raise DldError(f"{message} (see {self.prog} --help)")
 
 
 def of(kind):

@@ -1,10 +1,9 @@
 """`dld-queen`: make the queen corpus, voice acting of *Flight of the Amazon Queen*, into data directories."""
 
-import argparse
 import sys
 
 from dld.bin import command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import Whole
 from dld.data import queen
 from dld.files import writable_folder
@@ -12,7 +11,7 @@ from dld.files import writable_folder
 
 def parser():
     """The command's options."""
-    options = argparse.ArgumentParser(
+    options = Parser(
         prog="dld-queen",
         description="Make Kaldi data directories from the speech and texts of Flight of the Amazon Queen.",
     )

@@ -1,6 +1,5 @@
 """dld-report: the depth, compute and error-rate table and plot of an experiment folder."""
 
-import argparse
 import datetime
 import shlex
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from dld import provenance
 from dld.bin import command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
 from dld.files import atomic_write, read_json, writable_folder, write_json
@@ -21,7 +20,7 @@ CONTENT = {"title", "rows", "summary", "comparisons", "training", "convergence",
 
 def parser():
     """The command's options."""
-    options = argparse.ArgumentParser(prog="dld-report", description=__doc__.partition(": ")[2])
+    options = Parser(prog="dld-report", description=__doc__.partition(": ")[2])
     source = options.add_mutually_exclusive_group(required=True)
     source.add_argument("--exp", help="folder with <run>/decode_<set>_n<depth>/, scored")
     source.add_argument("--results", help="a results.json of this command: its page and pictures again, nothing else")

@@ -1,11 +1,10 @@
 """dld-score: error rates of a decode directory, in the files that Kaldi's scoring leaves."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from dld.bin import command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
 from dld.files import read_json, writable_folder
@@ -14,7 +13,7 @@ from dld.scoring import kaldi, sclite
 
 def parser():
     """The command's options."""
-    options = argparse.ArgumentParser(prog="dld-score", description=__doc__.partition(": ")[2])
+    options = Parser(prog="dld-score", description=__doc__.partition(": ")[2])
     options.add_argument("--ref", required=True, help="reference, a Kaldi text file (data/test/text)")
     options.add_argument("--hyp", required=True, help="hypotheses, a Kaldi text file (exp/…/decode_test/text)")
     options.add_argument("--output", help="decode directory to write into (default: the folder of --hyp)")

@@ -1,10 +1,9 @@
 """`dld-tedlium3`: Kaldi data directories of TED-LIUM 3, downloaded or as it lies there."""
 
-import argparse
 import sys
 
 from dld.bin import add_corpus_options, boolean, command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import AT_LEAST_0
 from dld.data import corpora, download, tedlium3
 from dld.files import writable_folder
@@ -12,7 +11,7 @@ from dld.files import writable_folder
 
 def make_parser():
     """The command's options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dld-tedlium3",
         description="Write Kaldi data directories of TED-LIUM 3 (legacy splits), with stm and glm for sclite.",
     )

@@ -1,10 +1,9 @@
 """Train SentencePiece units on the text of data directories (`dld-tokenizer`)."""
 
-import argparse
 import sys
 
 from dld.bin import command
-from dld.bin.options import of
+from dld.bin.options import Parser, of
 from dld.checks import Whole
 from dld.data import kaldi, tokenizer
 from dld.files import writable_folder
@@ -13,7 +12,7 @@ from dld.files import writable_folder
 @command
 def main(argv=None):
     """Run the command; see `dld-tokenizer --help`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dld-tokenizer",
         description="Train SentencePiece units; write bpe.model, bpe.vocab and units.txt. Unit 0 is the CTC blank.",
     )

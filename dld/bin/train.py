@@ -17,7 +17,7 @@ from dld.training import train
 def make_parser():
     """The options that are not keys of the experiment file."""
     keys = "\n".join(f"  {name:26} {key.meaning}" for name, key in EXPERIMENT_KEYS.items())
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="dld-train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

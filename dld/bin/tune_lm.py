@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-tune-lm", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld-tune-lm", description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", required=True, help="Kaldi data directory to choose on: dev, never test")
     parser.add_argument("--lm", required=True, help="language model: ARPA, or KenLM's binary format")
     add_model_options(parser)
