@@ -29,6 +29,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from dld.checks import ListOf, Text, complaint
 from dld.errors import DldError
+from dld.gates import Ramp
 from dld.keys import EXPERIMENT_KEYS, KEYS, check_together, check_values, is_text
 from dld.overrides import is_plain, read_override
 
@@ -94,6 +95,7 @@ def build(text, path):
     return _construct(resolved, path)
 
 
+_PLAIN = (type(None), str, int, float, list, tuple, dict)
 # What a constructor, of dld or not, raises where its arguments are at fault.
 _BUILD_ERRORS = (
     *(ImportError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError, RuntimeError),
@@ -112,17 +114,22 @@ def _resolve(text, path):
         raise DldError(f"{path}: an experiment file is a mapping of keys to values")
     check_values(tree, path)
     check_together(tree, path)
-    _check_tuples(tree, path)
+    _check_resolved(tree, path)
     return resolved, tree
 
 
-def _check_tuples(node, path):
-    """Refuse tags inside of text in parentheses: HyperPyYAML reads it as a tuple, wherever the text comes from."""
+def _check_resolved(node, path):
+    """Refuse references to themselves, and tags inside of text in parentheses.
+
+    HyperPyYAML reads such text as a tuple, wherever it comes from, by a parser that runs what tags say.
+    """
+    if _tag(node) in ("!ref", "!copy"):
+        raise DldError(f"{path}: the reference {node.value} leads back to itself")
     if isinstance(node, Mapping):
         node = [*node, *node.values()]
     if isinstance(node, (list, tuple)):
         for value in node:
-            _check_tuples(value, path)
+            _check_resolved(value, path)
         return
     text = node if isinstance(node, str) else getattr(node, "value", None)
     if isinstance(text, str) and "!" in text and not is_plain(text):
@@ -137,12 +144,8 @@ def _construct(resolved, path):
     except _BUILD_ERRORS as error:
         raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
     # Again, for what `!apply:` and its kind gave.
-    check_values({key: value for key, value in values.items() if _is_plain(value)}, path)
+    check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
     return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}")
-
-
-def _is_plain(value):
-    return value is None or isinstance(value, (str, int, float, list, tuple, dict))
 
 
 def _detail(error):
