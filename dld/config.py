@@ -28,7 +28,7 @@ from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from dld.checks import ListOf, Text, complaint
-from dld.errors import DldError
+from dld.errors import DldError, describe_os_error
 from dld.gates import Ramp
 from dld.keys import EXPERIMENT_KEYS, KEYS, check_together, check_values, is_text
 from dld.overrides import is_plain, read_override
@@ -73,17 +73,26 @@ def load_config(path, overrides=None):
     DldError
         Missing file, YAML mistakes, unknown keys (with the nearest known one), classes that cannot be built.
     """
+    try:
+        return _load(path, overrides or {})
+    except RecursionError:
+        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
+
+
+def _load(path, overrides):
     text = _read_text(Path(path))
     tree = _read_layers(Path(path), (), text)
     # Before the overrides: one that replaces a reference may leave the key it pointed to without a reader.
     if text.partition("\n")[0].rstrip() != RESOLVED:
         _check_keys(tree, path)
-    for dotted, value in (overrides or {}).items():
+    for dotted, value in overrides.items():
         _override(tree, dotted, value, path)
     # Before the references: an error in a number is to be told by its own key, not by those that refer to it.
     check_values(tree, path)
     resolved, values = _resolve(_dump(tree), path)
     # The weights of the network are drawn when it is built.
+    if _tag(values.get("seed")):
+        raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
     torch.manual_seed(values.get("seed", 0))
     random.seed(values.get("seed", 0))
     return _construct(resolved, path)
@@ -99,7 +108,7 @@ _PLAIN = (type(None), str, int, float, list, tuple, dict)
 # What a constructor, of dld or not, raises where its arguments are at fault.
 _BUILD_ERRORS = (
     *(ImportError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError, RuntimeError),
-    *(YAMLError, yaml.YAMLError, pydoc.ErrorDuringImport),
+    *(OSError, YAMLError, yaml.YAMLError, pydoc.ErrorDuringImport),
 )
 
 
@@ -150,6 +159,10 @@ def _construct(resolved, path):
 
 def _detail(error):
     """What an exception says, in one line; of a wrong keyword, the class and the nearest argument that it has."""
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    if isinstance(error, MarkedYAMLError):
+        return " ".join((error.problem or error.context or "not YAML").split())
     text = " ".join(" ".join(map(str, error.args)).split()) or type(error).__name__
     found = re.search(r"Invalid argument to (?:class|callable) (\S+) .*unexpected keyword argument '(\w+)'", text)
     if not found:
