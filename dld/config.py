@@ -14,6 +14,7 @@ or torch.optim, see `dld.overrides`.
 import difflib
 import inspect
 import io
+import os
 import pydoc
 import random
 import re
@@ -290,6 +291,7 @@ def _override(tree, dotted, value, path):
         node = node[parent]
     if not isinstance(node, Mapping) or last not in node:
         raise _unknown(dotted, _dotted_keys(tree), f"{path}: override --{dotted}")
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     if isinstance(value, str):
         literal = not parents and is_text(last)
         value = read_override(dotted, value, literal, literal and complaint(last, None, KEYS[last].kind) is None)

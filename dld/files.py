@@ -125,7 +125,10 @@ def writable_file(path):
     path = Path(path)
     if path.is_dir():
         raise DldError(f"{path}: is a folder, a file was expected; give the name of a file")
-    writable_folder(path.parent)
+    try:
+        writable_folder(path.parent)
+    except DldError as error:
+        raise DldError(f"{path}: cannot be written: {error}") from None
     return path
 
 

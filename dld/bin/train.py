@@ -16,7 +16,7 @@ from dld.training import train
 
 def make_parser():
     """The options that are not keys of the experiment file."""
-    keys = "\n".join(f"  {name:26} {key.meaning}" for name, key in EXPERIMENT_KEYS.items())
+    keys = "\n".join(f"  {name:26} {key.meaning}\n{'':30}{key.kind}" for name, key in EXPERIMENT_KEYS.items())
     parser = options.Parser(
         prog="dld-train",
         description=__doc__,

@@ -247,6 +247,8 @@ WRONG_OVERRIDES = [
     ("--lr.x 1", "unknown key 'lr.x'"),
     ("--lr", "option --lr needs a value"),
     ("lr 3", "unexpected argument 'lr'"),
+    ("--=3", "unknown key ''"),
+    ("-- 3", "unexpected argument"),
     ("--device cuda:99", "argument --device: 'cuda:99' is not available; it must be cpu"),
     ("--device foo", "argument --device: 'foo' is not available; it must be cpu"),
     ("--device cpu:x", "argument --device: 'cpu:x' is not available; it must be cpu"),
