@@ -80,7 +80,15 @@ def load_config(path, overrides=None):
         raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
 
 
-def _load(path, overrides):
+def layered(path, overrides=None):
+    """Return an experiment file with its bases and overrides worked in, as text; references stay, nothing is built."""
+    try:
+        return _dump(_layered(path, overrides or {}))
+    except RecursionError:
+        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
+
+
+def _layered(path, overrides):
     text = _read_text(Path(path))
     tree = _read_layers(Path(path), (), text)
     # Before the overrides: one that replaces a reference may leave the key it pointed to without a reader.
@@ -90,7 +98,11 @@ def _load(path, overrides):
         _override(tree, dotted, value, path)
     # Before the references: an error in a number is to be told by its own key, not by those that refer to it.
     check_values(tree, path)
-    resolved, values = _resolve(_dump(tree), path)
+    return tree
+
+
+def _load(path, overrides):
+    resolved, values = _resolve(_dump(_layered(path, overrides)), path)
     # The weights of the network are drawn when it is built.
     if _tag(values.get("seed")):
         raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
