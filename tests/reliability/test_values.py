@@ -8,6 +8,9 @@ import re
 
 import pytest
 
+from dld.config import load_config, parse_overrides
+from dld.preconditions import check_run
+
 TABLE = "wrong values"
 
 # ---------------------------------------------------------------- keys: refused while the file is read
@@ -342,3 +345,37 @@ def test_wrong_values_of_other_systems(root, folders, outcome, tmp_path, file, l
     assert found.kind == "error", found.message
     assert message in found.message
     assert list(tmp_path.iterdir()) == []
+
+
+ACCEPTED = [
+    ("--lr 0", "the weights stay as they are: an untrained network to compare with"),
+    ("--lr 1e-3", "YAML 1.2 reads it as a number"),
+    ("--lr 5", "nobody can say which rate is too high for every optimizer"),
+    ("--ctc_weight 0", "a student may learn from its teacher alone"),
+    ("--kd_weight !new:dld.gates.Ramp {start: 0, end: 1, epochs: 0.5}", "weights may change over epochs"),
+    ("--decode_depths 4", "one depth needs no list"),
+    ("--decode_depths 2,4", "as dld-decode --depths"),
+    ("--decode_depths all", "every depth"),
+    ("--min_duration 0", "no lower limit"),
+    ("--max_duration null", "no upper limit"),
+    ("--ckpt_interval_minutes 0.5", "minutes may have fractions"),
+    ("--max_grad_norm 1e9", "as good as no clipping"),
+    ("--average_checkpoints 1000", "all that there are"),
+    ("--dropout 0", "none"),
+    ("--encoder.residual_init 0", "each block begins as the identity"),
+    ("--spec_augment.time_masks 0", "no masks of that kind"),
+    ("--speed_perturb !new:dld.features.SpeedPerturb", "a class with its defaults"),
+    ("--speed_perturb !new:dld.features.SpeedPerturb {speeds: [0.95, 1.0]}", "a class with arguments"),
+    ("--optimizer !name:torch.optim.SGD {lr: 0.1}", "another optimizer"),
+    ("--optimizer.betas (0.9, 0.98)", "HyperPyYAML's tuples, of plain values"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), ACCEPTED, ids=[case[0] for case in ACCEPTED])
+def test_what_is_accepted_on_purpose(root, folders, tmp_path, record_property, line, reason):
+    file = root / "recipes/mini/hparams/ld.yaml"
+    settings = ["--data", folders, "--exp", tmp_path / "exp", *words(line, tmp_path)]
+    config = load_config(file, parse_overrides(map(str, settings)))
+    check_run(config.values, file)
+    record_property("outcome", [TABLE, "accepted"])
+    assert not (tmp_path / "exp").exists(), reason
