@@ -75,12 +75,9 @@ class Number:
 def _range(low, high, above, below):
     if low is not None and high is not None:
         return f" from {low} to {high}"
-    words = [
-        f"{text} {limit}"
-        for text, limit in (("of at least", low), ("above", above), ("of at most", high), ("below", below))
-        if limit is not None
-    ]
-    return "".join([" ", " and ".join(words)]) if words else ""
+    limits = (("at least", low), ("above", above), ("at most", high), ("below", below))
+    words = " and ".join(f"{text} {limit}" for text, limit in limits if limit is not None)
+    return f" of {words}" if words.startswith("at ") else f" {words}" if words else ""
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,8 @@ def parse_overrides(arguments):
 def _read_text(path):
     """Text of an experiment file; a `DldError` says why it cannot be read."""
     try:
+        if path.is_char_device():
+            raise DldError(f"{path}: is a device, an experiment file was expected")
         return path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise DldError(f"{path}: no such experiment file") from None

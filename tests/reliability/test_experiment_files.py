@@ -128,6 +128,7 @@ def test_a_broken_file_is_one_line(folder, outcome, content, message):
     [
         ("nowhere.yaml", "nowhere.yaml: no such experiment file"),
         ("base.yaml/x", "base.yaml/x: no such experiment file"),
+        ("/dev/zero", "/dev/zero: is a device, an experiment file was expected"),
         ("folder", "folder: is a folder; an experiment file was expected"),
         ("", ".: is a folder; an experiment file was expected"),
         ("x" * 300, "cannot be read (File name too long)"),
