@@ -225,7 +225,7 @@ def shown(value):
     elif isinstance(value, dict):
         text = repr(dict(value))
     else:
-        text = str(value)
+        text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 

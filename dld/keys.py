@@ -208,7 +208,7 @@ def check_together(values, path):
             depths = [int(word) for word in depths.replace(",", " ").split()]
         over = [n for n in (depths if isinstance(depths, (list, tuple)) else [depths]) if n > blocks]
         if over:
-            raise DldError(f"{path}: {key} has {over[0]}, the encoder has num_blocks {blocks}")
+            raise DldError(f"{path}: {key}: depth {over[0]} is outside 1…{blocks}, the number of blocks (num_blocks)")
     shortest, longest = values.get("min_duration"), values.get("max_duration")
     if shortest is not None and longest is not None and shortest >= longest:
         raise DldError(f"{path}: min_duration is {shortest}; it must be below max_duration, {longest}")

@@ -19,6 +19,7 @@ PACKAGES = ("dld", "speechbrain", "torch.optim")
 _NULL = ("", "~", "null", "Null", "NULL")
 # HyperPyYAML reads text in parentheses as a tuple, by a parser that also knows tags that run code.
 _TUPLE = re.compile(r"\(.*\)", re.DOTALL)
+_ATTRIBUTE = re.compile(r"<[^>]*\.[^>]*>")
 _PLAIN_TUPLE = re.compile(r"\([\w\s.,+'\"-]*\)")
 
 
@@ -58,6 +59,8 @@ def read_override(name, text, literal=False, nullable=False):
 
 def _check_nodes(node, where):
     tag = getattr(getattr(node, "tag", None), "value", None)
+    if tag in ("!ref", "!copy") and _ATTRIBUTE.search(node.value):
+        raise DldError(f"{where}: {node.value!r} asks for an attribute of an object; only values can be referred to")
     if tag and tag not in ("!ref", "!copy", "!tuple"):
         _check_tag(tag, where)
     if isinstance(node, dict):

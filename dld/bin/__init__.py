@@ -52,7 +52,9 @@ def _fail(main, message):
     """Print the one line of an error, under the command's name; return the exit status."""
     module = main.__module__
     program = sys.argv[0] if module == "__main__" else f"{module.rpartition('.')[2]}.py"
-    print(f"dld-{Path(program).stem.replace('_', '-')}: error: {message}", file=sys.stderr)
+    # Messages of libraries that it may quote have several lines.
+    line = " ".join(str(message).splitlines())
+    print(f"dld-{Path(program).stem.replace('_', '-')}: error: {line}", file=sys.stderr)
     return 1
 
 
