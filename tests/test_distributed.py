@@ -10,12 +10,12 @@ from dld.experiment import load_trained
 
 
 def test_two_processes_share_the_batches_and_make_one_model(root, tiny_corpus, tmp_path):
-    tiny = ["--num_blocks=3", "--d_model=16", "--num_epochs=1", "--valid_depths=[1,3]", "--max_batch_seconds=10"]
+    tiny = ["--num_blocks=3", "--d_model=16", "--num_epochs=1", "--valid_depths=[1,3]", "--decode_depths=[1,3]"]
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("-m", "dld.bin.train", str(root / "recipes/mini/hparams/ld.yaml")),
         *("--distributed-backend", "gloo", "--device", "cpu"),
-        *("--data", str(tiny_corpus), "--exp", str(tmp_path), *tiny),
+        *("--data", str(tiny_corpus), "--exp", str(tmp_path), "--max_batch_seconds=10", *tiny),
     ]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
