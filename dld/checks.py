@@ -6,6 +6,7 @@ allowed. `dld.keys` declares one for each key of an experiment file, and constru
 """
 
 import difflib
+import inspect
 import math
 from dataclasses import dataclass
 
@@ -227,6 +228,20 @@ def shown(value):
     else:
         text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def no_argument(function, name):
+    """Say that a class or function does not have an argument, with the nearest one, or all.
+
+    Examples
+    --------
+    >>> no_argument(Whole, "lowest")
+    "Whole has no argument 'lowest'; did you mean 'low'?"
+    """
+    known = list(inspect.signature(function).parameters)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+    return f"{function.__name__} has no argument {name!r}; {hint}"
 
 
 def _hint(kind, value):

@@ -12,7 +12,6 @@ or torch.optim, see `dld.overrides`.
 """
 
 import difflib
-import inspect
 import io
 import os
 import pydoc
@@ -28,7 +27,7 @@ import yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from dld.checks import ListOf, Text, complaint
+from dld.checks import ListOf, Text, complaint, no_argument
 from dld.errors import DldError, describe_os_error
 from dld.gates import Ramp
 from dld.keys import EXPERIMENT_KEYS, KEYS, check_together, check_values, is_text
@@ -181,10 +180,7 @@ def _detail(error):
     if not found:
         return text
     name, keyword = found.groups()
-    known = list(inspect.signature(pydoc.locate(name)).parameters)
-    near = difflib.get_close_matches(keyword, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-    return f"{name} has no argument {keyword!r}; {hint}"
+    return no_argument(pydoc.locate(name), keyword)
 
 
 def parse_overrides(arguments):

@@ -54,13 +54,13 @@ def check_gates(gates, num_blocks):
     return gates
 
 
-def check_depth(value, num_blocks):
-    """Return `value` as an integer depth in 1…`num_blocks`, or raise a `DldError`."""
+def check_depth(value, num_blocks, name="depth"):
+    """Return `value` as an integer depth in 1…`num_blocks`, or raise a `DldError` that calls it `name`."""
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
     if not is_whole(number):
-        raise DldError(f"depth {value!r} is not a whole number")
+        raise DldError(f"{name} {value!r} is not a whole number")
     if not 1 <= number <= num_blocks:
-        raise DldError(f"depth {number} is outside 1…{num_blocks}, the number of blocks of this encoder")
+        raise DldError(f"{name} {number} is outside 1…{num_blocks}, the number of blocks of this encoder")
     return number
 
 
@@ -565,7 +565,7 @@ class UniformDepth(DropSchedule):
 
     def __init__(self, num_blocks, min_depth=1, spacing="random", seed=0, depths="all"):
         super().__init__(num_blocks, seed)
-        min_depth = check_depth(min_depth, num_blocks)
+        min_depth = check_depth(min_depth, num_blocks, "min_depth")
         self.depths = sorted(n for n in parse_depths(depths, num_blocks) if n >= min_depth)
         if not self.depths:
             raise DldError(f"none of the depths {depths} is at least min_depth, {min_depth}")

@@ -7,12 +7,13 @@ that were built of them fit each other, the folders that are read exist, and the
 import copy
 import inspect
 import math
+import re
 from pathlib import Path
 
 import torch
 
 from dld.brains import DistillBrain, LayerDropBrain, SelfDistillBrain, StaticBrain
-from dld.checks import shown
+from dld.checks import no_argument, shown
 from dld.errors import DldError
 from dld.experiment import ABOUT, MODEL
 from dld.gates import DropSchedule, parse_depths
@@ -106,10 +107,13 @@ def _start(values):
 
 def _optimizer(values):
     """Make the optimizer of a single number and the first and last learning rates: a wrong setting is found now."""
+    optimizer = values["optimizer"]
     try:
-        values["optimizer"]([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+        optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise DldError(f"optimizer: {' '.join(str(error).split())}") from None
+        wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        detail = no_argument(getattr(optimizer, "func", optimizer), wrong[1]) if wrong else " ".join(str(error).split())
+        raise DldError(f"optimizer: {detail}") from None
     try:
         rates = [values["lr_schedule"](update, 10) for update in (1, 10)]
     except (TypeError, ValueError, ArithmeticError) as error:

@@ -87,7 +87,7 @@ BROKEN = [
     ),
     (
         b"extends: base.yaml\nschedule:\n    q: 1\n",
-        "dld.gates.Bernoulli has no argument 'q'; it has num_blocks, p, seed",
+        "Bernoulli has no argument 'q'; it has num_blocks, p, seed",
     ),
     (b"extends: base.yaml\nschedule:\n    num_block: 1\n", "has no argument 'num_block'; did you mean 'num_blocks'?"),
     (

@@ -204,6 +204,7 @@ WRONG_ARGUMENTS = [
     ("--optimizer.weight_decay -1", "optimizer: Invalid weight_decay value: -1"),
     ("--optimizer.betas 5", "optimizer: "),
     ("--optimizer.betas [0.9,1.5]", "optimizer: Invalid beta parameter"),
+    ("--optimizer !name:torch.optim.AdamW {betaz: 1}", "AdamW has no argument 'betaz'; did you mean 'betas'?"),
     ("--optimizer.lr fast", "optimizer: "),
     (
         "--speed_perturb !new:dld.features.SpeedPerturb {speeds: [0]}",
@@ -309,6 +310,8 @@ def test_a_wrong_value_is_one_line_and_nothing_is_made(root, folders, outcome, t
         ("mini/hparams/dld_plus.yaml", "--schedule.num_random -1", "Sandwich: num_random is -1"),
         ("mini/hparams/dld_plus.yaml", "--schedule.spacing wide", "Sandwich: spacing is 'wide'"),
         ("mini/hparams/dld_plus.yaml", "--schedule.depths 2.5", "depths is 2.5; it must be all, or a list"),
+        ("mini/hparams/ablations/dld_uniform.yaml", "--schedule.min_depth 13", "min_depth 13 is outside 1…12"),
+        ("mini/hparams/ablations/dld_uniform.yaml", "--schedule.min_depth 2.5", "min_depth 2.5 is not a whole number"),
         ("mini/hparams/interctc_sd.yaml", "--schedule.weight 1", "WithExits: weight is 1; it must be a number above 0"),
         ("mini/hparams/interctc_sd.yaml", "--schedule.exits 0", "WithExits: exits is 0"),
         ("mini/hparams/interctc_sd.yaml", "--schedule.schedule 5", "schedule must be a drop schedule"),
