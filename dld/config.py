@@ -1,14 +1,20 @@
 """HyperPyYAML experiment files: layers, overrides, and an error for every key that nothing reads.
 
-A file may begin with `extends: base.yaml` (relative to itself): the base is read first and the file's own keys are laid
-over it; of several, `extends: [base.yaml, ld.yaml]`, each is laid over those before it. Mappings are merged key by key
-unless the tag (`!new:…`) changes, then the new one replaces the old whole; `removes: [drop_prob]` takes away keys of
-the bases that nothing reads any more. Command-line overrides are the last layer and may only name keys that exist;
-`--encoder.dropout 0.2` reaches inside.
+A file may begin with `extends: base.yaml` (relative to itself): the base is read first and the file's own keys
+replace or extend its keys; of several, `extends: [base.yaml, ld.yaml]`, each extends those before it. Mappings are
+merged key by key unless the tag (`!new:…`) changes, then the new one replaces the old whole; `removes: [drop_prob]`
+takes away keys of the bases that nothing reads any more. Command-line overrides are the last layer and may only name
+keys that exist; `--encoder.dropout 0.2` reaches inside. Values are checked against the types and ranges of `dld.keys`
+before anything is built.
+
+An experiment file may run code (`!apply:`), as any program; an override is a plain value or a class of dld, SpeechBrain
+or torch.optim, see `dld.overrides`.
 """
 
 import difflib
 import io
+import os
+import pydoc
 import random
 import re
 from collections.abc import Mapping
@@ -17,53 +23,15 @@ from pathlib import Path
 
 import ruamel.yaml
 import torch
+import yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from dld.errors import DldError
-
-EXPERIMENT_KEYS = {
-    "system": "name of the system in tables: static, ld, dld …",
-    "seed": "seed of weights, data order, augmentation and gates",
-    "exp_dir": "folder of the experiment",
-    "train_data": "Kaldi data directory to train on",
-    "dev_data": "Kaldi data directory for validation, checkpoint choice and the gate table",
-    "lang_dir": "folder of the tokenizer (bpe.model)",
-    "network": "dld.network.GatedCTC: front end, gated encoder, CTC head",
-    "brain": "training loop, a class of dld.brains",
-    "schedule": "drop schedule, a class of dld.gates",
-    "init_from": "experiment whose weights are the start, or null",
-    "pretrained": "published weights to start from where init_from is null: folder, hub id or bundle",
-    "teacher": "experiment of the frozen teacher, or null",
-    "teacher_input": "what the teacher hears: augmented (the student's own input) or clean",
-    "teacher_memory": "compute the teacher's logits once, not in every epoch; needs teacher_input: clean",
-    "distillation": "divergence between teacher and student, dld.objectives.MaskedKL",
-    "kd_weight": "weight λ of the distillation term, a number or a dld.gates.Ramp",
-    "hidden_weight": "weight of the distance between student's and teacher's encoder outputs; 0: none",
-    "ctc_weight": "weight of the CTC term, a number or a dld.gates.Ramp",
-    "optimizer": "!name: of a torch optimizer with its settings",
-    "lr_schedule": "learning-rate schedule, a class of dld.optim",
-    "num_epochs": "passes over the training data",
-    "max_batch_seconds": "longest training batch, in seconds of padded audio",
-    "max_grad_norm": "gradients are clipped to this norm",
-    "grad_accumulation_factor": "batches in each update",
-    "speed_perturb": "dld.features.SpeedPerturb, or null",
-    "spec_augment": "dld.features.SpecAugment, or null",
-    "augment_after": "updates before spec_augment begins: CTC leaves its plateau sooner without masks",
-    "min_duration": "shorter training utterances are left out (seconds, or null)",
-    "max_duration": "longer training utterances are left out (seconds, or null)",
-    "num_workers": "data-loading processes",
-    "sample_rate": "Hz; recordings at other rates are resampled",
-    "channel": "channel of recordings that have several, from 0",
-    "valid_depths": "depths whose WER is measured after each epoch; their mean chooses checkpoints",
-    "eval_policy": "gate policy of validation",
-    "eval_batch_seconds": "longest batch in validation and decoding, in seconds of padded audio",
-    "decode_depths": "depths that dld-decode runs",
-    "decode_policy": "gate policy of decoding: table, evenly-spaced, first-n or random",
-    "average_checkpoints": "how many of the best checkpoints are averaged into the final model",
-    "precision": "fp32, bf16 or fp16",
-    "ckpt_interval_minutes": "minutes between checkpoints within an epoch; 0 keeps to ends of epochs",
-}
+from dld.checks import ListOf, Text, complaint, no_argument
+from dld.errors import DldError, describe_os_error
+from dld.gates import Ramp
+from dld.keys import EXPERIMENT_KEYS, KEYS, check_together, check_values, is_text
+from dld.overrides import is_plain, read_override
 
 # The first line of a resolved file. Its references are gone, and with them what tells a read key from an unread one.
 RESOLVED = "# Resolved: layers, overrides and references are worked in."
@@ -105,30 +73,114 @@ def load_config(path, overrides=None):
     DldError
         Missing file, YAML mistakes, unknown keys (with the nearest known one), classes that cannot be built.
     """
-    tree = _read_layers(Path(path), ())
+    try:
+        return _load(path, overrides or {})
+    except RecursionError:
+        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
+
+
+def layered(path, overrides=None):
+    """Return an experiment file with its bases and overrides worked in, as text; references stay, nothing is built."""
+    try:
+        return _dump(_layered(path, overrides or {}))
+    except RecursionError:
+        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
+
+
+def _layered(path, overrides):
+    text = _read_text(Path(path))
+    tree = _read_layers(Path(path), (), text)
     # Before the overrides: one that replaces a reference may leave the key it pointed to without a reader.
-    with open(path, encoding="utf-8") as stream:
-        resolved = stream.readline().rstrip() == RESOLVED
-    if not resolved:
+    if text.partition("\n")[0].rstrip() != RESOLVED:
         _check_keys(tree, path)
-    for dotted, value in (overrides or {}).items():
+    for dotted, value in overrides.items():
         _override(tree, dotted, value, path)
+    # Before the references: an error in a number is to be told by its own key, not by those that refer to it.
+    check_values(tree, path)
+    return tree
+
+
+def _load(path, overrides):
+    resolved, values = _resolve(_dump(_layered(path, overrides)), path)
     # The weights of the network are drawn when it is built.
-    torch.manual_seed(tree.get("seed", 0))
-    random.seed(tree.get("seed", 0))
-    return build(_dump(tree), path)
+    if _tag(values.get("seed")):
+        raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
+    torch.manual_seed(values.get("seed", 0))
+    random.seed(values.get("seed", 0))
+    return _construct(resolved, path)
 
 
 def build(text, path):
-    """Resolve and build YAML text; `path` is named in errors."""
+    """Resolve, check and build YAML text; `path` is named in errors."""
+    resolved, _ = _resolve(text, path)
+    return _construct(resolved, path)
+
+
+_PLAIN = (type(None), str, int, float, list, tuple, dict)
+# What a constructor, of dld or not, raises where its arguments are at fault.
+_BUILD_ERRORS = (
+    *(ImportError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError, RuntimeError),
+    *(OSError, YAMLError, yaml.YAMLError, pydoc.ErrorDuringImport),
+)
+
+
+def _resolve(text, path):
+    """YAML text without references, and its mapping, whose values are checked."""
     try:
         resolved = resolve_references(text).getvalue()
-        return Config(load_hyperpyyaml(resolved), f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}")
+        tree = ruamel.yaml.YAML().load(resolved)
+    except _BUILD_ERRORS as error:
+        raise DldError(f"{path}: cannot resolve the references: {_detail(error)}") from error
+    if not isinstance(tree, Mapping):
+        raise DldError(f"{path}: an experiment file is a mapping of keys to values")
+    check_values(tree, path)
+    check_together(tree, path)
+    _check_resolved(tree, path)
+    return resolved, tree
+
+
+def _check_resolved(node, path):
+    """Refuse references to themselves, and tags inside of text in parentheses.
+
+    HyperPyYAML reads such text as a tuple, wherever it comes from, by a parser that runs what tags say.
+    """
+    if _tag(node) in ("!ref", "!copy"):
+        raise DldError(f"{path}: the reference {node.value} leads back to itself")
+    if isinstance(node, Mapping):
+        node = [*node, *node.values()]
+    if isinstance(node, (list, tuple)):
+        for value in node:
+            _check_resolved(value, path)
+        return
+    text = node if isinstance(node, str) else getattr(node, "value", None)
+    if isinstance(text, str) and "!" in text and not is_plain(text):
+        raise DldError(f"{path}: {text!r} is read as a tuple, and a tuple may not hold tags; write a list")
+
+
+def _construct(resolved, path):
+    try:
+        values = load_hyperpyyaml(resolved)
     except DldError as error:
         raise DldError(f"{path}: {error}") from error
-    except (ImportError, AttributeError, TypeError, ValueError, KeyError, MarkedYAMLError) as error:
-        detail = " ".join(" ".join(map(str, error.args)).split()) or type(error).__name__
-        raise DldError(f"{path}: cannot build the experiment: {detail}") from error
+    except _BUILD_ERRORS as error:
+        raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
+    # Again, for what `!apply:` and its kind gave.
+    check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
+    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}")
+
+
+def _detail(error):
+    """What an exception says, in one line; of a wrong keyword, the class and the nearest argument that it has."""
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    if isinstance(error, MarkedYAMLError):
+        return " ".join((error.problem or error.context or "not YAML").split())
+    text = " ".join(" ".join(map(str, error.args)).split()) or type(error).__name__
+    found = re.search(r"Invalid argument to (?:class|callable) (\S+) .*unexpected keyword argument '(\w+)'", text)
+    if not found:
+        return text
+    name, keyword = found.groups()
+    return no_argument(pydoc.locate(name), keyword)
 
 
 def parse_overrides(arguments):
@@ -153,23 +205,51 @@ def parse_overrides(arguments):
     return overrides
 
 
-def _read_layers(path, above):
-    if path.resolve() in above:
-        raise DldError(f"{path}: the files extend each other in a circle")
+def _read_text(path):
+    """Text of an experiment file; a `DldError` says why it cannot be read."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            tree = ruamel.yaml.YAML().load(stream)
-    except FileNotFoundError:
+        if path.is_char_device():
+            raise DldError(f"{path}: is a device, an experiment file was expected")
+        return path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
         raise DldError(f"{path}: no such experiment file") from None
+    except IsADirectoryError:
+        raise DldError(f"{path}: is a folder; an experiment file was expected, such as hparams/dld.yaml") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DldError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise DldError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _parse(text, path):
+    try:
+        tree = ruamel.yaml.YAML().load(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise DldError(f"{path}:{line}: not YAML: {error.problem or error.context}") from None
+        problem = " ".join((error.problem or error.context or "").split())
+        raise DldError(f"{path}:{line}: not YAML: {problem}") from None
+    except YAMLError as error:
+        problem = " ".join(str(getattr(error, "reason", None) or error).split())
+        raise DldError(f"{path}: not YAML: {problem}") from None
+    if tree is None:
+        raise DldError(f"{path}: is empty; an experiment file is a mapping of keys to values")
     if not isinstance(tree, Mapping):
         raise DldError(f"{path}: an experiment file is a mapping of keys to values")
-    bases = tree.pop("extends", [])
-    names = [bases] if isinstance(bases, str) else bases
-    gone = tree.pop("removes", [])
-    layers = [*(_read_layers(path.parent / name, (*above, path.resolve())) for name in names), tree]
+    return tree
+
+
+def _read_layers(path, above, text=None):
+    if path.resolve() in above:
+        raise DldError(f"{path}: the files extend each other in a circle")
+    tree = _parse(_read_text(path) if text is None else text, path)
+    names = _pop_names(tree, "extends", path)
+    gone = _pop_names(tree, "removes", path)
+    try:
+        bases = [_read_layers(path.parent / name, (*above, path.resolve())) for name in names]
+    except DldError as error:
+        raise DldError(str(error) if above else f"{error} (read for {path})") from None
+    layers = [*bases, tree]
     for layer in layers[1:-1]:
         _merge(layers[0], layer)
     for key in gone:
@@ -179,6 +259,18 @@ def _read_layers(path, above):
     if len(layers) > 1:
         _merge(layers[0], tree)
     return layers[0]
+
+
+def _pop_names(tree, key, path):
+    """Take out `extends` or `removes`: a name or a list of names."""
+    if key not in tree:
+        return []
+    names = tree.pop(key)
+    names = [names] if isinstance(names, str) else names
+    wrong = complaint(key, names, ListOf(Text(), meaning="a name or a list of names"))
+    if wrong:
+        raise DldError(f"{path}: {wrong}")
+    return names
 
 
 def _tag(node):
@@ -196,7 +288,7 @@ def _merge(below, above):
 
 
 def _unknown(key, known, where):
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(str(key), list(map(str, known)), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return DldError(f"{where}: unknown key {key!r}{hint}")
 
@@ -209,11 +301,10 @@ def _override(tree, dotted, value, path):
         node = node[parent]
     if not isinstance(node, Mapping) or last not in node:
         raise _unknown(dotted, _dotted_keys(tree), f"{path}: override --{dotted}")
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     if isinstance(value, str):
-        try:
-            value = ruamel.yaml.YAML().load(value)
-        except MarkedYAMLError as error:
-            raise DldError(f"override --{dotted} {value!r} is not YAML: {error.problem}") from None
+        literal = not parents and is_text(last)
+        value = read_override(dotted, value, literal, literal and complaint(last, None, KEYS[last].kind) is None)
     _merge(node, {last: value})
 
 
@@ -228,7 +319,7 @@ def _check_keys(tree, path):
     used = set(EXPERIMENT_KEYS) | set(_REFERENCE.findall(_dump(tree)))
     for key in tree:
         if key not in used:
-            raise _unknown(key, sorted(used | set(tree) - {key}), f"{path} (or a file that it extends)")
+            raise _unknown(key, sorted(map(str, used | set(tree) - {key})), f"{path} (or a file that it extends)")
     missing = {"system", "exp_dir", "network", "brain"} - set(tree)
     if missing:
         raise DldError(f"{path}: missing key {sorted(missing)[0]!r} ({EXPERIMENT_KEYS[sorted(missing)[0]]})")
@@ -238,18 +329,3 @@ def _dump(tree):
     out = io.StringIO()
     ruamel.yaml.YAML().dump(tree, out)
     return out.getvalue()
-
-
-def layered(path, overrides=None):
-    """Return an experiment file with its bases and overrides worked in, as text; references stay, nothing is built."""
-    try:
-        tree = _read_layers(Path(path), ())
-        with open(path, encoding="utf-8") as stream:
-            resolved = stream.readline().rstrip() == RESOLVED
-        if not resolved:
-            _check_keys(tree, path)
-        for dotted, value in (overrides or {}).items():
-            _override(tree, dotted, value, path)
-        return _dump(tree)
-    except RecursionError:
-        raise DldError(f"{path}: nested too deeply for an experiment file") from None

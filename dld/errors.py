@@ -1,5 +1,6 @@
-"""The one exception that users are meant to see."""
+"""The one exception that users are meant to see, and what the operating system's errors mean to them."""
 
+import errno
 import re
 
 
@@ -9,6 +10,39 @@ class DldError(Exception):
     The message says in one line what is wrong, where (file, line or id) and what to do about it.
     Commands print it without a traceback and exit with status 1.
     """
+
+
+_OS_ERRORS = {
+    errno.EACCES: "no permission; change it (chmod), or give another path",
+    errno.EPERM: "no permission; change it (chmod), or give another path",
+    errno.EROFS: "the file system is read-only; give another path",
+    errno.ENOSPC: "no space left on the disk; make room and start the command again",
+    errno.EDQUOT: "the disk quota is used up; make room and start the command again",
+    errno.EFBIG: "the file would be larger than is allowed here (see ulimit -f)",
+    errno.EISDIR: "is a folder, a file was expected",
+    errno.ENOTDIR: "is a file, or has one on its way, where a folder was expected",
+    errno.EEXIST: "is there already and is not a folder; give another path, or remove it",
+    errno.ENAMETOOLONG: "the name is too long; give a shorter one",
+    errno.ENOENT: "no such file or folder",
+    errno.ELOOP: "its symbolic links point at each other",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n) or use fewer processes",
+    errno.ENFILE: "too many open files on this machine; use fewer processes",
+    errno.EIO: "input/output error; check the disk",
+}
+
+
+def describe_os_error(error):
+    """Say in one line what an `OSError` means: the path, the reason and what to do.
+
+    Examples
+    --------
+    >>> describe_os_error(PermissionError(errno.EACCES, "Permission denied", "exp/ld"))
+    'exp/ld: no permission; change it (chmod), or give another path'
+    """
+    reason = _OS_ERRORS.get(error.errno) or error.strerror or " ".join(str(error).split()) or type(error).__name__
+    path = error.filename2 or error.filename
+    # Some libraries put a number there, of an open file.
+    return f"{path}: {reason}" if isinstance(path, (str, bytes)) or hasattr(path, "__fspath__") else reason
 
 
 def worker_died(error):

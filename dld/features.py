@@ -5,7 +5,9 @@ import torchaudio.functional
 import torchaudio.transforms
 from torch import nn
 
+from dld.checks import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, SHARE, ListOf, Nullable, Number, Whole, require
 from dld.encoders.base import padding_mask
+from dld.errors import DldError
 
 
 class LogMel(nn.Module):
@@ -32,9 +34,22 @@ class LogMel(nn.Module):
 
     def __init__(self, sample_rate=16000, n_mels=80, window_ms=25.0, hop_ms=10.0, n_fft=None, normalisation=None):
         super().__init__()
+        require(self, Whole(1000, 384000), sample_rate=sample_rate)
+        require(self, COUNT, n_mels=n_mels)
+        require(self, POSITIVE, window_ms=window_ms, hop_ms=hop_ms)
         window = round(sample_rate * window_ms / 1000)
+        # Some thousand samples are the longest that anyone wants; a slip in the unit would take all memory.
+        require(self, Whole(2, 1 << 16), **{"window_ms in samples": window})
+        require(self, Nullable(Whole(low=window)), n_fft=n_fft)
         self.sample_rate = sample_rate
         self.hop = round(sample_rate * hop_ms / 1000)
+        require(self, Whole(1, window), **{"hop_ms in samples": self.hop})
+        if normalisation is not None and not isinstance(normalisation, (UtteranceCMVN, GlobalCMVN)):
+            raise DldError("LogMel: normalisation must be a UtteranceCMVN or GlobalCMVN, or null")
+        if isinstance(normalisation, GlobalCMVN) and len(normalisation.mean) != n_mels:
+            raise DldError(
+                f"LogMel: normalisation has n_features {len(normalisation.mean)}; it must be n_mels, {n_mels}"
+            )
         self.output_size = n_mels
         # Constant padding: the frames at the end of an utterance see zeros whether or not the batch goes on after it.
         self.mel = torchaudio.transforms.MelSpectrogram(
@@ -114,6 +129,7 @@ class Waveform(nn.Module):
 
     def __init__(self, normalise=True):
         super().__init__()
+        require(self, FLAG, normalise=normalise)
         self.normalise = normalise
 
     def extra_repr(self):
@@ -161,6 +177,7 @@ class WhisperLogMel(nn.Module):
 
     def __init__(self, n_mels=80):
         super().__init__()
+        require(self, Whole(1, self._n_fft // 2), n_mels=n_mels)
         self.output_size = n_mels
         half = self.sample_rate / 2
         filters = torchaudio.functional.melscale_fbanks(
@@ -224,6 +241,7 @@ class UtteranceCMVN(nn.Module):
 
     def __init__(self, variance=True):
         super().__init__()
+        require(self, FLAG, variance=variance)
         self.variance = variance
 
     def extra_repr(self):
@@ -253,6 +271,7 @@ class GlobalCMVN(nn.Module):
 
     def __init__(self, n_features):
         super().__init__()
+        require(self, COUNT, n_features=n_features)
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("std", torch.ones(n_features))
         self.register_buffer("frames", torch.zeros((), dtype=torch.long))
@@ -301,6 +320,9 @@ class SpecAugment(nn.Module):
 
     def __init__(self, time_masks=2, time_width=40, freq_masks=2, freq_width=27, time_share=0.2):
         super().__init__()
+        require(self, NOT_NEGATIVE, time_masks=time_masks, time_width=time_width)
+        require(self, NOT_NEGATIVE, freq_masks=freq_masks, freq_width=freq_width)
+        require(self, SHARE, time_share=time_share)
         self.time_masks = time_masks
         self.time_width = time_width
         self.freq_masks = freq_masks
@@ -333,6 +355,10 @@ class SpeedPerturb(nn.Module):
 
     def __init__(self, speeds=(0.9, 1.0, 1.1)):
         super().__init__()
+        require(self, ListOf(Number(0.1, 10)), speeds=speeds)
+        for speed in speeds:
+            if abs(speed * 100 - round(speed * 100)) > 1e-6:
+                raise DldError(f"SpeedPerturb: speeds has {speed}; each may have two decimals at most")
         self.resamplers = nn.ModuleList(
             torchaudio.transforms.Resample(orig_freq=round(speed * 100), new_freq=100) for speed in speeds
         )

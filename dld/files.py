@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dld.errors import DldError
+from dld.errors import DldError, describe_os_error
 
 IN_USE = ".in_use"
 
@@ -140,6 +140,63 @@ def alone_in(folder):
             yield
         finally:
             _held.discard(holder)
+
+
+def writable_folder(path):
+    """Find out before any work whether files can be written into a folder, which is made later if it is missing.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Path
+        The same; nothing is made.
+
+    Raises
+    ------
+    DldError
+        It is a file, or the folder, or the first one above it that is there, cannot be written.
+    """
+    path = there = Path(path)
+    try:
+        while not _exists(there):
+            there = there.parent
+        if not there.is_dir():
+            where = "" if there == path else f"{there} "
+            raise DldError(f"{path}: {where}is a file, a folder was expected; give another path, or remove it")
+        # Permissions alone do not tell: the file system may be read-only, the user may be root, or not on a server.
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        error.filename, error.filename2 = str(there), None
+        reason = describe_os_error(error)
+        raise DldError(reason if there == path else f"{path}: cannot be made: {reason}") from None
+    except ValueError as error:
+        raise DldError(f"{str(path)!r}: {error}") from None
+    return path
+
+
+def writable_file(path):
+    """Find out before any work whether a file can be written; see `writable_folder`."""
+    path = Path(path)
+    if path.is_dir():
+        raise DldError(f"{path}: is a folder, a file was expected; give the name of a file")
+    try:
+        writable_folder(path.parent)
+    except DldError as error:
+        raise DldError(f"{path}: cannot be written: {error}") from None
+    return path
+
+
+def _exists(path):
+    """Return whether there is anything; unlike `Path.exists`, say so where it cannot be found out."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        # The root and the current folder are always there.
+        return path == path.parent
+    return True
 
 
 def read_lines(path):

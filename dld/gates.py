@@ -13,6 +13,20 @@ import math
 import random
 from dataclasses import dataclass, field
 
+from dld.checks import (
+    AT_LEAST_0,
+    COUNT,
+    FLAG,
+    NOT_NEGATIVE,
+    RATE,
+    Choice,
+    Depths,
+    Number,
+    Whole,
+    complaint,
+    is_whole,
+    require,
+)
 from dld.errors import DldError
 from dld.files import read_record, write_json
 
@@ -40,14 +54,13 @@ def check_gates(gates, num_blocks):
     return gates
 
 
-def check_depth(value, num_blocks):
-    """Return `value` as an integer depth in 1…`num_blocks`, or raise a `DldError`."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise DldError(f"depth {value!r} is not a whole number") from None
+def check_depth(value, num_blocks, name="depth"):
+    """Return `value` as an integer depth in 1…`num_blocks`, or raise a `DldError` that calls it `name`."""
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if not is_whole(number):
+        raise DldError(f"{name} {value!r} is not a whole number")
     if not 1 <= number <= num_blocks:
-        raise DldError(f"depth {number} is outside 1…{num_blocks}, the number of blocks of this encoder")
+        raise DldError(f"{name} {number} is outside 1…{num_blocks}, the number of blocks of this encoder")
     return number
 
 
@@ -64,6 +77,8 @@ def parse_depths(text, num_blocks):
     if text == "all":
         return list(range(1, num_blocks + 1))
     values = str(text).replace(",", " ").split() if isinstance(text, (str, int)) else text
+    if not isinstance(values, (list, tuple, range)):
+        raise DldError(complaint("depths", text, Depths()))
     depths = [check_depth(value, num_blocks) for value in values]
     if not depths:
         raise DldError("the list of depths is empty")
@@ -263,6 +278,10 @@ class Ramp:
     end: float
     epochs: float
 
+    def __post_init__(self):
+        require(self, Number(), start=self.start, end=self.end)
+        require(self, AT_LEAST_0, epochs=self.epochs)
+
     def at(self, epoch):
         """Value after `epoch` epochs; a fraction is a place within one."""
         share = 1.0 if self.epochs <= 0 else min(1.0, max(0.0, epoch / self.epochs))
@@ -287,8 +306,8 @@ class DropSchedule:
     shares_blocks = False
 
     def __init__(self, num_blocks, seed=0):
-        if num_blocks < 1:
-            raise DldError(f"a drop schedule needs at least one block, got {num_blocks}")
+        require(self, COUNT, num_blocks=num_blocks)
+        require(self, Whole(), seed=seed)
         self.num_blocks = num_blocks
         self.generator = random.Random(seed)
         self.epoch = 0.0
@@ -348,6 +367,7 @@ class Fixed(DropSchedule):
 
     def __init__(self, num_blocks, n, policy="evenly-spaced", seed=0):
         super().__init__(num_blocks, seed)
+        require(self, Choice("evenly-spaced", "first-n", "random"), policy=policy)
         self.vector = gates_for_depth(policy, num_blocks, n, seed=seed)
 
     def draw(self):
@@ -406,11 +426,13 @@ class WithExits(DropSchedule):
     shares_blocks = True
 
     def __init__(self, schedule, exits, weight=0.5):
+        if not isinstance(schedule, DropSchedule):
+            raise DldError("WithExits: schedule must be a drop schedule, a class of dld.gates")
         super().__init__(schedule.num_blocks)
-        if not 0.0 < weight < 1.0:
-            raise DldError(f"the weight of the exits must be between 0 and 1, got {weight}")
+        require(self, Number(above=0, below=1), weight=weight)
         self.schedule = schedule
-        if isinstance(exits, int):
+        if is_whole(exits):
+            require(self, COUNT, exits=exits)
             places = (round(k * schedule.num_blocks / (exits + 1)) for k in range(1, exits + 1))
             exits = sorted({max(1, place) for place in places})
         self.exits = parse_depths(exits, schedule.num_blocks - 1)
@@ -441,8 +463,10 @@ class WithExits(DropSchedule):
 
 def _check_rate(rate, name):
     values = (rate.start, rate.end) if isinstance(rate, Ramp) else (rate,)
-    if not all(0.0 <= value < 1.0 for value in values):
-        raise DldError(f"{name} must be at least 0 and below 1, got {rate}")
+    for value in values:
+        wrong = complaint(f"the drop probability {name}", value, RATE)
+        if wrong:
+            raise DldError(wrong)
     return rate
 
 
@@ -480,7 +504,7 @@ class Bernoulli(_IndependentDrop):
 
     def __init__(self, num_blocks, p=0.5, seed=0):
         super().__init__(num_blocks, seed)
-        self.p = _check_rate(p, "the drop probability p")
+        self.p = _check_rate(p, "p")
 
     def drop_rates(self):
         p = self.p.at(self.epoch) if isinstance(self.p, Ramp) else self.p
@@ -508,7 +532,7 @@ class RisingDrop(_IndependentDrop):
 
     def __init__(self, num_blocks, p_max=0.5, seed=0):
         super().__init__(num_blocks, seed)
-        self.p_max = _check_rate(p_max, "the drop probability p_max")
+        self.p_max = _check_rate(p_max, "p_max")
 
     def drop_rates(self):
         p_max = self.p_max.at(self.epoch) if isinstance(self.p_max, Ramp) else self.p_max
@@ -541,12 +565,11 @@ class UniformDepth(DropSchedule):
 
     def __init__(self, num_blocks, min_depth=1, spacing="random", seed=0, depths="all"):
         super().__init__(num_blocks, seed)
-        min_depth = check_depth(min_depth, num_blocks)
+        min_depth = check_depth(min_depth, num_blocks, "min_depth")
         self.depths = sorted(n for n in parse_depths(depths, num_blocks) if n >= min_depth)
         if not self.depths:
             raise DldError(f"none of the depths {depths} is at least min_depth, {min_depth}")
-        if spacing not in ("random", "evenly-spaced", "first-n"):
-            raise DldError(f"spacing must be random, evenly-spaced or first-n, got {spacing!r}")
+        require(self, Choice("random", "evenly-spaced", "first-n"), spacing=spacing)
         self.spacing = spacing
 
     def draw(self):
@@ -588,8 +611,8 @@ class Sandwich(UniformDepth):
         self, num_blocks, min_depth=1, num_random=1, spacing="random", seed=0, depths="all", share_blocks=False
     ):
         super().__init__(num_blocks, min_depth, spacing, seed, depths)
-        if num_random < 0:
-            raise DldError(f"num_random must not be negative, got {num_random}")
+        require(self, NOT_NEGATIVE, num_random=num_random)
+        require(self, FLAG, share_blocks=share_blocks)
         self.num_random = num_random
         self.shares_blocks = share_blocks
         # The ends are in every step already, unless there is nothing between them.

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from dld.checks import FLAG, Number, Whole, require
 from dld.errors import DldError
 from dld.gates import depth
 
@@ -37,6 +38,14 @@ class GatedCTC(nn.Module):
 
     def __init__(self, frontend, encoder, vocab_size, blank_bias=2.0, exit_heads=False):
         super().__init__()
+        require(self, Whole(low=2), vocab_size=vocab_size)
+        require(self, Number(), blank_bias=blank_bias)
+        require(self, FLAG, exit_heads=exit_heads)
+        gives, takes = getattr(frontend, "output_size", None), getattr(encoder, "input_size", None)
+        if None not in (gives, takes) and gives != takes:
+            raise DldError(
+                f"the encoder's input_size is {takes}; it must be {gives}, what {type(frontend).__name__} gives"
+            )
         self.frontend = frontend
         self.encoder = encoder
         self.head = nn.Linear(encoder.output_size, vocab_size)

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from dld.checks import NOT_NEGATIVE, POSITIVE, Choice, Nullable, require
 from dld.encoders.base import padding_mask
 from dld.errors import DldError
 
@@ -56,12 +57,10 @@ class MaskedKL(nn.Module):
 
     def __init__(self, temperature=1.0, direction="teacher-student", blank_context=None, blank=0):
         super().__init__()
-        if temperature <= 0:
-            raise DldError(f"the distillation temperature must be positive, got {temperature}")
-        if direction not in ("teacher-student", "student-teacher"):
-            raise DldError(f"direction must be teacher-student or student-teacher, got {direction!r}")
-        if blank_context is not None and blank_context < 0:
-            raise DldError(f"blank_context must not be negative, got {blank_context}")
+        require(self, POSITIVE, temperature=temperature)
+        require(self, Choice("teacher-student", "student-teacher"), direction=direction)
+        require(self, Nullable(NOT_NEGATIVE), blank_context=blank_context)
+        require(self, NOT_NEGATIVE, blank=blank)
         self.temperature = temperature
         self.direction = direction
         self.blank_context = blank_context

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from dld.checks import AT_LEAST_0, COUNT, NOT_NEGATIVE, SHARE, require
+
 
 @dataclass(frozen=True)
 class WarmupCosine:
@@ -11,7 +13,7 @@ class WarmupCosine:
     Parameters
     ----------
     peak : float
-        Highest learning rate.
+        Highest learning rate; 0 leaves the weights as they are.
     warmup : int
         Updates until the peak.
     floor : float
@@ -27,6 +29,11 @@ class WarmupCosine:
     peak: float
     warmup: int = 0
     floor: float = 0.01
+
+    def __post_init__(self):
+        require(self, AT_LEAST_0, peak=self.peak)
+        require(self, NOT_NEGATIVE, warmup=self.warmup)
+        require(self, SHARE, floor=self.floor)
 
     def __call__(self, update, total):
         """Learning rate of update number `update` (from 1) of `total`."""
@@ -55,6 +62,10 @@ class Noam:
 
     peak: float
     warmup: int
+
+    def __post_init__(self):
+        require(self, AT_LEAST_0, peak=self.peak)
+        require(self, COUNT, warmup=self.warmup)
 
     def __call__(self, update, total):
         """Learning rate of update number `update` (from 1); the total plays no part."""

@@ -169,7 +169,7 @@ def test_what_the_teacher_remembers_is_what_it_says(trained_pair, tiny_corpus):
     "settings", [{"teacher_input": "augmented"}, {"speed_perturb": "!new:dld.features.SpeedPerturb"}]
 )
 def test_a_memory_that_would_be_of_other_frames_is_refused(experiment, trained_pair, tmp_path, settings):
-    with pytest.raises(DldError, match="teacher_memory needs teacher_input: clean and no speed_perturb"):
+    with pytest.raises(DldError, match="teacher_memory needs"):
         experiment("dld", tmp_path, teacher=str(trained_pair / "static"), **settings)
 
 

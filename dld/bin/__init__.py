@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 from dld.data.pipes import allow_pipes
-from dld.errors import DldError, worker_died
+from dld.errors import DldError, describe_os_error, worker_died
 
 
 def command(main):
     """Make `main(argv) -> status` a console script with the project's error contract.
 
-    A `DldError` is printed as one line on standard error (`dld-data: error: …`) and the exit status is 1;
-    other exceptions keep their traceback, since they are bugs.
+    A `DldError` is printed as one line on standard error (`dld-data: error: …`) and the exit status is 1; so are errors
+    of the operating system (permissions, a full disk, a folder where a file is meant) and memory that does not suffice.
+    Other exceptions keep their traceback, since they are bugs.
 
     Parameters
     ----------
@@ -30,23 +31,45 @@ def command(main):
             handler.addFilter(_is_news)
         try:
             return main(argv) or 0
-        except (DldError, RuntimeError) as error:
-            error = error if isinstance(error, DldError) else worker_died(error)
-            if error is None:
-                raise
-            module = main.__module__
-            place = sys.argv[0] if module == "__main__" else f"{module.rpartition('.')[2]}.py"
-            name = "dld-" + Path(place).stem.replace("_", "-")
-            print(f"{name}: error: {error}", file=sys.stderr)
-            return 1
+        except DldError as error:
+            return _fail(main, error)
         except BrokenPipeError:
             # The reader of our standard output has gone: as a filter does, stop without a message.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
+        except OSError as error:
+            return _fail(main, describe_os_error(error))
+        except (MemoryError, RuntimeError) as error:
+            died = worker_died(error)
+            if died:
+                return _fail(main, died)
+            if not _is_out_of_memory(error):
+                raise
+            return _fail(main, f"the memory does not suffice; take shorter batches ({_first_line(error)})")
         except KeyboardInterrupt:
             return 130
 
     return run
+
+
+def _fail(main, message):
+    """Print the one line of an error, under the command's name; return the exit status."""
+    module = main.__module__
+    program = sys.argv[0] if module == "__main__" else f"{module.rpartition('.')[2]}.py"
+    # Messages of libraries that it may quote have several lines.
+    line = " ".join(str(message).splitlines())
+    print(f"dld-{Path(program).stem.replace('_', '-')}: error: {line}", file=sys.stderr)
+    return 1
+
+
+def _is_out_of_memory(error):
+    """Python's error and torch's, which for the main memory has no class of its own."""
+    names = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return names or "DefaultCPUAllocator" in str(error)
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _is_news(record):

@@ -1,11 +1,11 @@
 """Show an experiment file with its layers, overrides and references worked in. Nothing in the file is run."""
 
-import argparse
 import sys
 
 from hyperpyyaml import resolve_references
 
 from dld.bin import command
+from dld.bin.options import Parser
 from dld.config import RESOLVED, layered, parse_overrides
 from dld.errors import DldError
 from dld.files import read_bytes
@@ -14,7 +14,7 @@ from dld.saved import MOST_BYTES, Settings, one_line
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dld-config",
         description=__doc__,
         allow_abbrev=False,

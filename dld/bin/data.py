@@ -1,23 +1,25 @@
 """Check, repair, count, cut and join Kaldi data directories (`dld-data`)."""
 
-import argparse
 import json
 import sys
 
 from dld.bin import add_pipes_option, command
+from dld.bin.options import Parser, of
+from dld.checks import COUNT
 from dld.data import kaldi
 from dld.errors import DldError
+from dld.files import writable_folder
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="dld-data", description="Work on Kaldi data directories.")
+    parser = Parser(prog="dld-data", description="Work on Kaldi data directories.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")
     add_pipes_option(action)
     action.add_argument("--no-audio", action="store_true", help="do not open the recordings")
     action.add_argument("--no-text", action="store_true", help="text need not be there")
-    action.add_argument("--per-kind", type=int, default=10, metavar="N", help="problems shown of each kind (10)")
+    action.add_argument("--per-kind", type=of(COUNT), default=10, metavar="N", help="problems shown of each kind (10)")
     action.add_argument("dirs", nargs="+", metavar="DIR")
     action.set_defaults(run=_validate)
 
@@ -34,10 +36,10 @@ def _parser():
 
     action = actions.add_parser("subset", help="write a part of a directory as another one")
     choice = action.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--number", type=int, metavar="N", help="N utterances, evenly spread")
-    choice.add_argument("--first", type=int, metavar="N", help="the first N utterances")
-    choice.add_argument("--shortest", type=int, metavar="N", help="the N shortest utterances")
-    choice.add_argument("--speakers", type=int, metavar="N", help="all utterances of N speakers, evenly spread")
+    choice.add_argument("--number", type=of(COUNT), metavar="N", help="N utterances, evenly spread")
+    choice.add_argument("--first", type=of(COUNT), metavar="N", help="the first N utterances")
+    choice.add_argument("--shortest", type=of(COUNT), metavar="N", help="the N shortest utterances")
+    choice.add_argument("--speakers", type=of(COUNT), metavar="N", help="all utterances of N speakers, evenly spread")
     choice.add_argument("--ids", metavar="FILE", help="the utterances that begin the lines of FILE")
     action.add_argument("source", metavar="SRC")
     action.add_argument("destination", metavar="DEST")
@@ -51,8 +53,6 @@ def _parser():
 
 
 def _validate(args):
-    if args.per_kind < 1:
-        raise DldError(f"--per-kind is {args.per_kind}; it must be at least 1")
     failed = 0
     for folder in args.dirs:
         problems = kaldi.validate(folder, not args.no_audio, not args.no_text, args.per_kind)
@@ -67,6 +67,7 @@ def _validate(args):
 
 def _fix(args):
     for folder in args.dirs:
+        writable_folder(folder)
         print(kaldi.fix(folder, not args.no_audio))
 
 
@@ -95,6 +96,7 @@ def _flat(entry):
 
 
 def _subset(args):
+    writable_folder(args.destination)
     choice = {name: getattr(args, name) for name in ("number", "first", "shortest", "speakers")}
     if args.ids is not None:
         choice["ids"] = kaldi.read_table(args.ids)
@@ -103,6 +105,7 @@ def _subset(args):
 
 
 def _combine(args):
+    writable_folder(args.destination)
     utterances = kaldi.combine(args.destination, args.sources)
     print(f"{args.destination}: {len(utterances)} utterances of {len(args.sources)} directories")
 

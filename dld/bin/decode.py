@@ -1,6 +1,5 @@
 """Decode a test set at several depths of one model, features computed once for all of them."""
 
-import argparse
 import contextlib
 import dataclasses
 import logging
@@ -12,9 +11,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dld.bin import add_pipes_option, add_progress_option, command
+from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.budget.latency import real_time_factors
 from dld.budget.macs import gmacs_per_second
+from dld.checks import AT_LEAST_0, COUNT, POSITIVE, Number, Whole
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
 from dld.decoding import greedy
 from dld.decoding.beam import BeamSettings, SearchPool, valid_log_probs
@@ -22,7 +22,7 @@ from dld.decoding.lm import Weights
 from dld.decoding.tuning import LM_WEIGHTS, LmWeights, check_vocabulary, ids_sha256
 from dld.errors import DldError
 from dld.experiment import load_trained
-from dld.files import atomic_write, write_json
+from dld.files import atomic_write, writable_folder, write_json
 from dld.gates import POLICIES, gates_for_depth, parse_depths
 from dld.network import precision_context
 from dld.provenance import git_hash
@@ -32,18 +32,22 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-decode", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld-decode", description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", required=True, help="Kaldi data directory")
     add_model_options(parser)
-    parser.add_argument("--rtf-utterances", type=int, default=10, help="timed one by one for the RTF (%(default)s)")
+    parser.add_argument(
+        "--rtf-utterances", type=options.of(COUNT), default=10, help="timed one by one for the RTF (%(default)s)"
+    )
     parser.add_argument("--output", help="where decode_SET_nDEPTH[_VARIANT] folders go (default: the experiment)")
     parser.add_argument("--lm", help="language model, ARPA or KenLM's binary format: beam search with it")
     parser.add_argument("--lm-weights", help=f"file of dld-tune-lm (default: {LM_WEIGHTS} in the experiment)")
-    parser.add_argument("--lm-alpha", type=float, help="instead of --lm-weights: weight of the model, at every depth")
-    parser.add_argument("--lm-beta", type=float, help="with --lm-alpha: bonus per word, in nats")
+    parser.add_argument(
+        "--lm-alpha", type=options.of(AT_LEAST_0), help="instead of --lm-weights: weight of the model, at every depth"
+    )
+    parser.add_argument("--lm-beta", type=options.of(Number()), help="with --lm-alpha: bonus per word, in nats")
     parser.add_argument(
         "--lm-unknown",
-        type=float,
+        type=options.of(Number()),
         default=0.0,
         help="with --lm-alpha: log10 score of unknown words besides that of <unk>; 0: open vocabulary (%(default)s)",
     )
@@ -56,23 +60,34 @@ def add_model_options(parser):
     parser.add_argument("--exp", required=True, help="folder of a trained experiment")
     parser.add_argument("--depths", help="such as 2,4,12, or all (default: decode_depths of the experiment)")
     parser.add_argument("--policy", choices=POLICIES, help="gate policy (default: decode_policy of the experiment)")
-    parser.add_argument("--policy-seed", type=int, default=0, help="of the policy random (%(default)s)")
-    parser.add_argument("--batch-seconds", type=float, default=60.0, help="longest batch, in seconds (%(default)s)")
-    parser.add_argument("--batch-size", type=int, help="largest number of utterances in a batch")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda … (%(default)s)")
+    parser.add_argument("--policy-seed", type=options.of(Whole()), default=0, help="of the policy random (%(default)s)")
+    parser.add_argument(
+        "--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds (%(default)s)"
+    )
+    parser.add_argument("--batch-size", type=options.of(COUNT), help="largest number of utterances in a batch")
+    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda … (%(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (%(default)s)")
     limits = BeamSettings()
-    parser.add_argument("--beam-size", type=int, help=f"beam search with so many hypotheses (with --lm: {limits.size})")
+    parser.add_argument(
+        "--beam-size",
+        type=options.of(COUNT),
+        help=f"beam search with so many hypotheses (with --lm: {limits.size})",
+    )
     parser.add_argument(
         "--beam-logp",
-        type=float,
+        type=options.of(Number(below=0)),
         default=limits.beam_logp,
         help="give up hypotheses so far below the best (%(default)s)",
     )
     parser.add_argument(
-        "--token-logp", type=float, default=limits.token_logp, help="in a frame, leave out units below (%(default)s)"
+        "--token-logp",
+        type=options.of(Number(below=0)),
+        default=limits.token_logp,
+        help="in a frame, leave out units below (%(default)s)",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="processes of the beam search (%(default)s)")
+    parser.add_argument(
+        "--jobs", type=options.of(Whole(1, 1024)), default=1, help="processes of the beam search (%(default)s)"
+    )
     add_pipes_option(parser)
     add_progress_option(parser)
 
@@ -209,7 +224,7 @@ def main(argv=None):
     loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size)
     test_set = Path(arguments.data).resolve().name
     names = [f"decode_{test_set}_n{n}" + (f"_{suffix}" if suffix else "") for n in gates_of]
-    folders = [Path(arguments.output or trained.folder) / name for name in names]
+    folders = [writable_folder(Path(arguments.output or trained.folder) / name) for name in names]
     searches, timed, about_search = None, None, [{}] * len(vectors)
     with contextlib.ExitStack() as stack:
         if arguments.lm or arguments.beam_size is not None:

@@ -1,24 +1,27 @@
 """Search a gate table on the dev set and store it with the model."""
 
-import argparse
 import logging
 import sys
 
-from dld.bin import add_pipes_option, add_progress_option, command
+from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.budget.search import Evaluator, search_gate_table
+from dld.checks import POSITIVE
 from dld.data.dataset import evaluation_loader, make_dataset
 from dld.experiment import GATE_TABLE, load_trained
+from dld.files import writable_folder
 
 logger = logging.getLogger(__name__)
 
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-gate-table", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld-gate-table", description=__doc__, allow_abbrev=False)
     parser.add_argument("--exp", required=True, help="folder of a trained experiment; the table goes there")
     parser.add_argument("--data", required=True, help="Kaldi data directory to search on: dev, never test")
-    parser.add_argument("--batch-seconds", type=float, default=60.0, help="longest batch, in seconds (%(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda … (%(default)s)")
+    parser.add_argument(
+        "--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds (%(default)s)"
+    )
+    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda … (%(default)s)")
     add_pipes_option(parser)
     add_progress_option(parser)
     return parser
@@ -28,6 +31,7 @@ def make_parser():
 def main(argv=None):
     arguments = make_parser().parse_args(argv)
     trained = load_trained(arguments.exp, arguments.device)
+    writable_folder(trained.folder)
     dataset = make_dataset(
         arguments.data,
         trained.tokenizer,

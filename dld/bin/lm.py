@@ -1,24 +1,25 @@
 """Estimate an n-gram language model (ARPA) from text, and measure its perplexity."""
 
-import argparse
 import itertools
 import logging
 import sys
 from pathlib import Path
 
 from dld.bin import command
+from dld.bin.options import Parser, of
+from dld.checks import Whole
 from dld.data import kaldi
 from dld.decoding.lm import LanguageModel, require_kenlm
 from dld.decoding.ngram import arpa_counts, read_sentences, write_arpa
 from dld.errors import DldError
-from dld.files import sha256, write_json
+from dld.files import sha256, writable_file, write_json
 
 logger = logging.getLogger(__name__)
 
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-lm", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="dld-lm", description=__doc__, allow_abbrev=False)
     parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="Kaldi text tables to estimate from")
     parser.add_argument(
         "--sentences",
@@ -31,7 +32,7 @@ def make_parser():
     parser.add_argument(
         "--output", required=True, metavar="ARPA", help="such as data/lm/3gram.arpa; without text: the model to measure"
     )
-    parser.add_argument("--order", type=int, default=3, help="longest n-grams, 2 to 6 (%(default)s)")
+    parser.add_argument("--order", type=of(Whole(2, 6)), default=3, help="longest n-grams, 2 to 6 (%(default)s)")
     parser.add_argument(
         "--prune", default="", metavar="0,0,1", help="per order, leave out n-grams seen so often or less"
     )
@@ -67,6 +68,8 @@ def main(argv=None):
     path, has_text = Path(arguments.output), bool(arguments.text or arguments.sentences)
     if not has_text and not arguments.dev:
         raise DldError("nothing to do; give --text or --sentences to estimate from, or --dev to measure on")
+    if has_text:
+        writable_file(path)
     if arguments.dev:
         require_kenlm()
     about = {}

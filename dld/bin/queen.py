@@ -1,15 +1,17 @@
 """`dld-queen`: make the queen corpus, voice acting of *Flight of the Amazon Queen*, into data directories."""
 
-import argparse
 import sys
 
 from dld.bin import command
+from dld.bin.options import Parser, of
+from dld.checks import Whole
 from dld.data import queen
+from dld.files import writable_folder
 
 
 def parser():
     """The command's options."""
-    options = argparse.ArgumentParser(
+    options = Parser(
         prog="dld-queen",
         description="Make Kaldi data directories from the speech and texts of Flight of the Amazon Queen.",
     )
@@ -19,7 +21,9 @@ def parser():
         metavar="FILE",
         help=f"a local {queen.CORPUS}, or the Debian package {queen.PACKAGE} (default: fetch the package)",
     )
-    options.add_argument("--jobs", type=int, help="clips decoded at a time (default: the number of processors)")
+    options.add_argument(
+        "--jobs", type=of(Whole(1, 1024)), help="clips decoded at a time (default: the number of processors)"
+    )
     return options
 
 
@@ -27,6 +31,7 @@ def parser():
 def main(argv=None):
     """Run the command with the arguments `argv` (None: those of the process)."""
     options = parser().parse_args(argv)
+    writable_folder(options.destination)
     summary, reason = queen.make(options.destination, options.corpus, options.jobs)
     print(f"{options.destination}: " + (f"made the corpus ({reason})" if reason else "kept the complete corpus"))
     print(f"{'split':6} {'characters':>10} {'utterances':>10} {'minutes':>8} {'words':>6}")

@@ -1,6 +1,5 @@
 """dld-report: the depth, compute and error-rate table and plot of an experiment folder."""
 
-import argparse
 import datetime
 import shlex
 import sys
@@ -8,8 +7,10 @@ from pathlib import Path
 
 from dld import provenance
 from dld.bin import command
+from dld.bin.options import Parser, of
+from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
-from dld.files import atomic_write, read_record, write_json
+from dld.files import atomic_write, read_record, writable_folder, write_json
 from dld.scoring import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
@@ -20,7 +21,7 @@ CONTENT = {**dict.fromkeys(LISTS, list), "environment": dict, "title": str}
 
 def parser():
     """The command's options."""
-    options = argparse.ArgumentParser(prog="dld-report", description=__doc__.partition(": ")[2])
+    options = Parser(prog="dld-report", description=__doc__.partition(": ")[2])
     source = options.add_mutually_exclusive_group(required=True)
     source.add_argument("--exp", help="folder with <run>/decode_<set>_n<depth>/, scored")
     source.add_argument("--results", help="a results.json of this command: its page and pictures again, nothing else")
@@ -30,9 +31,11 @@ def parser():
     options.add_argument("--baseline", default="ld", help="what the others are compared with, comma-separated (ld)")
     options.add_argument("--title", help="of page and pictures (default: Error rate and compute at every depth)")
     options.add_argument("--notes", help="Markdown file that is put in after the page's head")
-    options.add_argument("--transcripts", type=int, default=8, help="sample utterances per test set (default: 8)")
-    options.add_argument("--replicates", type=int, default=10000, help="draws of the bootstrap (default: 10000)")
-    options.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    options.add_argument(
+        "--transcripts", type=of(NOT_NEGATIVE), default=8, help="sample utterances per test set (default: 8)"
+    )
+    options.add_argument("--replicates", type=of(COUNT), default=10000, help="draws of the bootstrap (default: 10000)")
+    options.add_argument("--seed", type=of(NOT_NEGATIVE), default=0, help="seed of the bootstrap")
     return options
 
 
@@ -86,9 +89,7 @@ def _file(name, kind):
 def main(argv=None):
     """Write the report; print where it is."""
     args = parser().parse_args(argv)
-    if args.replicates < 1:
-        raise DldError(f"--replicates {args.replicates}: must be at least 1")
-    output = Path(args.output)
+    output = writable_folder(args.output)
     notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
     if args.results:
         results = read_record(args.results, CONTENT, "it is not a results.json of this version; make it again")

@@ -1,18 +1,19 @@
 """dld-score: error rates of a decode directory, in the files that Kaldi's scoring leaves."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from dld.bin import command
+from dld.bin.options import Parser, of
+from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
-from dld.files import read_record
+from dld.files import read_record, writable_folder
 from dld.scoring import kaldi, sclite
 
 
 def parser():
     """The command's options."""
-    options = argparse.ArgumentParser(prog="dld-score", description=__doc__.partition(": ")[2])
+    options = Parser(prog="dld-score", description=__doc__.partition(": ")[2])
     options.add_argument("--ref", required=True, help="reference, a Kaldi text file (data/test/text)")
     options.add_argument("--hyp", required=True, help="hypotheses, a Kaldi text file (exp/…/decode_test/text)")
     options.add_argument("--output", help="decode directory to write into (default: the folder of --hyp)")
@@ -23,8 +24,8 @@ def parser():
     told = "of this decode, for the names (default: as decode.json beside --hyp says, else that of none)"
     options.add_argument("--lmwt", help=f"language-model weight {told}")
     options.add_argument("--wip", help=f"word insertion penalty {told}")
-    options.add_argument("--replicates", type=int, default=10000, help="draws of the bootstrap interval")
-    options.add_argument("--seed", type=int, default=0, help="seed of the bootstrap interval")
+    options.add_argument("--replicates", type=of(COUNT), default=10000, help="draws of the bootstrap interval")
+    options.add_argument("--seed", type=of(NOT_NEGATIVE), default=0, help="seed of the bootstrap interval")
     options.add_argument("--sclite", action="store_true", help="run NIST sclite instead (reports in scoring_sclite/)")
     return options
 
@@ -34,14 +35,12 @@ def main(argv=None):
     """Score; print one line a unit."""
     args = parser().parse_args(argv)
     ref, hyp = Path(args.ref), Path(args.hyp)
-    output = Path(args.output) if args.output else hyp.parent
+    output = writable_folder(args.output or hyp.parent)
     if args.sclite:
         if (ref.name, hyp.name, output) != ("text", "text", hyp.parent):
             raise DldError("--sclite reads <data-dir>/text and <decode-dir>/text and writes beside the latter")
         print(f"{sclite.score(ref.parent, output, args.ref_filter, args.hyp_filter)} {output / 'scoring_sclite'}")
         return
-    if args.replicates < 1:
-        raise DldError(f"--replicates {args.replicates}: must be at least 1")
     utt2spk = args.utt2spk
     if not utt2spk and (ref.parent / "utt2spk").is_file():
         utt2spk = ref.parent / "utt2spk"

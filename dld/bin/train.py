@@ -7,16 +7,18 @@ import sys
 
 import speechbrain as sb
 
-from dld.bin import add_pipes_option, add_progress_option, boolean, command
+from dld.bin import add_pipes_option, add_progress_option, boolean, command, options
 from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
+from dld.files import writable_folder
+from dld.preconditions import check_run
 from dld.stopping import Stopped
 from dld.training import train
 
 
 def make_parser():
     """The options that are not keys of the experiment file."""
-    keys = "\n".join(f"  {key:26} {meaning}" for key, meaning in EXPERIMENT_KEYS.items())
-    parser = argparse.ArgumentParser(
+    keys = "\n".join(f"  {name:26} {key.meaning}\n{'':30}{key.kind}" for name, key in EXPERIMENT_KEYS.items())
+    parser = options.Parser(
         prog="dld-train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -26,11 +28,15 @@ def make_parser():
         + keys,
     )
     parser.add_argument("experiment", help="HyperPyYAML file")
-    parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="begin the run anew")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 …; the GPU where there is one, if not given")
+    parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="train again from scratch")
+    parser.add_argument(
+        "--device", type=options.device, help="cpu, cuda, cuda:1 …; the GPU where there is one, if not given"
+    )
     add_pipes_option(parser)
     add_progress_option(parser)
-    parser.add_argument("--distributed-backend", default="nccl", help="nccl or gloo, under torchrun")
+    parser.add_argument(
+        "--distributed-backend", default="nccl", choices=("nccl", "gloo"), help="under torchrun (%(default)s)"
+    )
     return parser
 
 
@@ -46,8 +52,11 @@ def main(argv=None):
         sb.utils.distributed.ddp_init_group(run_opts)
         if os.environ["RANK"] != "0":
             logging.getLogger().setLevel(logging.ERROR)
+    config = load_config(arguments.experiment, parse_overrides(rest))
+    check_run(config.values, arguments.experiment)
+    writable_folder(config.values["exp_dir"])
     try:
-        train(load_config(arguments.experiment, parse_overrides(rest)), run_opts, arguments.restart)
+        train(config, run_opts, arguments.restart)
     except Stopped as stopped:
         print(f"dld-train: {stopped}", file=sys.stderr)
         return 128 + stopped.signal

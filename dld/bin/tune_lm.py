@@ -3,14 +3,15 @@
 import argparse
 import dataclasses
 import logging
+import math
 import sys
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from dld.bin import command
+from dld.bin import command, options
 from dld.bin.decode import add_model_options, beam_settings, chosen_gates
+from dld.checks import COUNT, Number
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
 from dld.decoding import greedy
 from dld.decoding.beam import SearchPool, valid_log_probs
@@ -24,7 +25,9 @@ from dld.decoding.tuning import (
     ids_sha256,
     parse_grid,
 )
+from dld.errors import DldError
 from dld.experiment import load_trained
+from dld.files import writable_file
 from dld.gates import format_gates
 from dld.network import precision_context
 from dld.provenance import git_hash
@@ -35,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Command-line options."""
-    parser = argparse.ArgumentParser(prog="dld-tune-lm", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld-tune-lm", description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", required=True, help="Kaldi data directory to choose on: dev, never test")
     parser.add_argument("--lm", required=True, help="language model: ARPA, or KenLM's binary format")
     add_model_options(parser)
@@ -44,8 +47,12 @@ def make_parser():
     parser.add_argument(
         "--betas", default=grid[1], help="bonuses per word to try, in nats, as --betas=-1,0,1 (%(default)s)"
     )
-    parser.add_argument("--lm-unknown", type=float, default=0.0, help="see dld-decode; not searched (%(default)s)")
-    parser.add_argument("--max-utterances", type=int, help="take so many utterances, evenly spread (default: all)")
+    parser.add_argument(
+        "--lm-unknown", type=options.of(Number()), default=0.0, help="see dld-decode; not searched (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-utterances", type=options.of(COUNT), help="take so many utterances, evenly spread (default: all)"
+    )
     for name in ("--rtf-utterances", "--variant"):
         # Of dld-decode: recipes give both commands the same options.
         parser.add_argument(name, help=argparse.SUPPRESS)
@@ -80,7 +87,10 @@ def main(argv=None):
     arguments = make_parser().parse_args(argv)
     alphas, betas = parse_grid(arguments.alphas, "--alphas"), parse_grid(arguments.betas, "--betas")
     settings = beam_settings(arguments)
+    if not all(map(math.isfinite, (*alphas, *betas))):
+        raise DldError("--alphas and --betas: finite numbers were expected, such as 0.2,0.4")
     trained = load_trained(arguments.exp, arguments.device)
+    path = writable_file(arguments.output or trained.folder / LM_WEIGHTS)
     gates_of, policy = chosen_gates(trained, arguments)
     dataset = make_dataset(
         arguments.data,
@@ -134,7 +144,6 @@ def main(argv=None):
             "depths": depths,
             "git": git_hash(),
         }
-    path = Path(arguments.output or trained.folder / LM_WEIGHTS)
     LmWeights(about, path).save()
     logger.info("%s: perplexity %.2f, %.2f %% unknown words on %s", path, measured["perplexity"], oov, arguments.data)
 

@@ -6,8 +6,10 @@ from speechbrain.nnet.activations import Swish
 from speechbrain.nnet.attention import RelPosEncXL
 from torch import nn
 
+from dld.checks import COUNT, FLAG, RATE, Nullable, Number, require
 from dld.encoders.base import Embedded, GatedEncoder, padding_mask
 from dld.encoders.subsampling import ConvSubsampling
+from dld.errors import DldError
 
 
 class PaddingFreeConvolution(ConvolutionModule):
@@ -75,6 +77,17 @@ class GatedConformer(GatedEncoder):
         residual_init=None,
     ):
         super().__init__()
+        require(self, COUNT, input_size=input_size, num_blocks=num_blocks, d_model=d_model, d_ffn=d_ffn)
+        require(self, COUNT, num_heads=num_heads, kernel_size=kernel_size)
+        require(self, Nullable(COUNT), subsampling_channels=subsampling_channels)
+        require(self, RATE, dropout=dropout)
+        require(self, FLAG, closed_norm=closed_norm)
+        require(self, Nullable(Number(low=0)), residual_init=residual_init)
+        if d_model % num_heads or d_model % 2:
+            raise DldError(f"d_model is {d_model}; it must be even and a multiple of num_heads, {num_heads}")
+        if kernel_size % 2 == 0:
+            raise DldError(f"kernel_size is {kernel_size}; it must be odd, so that a frame is in its middle")
+        self.input_size = input_size
         self.num_blocks = num_blocks
         self.output_size = d_model
         self.subsampling = ConvSubsampling.factor

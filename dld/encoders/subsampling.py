@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from dld.checks import COUNT, RATE, Choice, Nullable, require
 from dld.encoders.base import padding_mask
-from dld.errors import DldError
 
 
 class ConvSubsampling(nn.Module):
@@ -37,14 +37,16 @@ class ConvSubsampling(nn.Module):
 
     def __init__(self, input_size, output_size, kind="conv1d", channels=None, dropout=0.0):
         super().__init__()
+        require(self, COUNT, input_size=input_size, output_size=output_size)
+        require(self, Choice("conv1d", "conv2d"), subsampling=kind)
+        require(self, Nullable(COUNT), channels=channels)
+        require(self, RATE, dropout=dropout)
         channels = channels or output_size
         self.kind = kind
         if kind == "conv1d":
             convolution, sizes, flat = nn.Conv1d, (input_size, channels), channels
-        elif kind == "conv2d":
-            convolution, sizes, flat = nn.Conv2d, (1, channels), channels * self.output_frames(input_size)
         else:
-            raise DldError(f"subsampling must be conv1d or conv2d, got {kind!r}")
+            convolution, sizes, flat = nn.Conv2d, (1, channels), channels * self.output_frames(input_size)
         self.convolutions = nn.ModuleList(
             [convolution(sizes[0], channels, 3, 2, padding=1), convolution(sizes[1], channels, 3, 2, padding=1)]
         )

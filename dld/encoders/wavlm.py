@@ -11,6 +11,20 @@ from torch.utils.checkpoint import checkpoint
 from torchaudio.models.wav2vec2.components import ConvolutionalPositionalEmbedding, FeedForward
 from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
+from dld.checks import (
+    AT_LEAST_0,
+    COUNT,
+    FLAG,
+    NOT_NEGATIVE,
+    RATE,
+    SHARE,
+    Choice,
+    ListOf,
+    Nullable,
+    Number,
+    Whole,
+    require,
+)
 from dld.encoders.base import Embedded, GatedEncoder, padding_mask
 from dld.encoders.cpu import attention, linear, plain_cpu, plain_inference
 from dld.encoders.pretrained import load_exactly
@@ -21,7 +35,7 @@ from dld.errors import DldError
 CONV_LAYERS = ((512, 10, 5), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 2, 2), (512, 2, 2))
 # Weights that no published checkpoint need have; they start at random, or equal.
 OPTIONAL_WEIGHTS = frozenset(("mask_embedding", "layer_weights"))
-LOW_PRECISION = (None, "extractor", "all")
+LOW_PRECISION = Nullable(Choice("extractor", "all"))
 
 
 class ConvExtractor(nn.Module):
@@ -408,10 +422,22 @@ class GatedWavLM(GatedEncoder):
         low_precision=None,
     ):
         super().__init__()
-        if conv_norm not in ("group", "layer"):
-            raise DldError(f"conv_norm must be group or layer, got {conv_norm!r}")
-        if low_precision not in LOW_PRECISION:
-            raise DldError(f"low_precision must be null, extractor or all, got {low_precision!r}")
+        require(self, COUNT, num_blocks=num_blocks, d_model=d_model, d_ffn=d_ffn, num_heads=num_heads)
+        require(self, COUNT, positional_kernel=positional_kernel, positional_groups=positional_groups)
+        require(self, ListOf(ListOf(COUNT, 3)), conv_layers=conv_layers)
+        require(self, Choice("group", "layer"), conv_norm=conv_norm)
+        require(self, LOW_PRECISION, low_precision=low_precision)
+        require(self, Whole(low=4), num_buckets=num_buckets)
+        require(self, Whole(low=num_buckets // 4 + 1), max_distance=max_distance)
+        require(self, RATE, dropout=dropout, attention_dropout=attention_dropout)
+        require(self, RATE, activation_dropout=activation_dropout, projection_dropout=projection_dropout)
+        require(self, SHARE, mask_time_share=mask_time_share, mask_channel_share=mask_channel_share)
+        require(self, COUNT, mask_time_width=mask_time_width, mask_channel_width=mask_channel_width)
+        require(self, FLAG, conv_bias=conv_bias, pre_norm=pre_norm, closed_norm=closed_norm, weighted_sum=weighted_sum)
+        require(self, FLAG, freeze_extractor=freeze_extractor, gradient_checkpointing=gradient_checkpointing)
+        require(self, NOT_NEGATIVE, freeze_updates=freeze_updates)
+        require(self, AT_LEAST_0, lr_scale=lr_scale)
+        require(self, Number(above=0, high=1), layer_decay=layer_decay)
         if closed_norm and pre_norm:
             raise DldError("closed_norm: a pre-norm block has no closing LayerNorm; set it to false")
         if d_model % num_heads or d_model % positional_groups:
@@ -440,6 +466,7 @@ class GatedWavLM(GatedEncoder):
             aux_num_out=None,
         )
         transformer = model.encoder.transformer
+        self.input_size = 1
         self.num_blocks = num_blocks
         self.output_size = d_model
         self.extractor = ConvExtractor(model.feature_extractor.conv_layers, low_precision is not None)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dld.checks import AT_LEAST_0, COUNT, FLAG, NOT_NEGATIVE, RATE, ListOf, Nullable, require
 from dld.encoders.base import Embedded, GatedEncoder, padding_mask
 from dld.encoders.cpu import attention, plain_cpu
 from dld.encoders.pretrained import load_exactly, read_checkpoint
@@ -151,12 +152,17 @@ class GatedWhisper(GatedEncoder):
         source_blocks=None,
     ):
         super().__init__()
+        require(self, COUNT, input_size=input_size, num_blocks=num_blocks, d_model=d_model, d_ffn=d_ffn)
+        require(self, COUNT, num_heads=num_heads, max_frames=max_frames, stack=stack)
+        require(self, RATE, dropout=dropout)
+        require(self, AT_LEAST_0, lr_scale=lr_scale)
+        require(self, FLAG, freeze_convolutions=freeze_convolutions)
+        require(self, Nullable(ListOf(NOT_NEGATIVE)), source_blocks=source_blocks)
         if d_model % (2 * num_heads):
             raise DldError(f"d_model {d_model} must be an even multiple of num_heads {num_heads}")
-        if stack < 1:
-            raise DldError(f"stack must be at least 1, got {stack}")
         if source_blocks is not None and len(source_blocks) != num_blocks:
             raise DldError(f"source_blocks names {len(source_blocks)} blocks, num_blocks is {num_blocks}")
+        self.input_size = input_size
         self.num_blocks = num_blocks
         self.num_heads = num_heads
         self.output_size = stack * d_model

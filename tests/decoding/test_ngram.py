@@ -240,7 +240,10 @@ def test_the_command_measures_a_ready_model(kenlm, tmp_path, capsys):
         ([], "nothing to do"),
         (["--text", "nowhere"], "nowhere"),
         (["--sentences", NUMBERS, "--prune", "0,x"], "whole numbers"),
-        (["--sentences", NUMBERS, "--order", 9], "order 9"),
+        (
+            ["--sentences", NUMBERS, "--order", 9],
+            "'9' is not allowed; it must be a whole number from 2 to 6",
+        ),
     ],
 )
 def test_the_commands_errors_are_one_line(tmp_path, capsys, arguments, message):

@@ -109,8 +109,8 @@ def test_scoring_the_set_of_the_tuning_is_called_an_oracle(tuned, tiny_corpus, n
         (["--lm-weights", "nowhere.json"], "dld-tune-lm"),
         (["--lm-unknown", -2], "dld-tune-lm"),
         (["--variant", "a/b"], "--variant"),
-        (["--beam-size", 0], "beam size 0"),
-        (["--jobs", 0], "--jobs 0"),
+        (["--beam-size", 0], "argument --beam-size: '0' is not allowed"),
+        (["--jobs", 0], "argument --jobs: '0' is not allowed"),
         (["--lm", "nowhere.arpa"], "no such language model"),
     ],
 )

@@ -556,8 +556,8 @@ def test_a_source_that_is_nothing_is_refused(source, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"conv_norm": "batch"}, "conv_norm must be group or layer"),
-        ({"low_precision": "int8"}, "low_precision must be"),
+        ({"conv_norm": "batch"}, "conv_norm is .batch.; it must be group or layer"),
+        ({"low_precision": "int8"}, "low_precision is .int8.; it must be extractor or all, or null"),
         ({"num_heads": 5}, "multiple of num_heads"),
     ],
 )

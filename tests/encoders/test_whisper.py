@@ -80,7 +80,7 @@ def test_an_utterance_beyond_the_positions_is_refused():
     ("settings", "complaint"),
     [
         ({"num_heads": 3}, "even multiple of num_heads 3"),
-        ({"stack": 0}, "stack must be at least 1"),
+        ({"stack": 0}, "stack is 0; it must be a whole number of at least 1"),
         ({"source_blocks": [0, 1]}, "source_blocks names 2 blocks, num_blocks is 4"),
     ],
 )

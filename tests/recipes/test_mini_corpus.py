@@ -147,7 +147,7 @@ def test_the_summary_counts_what_was_written(corpus):
     [
         (["--noises", "white brown"], "unknown noise brown"),
         (["--snr-low", "40"], "SNR range 40.0…30.0"),
-        (["--scale", "0"], "scale 0.0"),
+        (["--scale", "0"], "argument --scale: '0' is not allowed; it must be a number above 0 and at most 100"),
     ],
 )
 def test_bad_settings_are_errors(tmp_path, capsys, arguments, complaint):
