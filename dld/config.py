@@ -49,10 +49,13 @@ class Config:
         Key → value, objects built.
     text : str
         The resolved YAML: all layers, overrides and references worked in.
+    path : str
+        The file, for messages.
     """
 
     values: dict
     text: str
+    path: str = "experiment"
 
 
 def load_config(path, overrides=None):
@@ -166,7 +169,7 @@ def _construct(resolved, path):
         raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
     # Again, for what `!apply:` and its kind gave.
     check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
-    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}")
+    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path))
 
 
 def _detail(error):

@@ -3,14 +3,12 @@
 import contextlib
 import logging
 import time
-from pathlib import Path
 
 import speechbrain as sb
 import torch
 from speechbrain.utils.epoch_loop import EpochCounter
 
 from dld.checkpoints import WholeCheckpointer, load_state, save_state
-from dld.config import EXPERIMENT_KEYS
 from dld.data import kaldi
 from dld.data.dataset import (
     evaluation_loader,
@@ -23,7 +21,8 @@ from dld.data.dataset import (
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.experiment import ABOUT, CHECKPOINTS, begin, load_start, save_model, sources
-from dld.files import alone_in
+from dld.files import alone_in, writable_folder
+from dld.preconditions import check_run
 from dld.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ CMVN_UTTERANCES = 2000
 
 
 def train(config, run_opts=None, restart=False):
-    """Train what an experiment file describes, going on from the last checkpoint where there is one.
+    """Train what an experiment file describes, resuming from the last checkpoint where there is one.
 
     Parameters
     ----------
@@ -40,7 +39,7 @@ def train(config, run_opts=None, restart=False):
     run_opts : dict, optional
         SpeechBrain's run options.
     restart : bool
-        Begin anew, removing what an earlier run left in `exp_dir`.
+        Train again from scratch, removing what an earlier run left in `exp_dir`.
 
     Returns
     -------
@@ -48,20 +47,15 @@ def train(config, run_opts=None, restart=False):
         The experiment folder, with `model.safetensors` and `model.json` in it.
     """
     values = config.values
-    missing = sorted(set(EXPERIMENT_KEYS) - {"pretrained"} - set(values))
-    if missing:
-        raise DldError(f"the experiment file has no key {missing[0]!r} ({EXPERIMENT_KEYS[missing[0]]})")
-    for key in ("train_data", "dev_data", "lang_dir"):
-        if not Path(values[key]).is_dir():
-            raise DldError(f"{key}: {values[key]} is no folder")
+    check_run(values, config.path)
     tokenizer = Tokenizer.load(values["lang_dir"])
     size = values["network"].vocab_size
     if size != len(tokenizer):
         raise DldError(
             f"vocab_size is {size}, the tokenizer in {values['lang_dir']} has {len(tokenizer)} units; "
-            "set vocab_size to that, or make the tokenizer anew (stage 3)"
+            "set vocab_size to that, or make the tokenizer again (stage 3)"
         )
-    folder = Path(values["exp_dir"])
+    folder = writable_folder(values["exp_dir"])
     # Two trainings in one folder would write over each other's checkpoints.
     hold = alone_in(folder) if sb.utils.distributed.if_main_process() else contextlib.nullcontext()
     with StopRequest().listening() as stop, hold:

@@ -9,8 +9,6 @@ import speechbrain as sb
 
 from dld.bin import add_pipes_option, add_progress_option, boolean, command, options
 from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
-from dld.files import writable_folder
-from dld.preconditions import check_run
 from dld.stopping import Stopped
 from dld.training import train
 
@@ -53,8 +51,6 @@ def main(argv=None):
         if os.environ["RANK"] != "0":
             logging.getLogger().setLevel(logging.ERROR)
     config = load_config(arguments.experiment, parse_overrides(rest))
-    check_run(config.values, arguments.experiment)
-    writable_folder(config.values["exp_dir"])
     try:
         train(config, run_opts, arguments.restart)
     except Stopped as stopped:
