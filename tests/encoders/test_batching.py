@@ -1,6 +1,6 @@
 """Batching equivalence, a published promise (docs/batching.md): an utterance gives the same in whatever batch it is.
 
-Real speech goes through front end, encoder and head. Logits may differ by `BOUND` on valid frames, hypotheses not at all.
+Real speech goes through front end, encoder and head. On valid frames logits may differ by `BOUND`, hypotheses never.
 """
 
 import random
