@@ -296,11 +296,10 @@ def test_a_wide_beam_finds_the_best_text_of_all(frames, seed):
         units = [UNITS[unit] for unit, _ in itertools.groupby(path) if unit]
         chance = sum(log_probs[frame, unit].item() for frame, unit in enumerate(path))
         sums["".join(units).replace("▁", " ").strip()] += np.exp(chance)
-    best, second, *_ = sorted(sums, key=sums.get, reverse=True)
+    best = max(sums, key=sums.get)
     found = BeamSearch(UNITS, settings=BeamSettings(5000, -1e4, -1e4)).text(log_probs.numpy())
     # Rounding may decide between texts that are equally likely.
     assert found == best or sums[found] == pytest.approx(sums[best], rel=1e-6)
-    assert sums[best] >= sums[second]
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +323,7 @@ def test_any_text_is_encoded_without_loss_or_refused(tokenizer, text):
     except DldError as error:
         assert "no unit" in str(error)
     else:
-        assert tokenizer.decode(tokens) == " ".join(text.split(" ")).strip() or " ".join(text.split())
+        assert tokenizer.decode(tokens) == " ".join(word for word in text.split(" ") if word)
 
 
 # ---------------------------------------------------------------- averages and rates
@@ -338,7 +337,6 @@ def test_an_average_is_numpys_mean(number, seed, dtype):
     states = [{"w": torch.randn(3, 2, dtype=dtype), "n": torch.tensor(k), "b": same.clone()} for k in range(number)]
     mean = average_states(iter(states))
     expected = np.mean([state["w"].double().numpy() for state in states], axis=0)
-    assert torch.equal(mean["w"], torch.from_numpy(expected).to(dtype)) or dtype == torch.float64
     np.testing.assert_allclose(mean["w"].double().numpy(), expected, rtol=2**-8 if dtype == torch.bfloat16 else 1e-6)
     assert mean["n"].item() == 0 and torch.equal(mean["b"], same)
     assert mean["w"].data_ptr() != states[0]["w"].data_ptr()
