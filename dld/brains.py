@@ -214,7 +214,8 @@ class StaticBrain(sb.Brain):
         factor = self.grad_accumulation_factor
         last = self.step == self.batches
         should_step = self.step % factor == 0 or last
-        group = self.batches % factor if last and self.batches % factor else factor
+        # Every batch of the last, smaller group of an epoch divides by the number in it, not only the last batch.
+        group = min(factor, self.batches - (self.step - 1) // factor * factor)
         self.batch_ids = list(batch.id)
         self.network.encoder.on_update(self.optimizer_step)
         with self.no_sync(not should_step):
