@@ -48,6 +48,7 @@ def train(config, run_opts=None, restart=False):
     """
     values = config.values
     check_run(values, config.path)
+    folder = writable_folder(values["exp_dir"])
     tokenizer = Tokenizer.load(values["lang_dir"])
     size = values["network"].vocab_size
     if size != len(tokenizer):
@@ -55,7 +56,6 @@ def train(config, run_opts=None, restart=False):
             f"vocab_size is {size}, the tokenizer in {values['lang_dir']} has {len(tokenizer)} units; "
             "set vocab_size to that, or make the tokenizer again (stage 3)"
         )
-    folder = writable_folder(values["exp_dir"])
     # Two trainings in one folder would write over each other's checkpoints.
     hold = alone_in(folder) if sb.utils.distributed.if_main_process() else contextlib.nullcontext()
     with StopRequest().listening() as stop, hold:
