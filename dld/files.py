@@ -1,5 +1,6 @@
 """Text and JSON files, written whole or not at all, and folders that one process has to itself."""
 
+import codecs
 import contextlib
 import fcntl
 import hashlib
@@ -200,16 +201,22 @@ def _exists(path):
 
 
 def read_lines(path):
-    """Yield `(line number, line without its end)` of a UTF-8 text file.
+    """Yield `(line number, line without its end)` of a UTF-8 text file; a byte order mark at its beginning is left out.
 
     Raises
     ------
     DldError
-        The file is missing, or a line is not UTF-8 (the message gives its number).
+        The file cannot be read, or a line is not UTF-8 or has a NUL byte (the message gives its number).
     """
     try:
         with open(path, "rb") as stream:
             for number, raw in enumerate(stream, 1):
+                if number == 1:
+                    raw = raw.removeprefix(codecs.BOM_UTF8)
+                    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                        raise DldError(f"{path}: is UTF-16 text; save it as UTF-8")
+                if b"\0" in raw:
+                    raise DldError(f"{path}:{number}: has a NUL byte; the file is damaged or not text, make it again")
                 try:
                     yield number, raw.decode("utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
@@ -218,6 +225,8 @@ def read_lines(path):
         raise DldError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DldError(f"{path}: is a folder, a file was expected") from None
+    except OSError as error:
+        raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def write_json(path, value):

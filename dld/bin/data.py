@@ -3,7 +3,7 @@
 import json
 import sys
 
-from dld.bin import add_pipes_option, command
+from dld.bin import add_pipes_option, boolean, command
 from dld.bin.options import Parser, of
 from dld.checks import COUNT
 from dld.data import kaldi
@@ -18,7 +18,15 @@ def _parser():
     action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")
     add_pipes_option(action)
     action.add_argument("--no-audio", action="store_true", help="do not open the recordings")
+    action.add_argument(
+        "--decode",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="decode every recording to its end, which finds what headers do not tell; takes longer (false)",
+    )
     action.add_argument("--no-text", action="store_true", help="text need not be there")
+    _add_empty_option(action, "accept utterances")
     action.add_argument("--per-kind", type=of(COUNT), default=10, metavar="N", help="problems shown of each kind (10)")
     action.add_argument("dirs", nargs="+", metavar="DIR")
     action.set_defaults(run=_validate)
@@ -26,6 +34,7 @@ def _parser():
     action = actions.add_parser("fix", help="sort, keep what agrees, remake spk2utt and utt2dur; old files in .backup")
     add_pipes_option(action)
     action.add_argument("--no-audio", action="store_true", help="believe the durations in the tables")
+    _add_empty_option(action, "keep utterances")
     action.add_argument("dirs", nargs="+", metavar="DIR")
     action.set_defaults(run=_fix)
 
@@ -52,10 +61,24 @@ def _parser():
     return parser
 
 
+def _add_empty_option(action, what):
+    action.add_argument(
+        "--allow-empty",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help=f"{what} with an empty text, for test sets: scoring counts them (false)",
+    )
+
+
 def _validate(args):
+    if args.decode and args.no_audio:
+        raise DldError("--decode true reads the recordings and --no-audio does not; give one of them")
     failed = 0
     for folder in args.dirs:
-        problems = kaldi.validate(folder, not args.no_audio, not args.no_text, args.per_kind)
+        problems = kaldi.validate(
+            folder, not args.no_audio, not args.no_text, args.per_kind, args.decode, args.allow_empty
+        )
         for problem in problems:
             print(problem, file=sys.stderr)
         if not problems:
@@ -68,7 +91,7 @@ def _validate(args):
 def _fix(args):
     for folder in args.dirs:
         writable_folder(folder)
-        print(kaldi.fix(folder, not args.no_audio))
+        print(kaldi.fix(folder, not args.no_audio, args.allow_empty))
 
 
 def _stats(args):

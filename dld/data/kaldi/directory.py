@@ -1,12 +1,11 @@
 """A data directory as utterances: reading and writing."""
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dld.data import audio as audio_reader
-from dld.data.kaldi.tables import BASIC, TABLES, format_number, read_entries, spaced
+from dld.data.kaldi.tables import BASIC, TABLES, format_number, has_odd_character, has_table, read_entries, spaced
 from dld.errors import DldError
 from dld.files import atomic_write
 
@@ -74,10 +73,10 @@ def load(folder, need=("wav.scp", "utt2spk", "text", "utt2dur")):
     folder = Path(folder)
     require_folder(folder)
     for name in ("wav.scp", *need):
-        if not (folder / name).is_file():
+        if not has_table(folder, name):
             hint = "a data directory needs it" if name in BASIC else f"run `dld-data fix {folder}` to make it"
             raise DldError(f"{folder / name}: no such file; {hint}")
-    tables = {n: read_entries(folder / n, *limits) for n, limits in TABLES.items() if (folder / n).is_file()}
+    tables = {n: read_entries(folder / n, *limits) for n, limits in TABLES.items() if has_table(folder, n)}
     source = "segments" if "segments" in tables else "wav.scp"
     first = "utt2spk" if "utt2spk" in tables else source
     for name in (source, "text", "utt2dur"):
@@ -181,7 +180,7 @@ def _checked(folder, utterances):
     seen, recordings = set(), {}
     for u in utterances:
         for what, value in (("id", u.id), ("speaker", u.speaker), ("recording id", u.recording_id)):
-            if not value or re.search(r"\s", value):
+            if not value or " " in value or "\t" in value or has_odd_character(value):
                 raise DldError(
                     f"{folder}: utterance {u.id!r} has the {what} {value!r}: it must be a word without spaces"
                 )

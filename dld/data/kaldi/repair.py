@@ -7,48 +7,84 @@ from pathlib import Path
 
 from dld.data.audio import TOLERANCE
 from dld.data.kaldi.directory import make_utterance, measure, require_folder, write
-from dld.data.kaldi.tables import INVISIBLE, TABLES, read_loosely, spaced, text_complaint
+from dld.data.kaldi.tables import (
+    INVISIBLE,
+    SHORTEST,
+    TABLES,
+    file_complaints,
+    has_table,
+    read_loosely,
+    shown,
+    spaced,
+    text_complaint,
+)
 from dld.data.pipes import PipesRefused
 from dld.errors import DldError
 
 logger = logging.getLogger(__name__)
 
+EMPTY = "empty text"
+
 
 @dataclass
 class FixReport:
-    """What `fix` did: `kept` utterances, `removed` ids by reason, `repeated` lines, and where the `backup` is."""
+    """What `fix` did.
+
+    Attributes
+    ----------
+    folder, backup : Path
+        The directory, and where its old files are.
+    kept : int
+    removed : dict of str to list of str
+        Ids by reason.
+    repeated, mended : list of str
+        Lines that were dropped since their key was there already; faults of whole files.
+    """
 
     folder: Path
     backup: Path
     kept: int = 0
     removed: dict = field(default_factory=dict)
     repeated: list = field(default_factory=list)
+    mended: list = field(default_factory=list)
 
     def __str__(self):
         removed = sum(map(len, self.removed.values()))
         lines = [f"{self.folder}: kept {self.kept} of {self.kept + removed} utterances (old files: {self.backup})"]
         lines += [
-            f"  removed {len(ids)}: {reason} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
+            f"  removed {len(ids)}: {reason} ({', '.join(map(shown, ids[:3]))}{', ...' if len(ids) > 3 else ''})"
             for reason, ids in sorted(self.removed.items())
         ]
+        if EMPTY in self.removed:
+            lines.append(
+                "  scoring counts utterances with an empty reference: for a test set, copy .backup/text back and "
+                "keep them with --allow-empty true"
+            )
+        lines += [f"  mended: {line}" for line in self.mended]
         lines += [f"  {line}" for line in self.repeated[:10]]
         if len(self.repeated) > 10:
             lines.append(f"  ... and {len(self.repeated) - 10} more repeated lines")
         return "\n".join(lines)
 
 
-def fix(folder, audio=True):
-    """Repair a data directory as Kaldi's `fix_data_dir.sh` does, and make `spk2utt` and `utt2dur` anew.
+def fix(folder, audio=True, allow_empty=False):
+    """Repair a data directory as Kaldi's `fix_data_dir.sh` does, and make `spk2utt` and `utt2dur` again.
 
     Tables are sorted; of lines with the same key the first stays; utterances stay that have a speaker, a valid
-    text (if there is `text`) and audio that holds them. Odd whitespace in text becomes plain spaces. The old files go
-    to `.backup` in the folder.
+    text (if there is `text`) and audio that holds them. Odd whitespace in text becomes plain spaces; byte order marks
+    and Windows line ends go. The old files go to `.backup` in the folder.
+
+    An utterance without words teaches nothing, so by default it is removed, and `validate` reports it. In a test set
+    it counts: what is recognised in it are insertions. Removing it would change the error rate without a word, so
+    test sets are mended and validated with `allow_empty`.
 
     Parameters
     ----------
     folder : str or Path
     audio : bool
         Open every recording and measure durations. Without it `utt2dur`, `reco2dur` and `segments` are believed.
+    allow_empty : bool
+        Keep utterances whose text is empty.
 
     Returns
     -------
@@ -65,8 +101,9 @@ def fix(folder, audio=True):
     report = FixReport(folder, folder / ".backup")
     tables, broken = {}, {}
     for name in TABLES:
-        if (folder / name).is_file():
-            tables[name] = read_loosely(folder / name, broken, report.repeated)
+        if has_table(folder, name):
+            tables[name] = read_loosely(folder / name, broken.setdefault(name, {}), report.repeated)
+            report.mended += [f"{folder / name} {complaint}" for _, complaint in file_complaints(folder / name)]
     if "wav.scp" not in tables:
         raise DldError(f"{folder / 'wav.scp'}: no such file; a data directory needs it")
     if "utt2spk" not in tables:
@@ -83,14 +120,16 @@ def fix(folder, audio=True):
     if len(unreadable) > 10:
         logger.warning("%s: %d more recordings cannot be read", folder, len(unreadable) - 10)
     source = "segments" if "segments" in tables else "wav.scp"
-    named = set(tables["utt2spk"]) | set(tables[source]) | set(tables.get("text", ()))
+    # Ids of malformed lines count: nothing leaves the directory without being told.
+    named = {key for name in ("utt2spk", source, "text") for part in (tables, broken) for key in part.get(name, ())}
+    reasons = {key: reason for name in broken for key, reason in broken[name].items()}
     kept = []
     for key in sorted(named):
-        utterance, reason = _mend(key, folder, source, tables, recordings)
+        utterance, reason = _mend(key, folder, source, tables, recordings, allow_empty)
         if reason is None:
             kept.append(utterance)
         else:
-            report.removed.setdefault(broken.get(key, reason), []).append(key)
+            report.removed.setdefault(reasons.get(key, reason), []).append(key)
     report.kept = len(kept)
     if not kept:
         raise DldError(f"{folder}: no utterance would be left, so nothing was changed. {' '.join(str(report).split())}")
@@ -102,7 +141,7 @@ def fix(folder, audio=True):
     return report
 
 
-def _mend(key, folder, source, tables, recordings):
+def _mend(key, folder, source, tables, recordings, allow_empty):
     """Return `(utterance, None)`, or `(None, reason)` where it cannot be kept.
 
     `recordings` maps recording ids to seconds or to errors; None believes the tables.
@@ -112,7 +151,7 @@ def _mend(key, folder, source, tables, recordings):
             return None, f"not in {name}"
     if "text" in tables:
         tables["text"][key] = spaced("".join(" " if c in INVISIBLE or c.isspace() else c for c in tables["text"][key]))
-        complaint = text_complaint(tables["text"][key])
+        complaint = text_complaint(tables["text"][key], allow_empty)
         if complaint:
             return None, complaint[0]
     recording = tables[source][key].split()[0] if source == "segments" else key
@@ -135,4 +174,6 @@ def _mend(key, folder, source, tables, recordings):
         utterance = replace(utterance, duration=end - utterance.start, recording_duration=known)
     if length is not None and (utterance.start >= length or (utterance.end or 0) > length + TOLERANCE):
         return None, "its segment is not inside its recording"
+    if utterance.duration < SHORTEST:
+        return None, f"shorter than {SHORTEST:g} s"
     return utterance, None

@@ -3,21 +3,33 @@
 import logging
 from pathlib import Path
 
+from dld.data import audio as audio_reader
 from dld.data.audio import TOLERANCE
 from dld.data.kaldi.directory import measure, require_folder
-from dld.data.kaldi.tables import BASIC, TABLES, scan, text_complaint
+from dld.data.kaldi.tables import (
+    BASIC,
+    SHORTEST,
+    TABLES,
+    file_complaints,
+    has_table,
+    scan,
+    shown,
+    text_complaint,
+)
+from dld.data.symbols import unicode_forms
 from dld.errors import DldError
 
 logger = logging.getLogger(__name__)
 
 
-def validate(folder, audio=True, text=True, per_kind=None):
+def validate(folder, audio=True, text=True, per_kind=None, decode=False, allow_empty=False):
     """Check a data directory by the rules of Kaldi's `validate_data_dir.sh`, and its audio too.
 
     Every table is sorted in C order without repeated keys; ids agree across files; `spk2utt` is the inverse of
     `utt2spk`; segments and durations fit their recordings (within `TOLERANCE` seconds); text is neither empty nor
     has control characters, odd whitespace or reserved words; audio files exist, open, are not empty and not shorter
-    than their headers say. Audio is not decoded. Utterance ids that do not begin with the speaker are only logged.
+    than their headers say; no utterance is shorter than a frame. Utterance ids that do not begin with the speaker and
+    texts of which some are composed (NFC) and some decomposed (NFD) are only logged.
 
     Parameters
     ----------
@@ -28,21 +40,28 @@ def validate(folder, audio=True, text=True, per_kind=None):
         Whether `text` must be there.
     per_kind : int, optional
         Report at most so many problems of each kind, then how many more there are.
+    decode : bool
+        Decode every recording to its end, and check that each segment can be read. Finds what headers do not tell:
+        cut FLAC and OGG files, samples that are not numbers. Takes as long as reading the corpus.
+    allow_empty : bool
+        Accept empty texts, as test sets may have; see `fix`.
 
     Returns
     -------
     list of str
         Problems as `file:line: what`; empty if all is well.
     """
-    return _Validation(Path(folder), audio, text, per_kind).run()
+    return _Validation(Path(folder), audio, text, per_kind, decode, allow_empty).run()
 
 
 class _Validation:
     """One run of `validate`: the tables as read, and the problems found so far by kind."""
 
-    def __init__(self, folder, audio, text, per_kind):
+    def __init__(self, folder, audio, text, per_kind, decode, allow_empty):
         self.folder = folder
         self.audio = audio
+        self.decode = decode
+        self.allow_empty = allow_empty
         self.text = text
         self.per_kind = per_kind
         self.problems = {}
@@ -54,7 +73,12 @@ class _Validation:
         needed = {"wav.scp", "utt2spk", "spk2utt", "utt2dur"} | ({"text"} if self.text else set())
         for name, limits in TABLES.items():
             path = self.folder / name
-            if path.is_file():
+            try:
+                there = has_table(self.folder, name)
+            except DldError as error:
+                self.problems.setdefault("not a file", []).append(str(error))
+                continue
+            if there:
                 self._read(name, limits)
             elif name in needed:
                 hint = "" if name in BASIC else f"; `dld-data fix {self.folder}` makes it"
@@ -62,9 +86,10 @@ class _Validation:
         self._check_ids()
         self._check_speakers()
         for key, value in self.tables.get("text", {}).items():
-            complaint = text_complaint(value)
+            complaint = text_complaint(value, self.allow_empty)
             if complaint:
                 self._add(complaint[0], self._at("text", key), f"{key} {complaint[1]}")
+        self._check_forms()
         self._check_audio()
         return self._report()
 
@@ -74,7 +99,9 @@ class _Validation:
             for number, key, value, kind, complaint in scan(path, *limits):
                 if key < previous:
                     self._add(
-                        f"order of {name}", f"{path}:{number}", f"{key} comes after {previous}; sort with LC_ALL=C"
+                        f"order of {name}",
+                        f"{path}:{number}",
+                        f"{shown(key)} comes after {shown(previous)}; sort with LC_ALL=C",
                     )
                 previous = key
                 if complaint:
@@ -85,6 +112,8 @@ class _Validation:
                     lines[key] = number
             if not lines:
                 self._add("empty file", path, "is empty")
+            for kind, complaint in file_complaints(path):
+                self._add(kind, path, f"{complaint}; `dld-data fix {self.folder}` mends it")
         except DldError as error:
             self.problems.setdefault("encoding", []).append(str(error))
         self.lines[name] = lines
@@ -143,9 +172,19 @@ class _Validation:
             where = self._at("utt2spk", key)
             self._add("spk2utt is not the inverse", where, f"{key} is not listed for {speakers[key]} in spk2utt")
 
+    def _check_forms(self):
+        decomposed, composed = unicode_forms(self.tables.get("text", {}).items())
+        if decomposed and composed:
+            logger.warning(
+                "%s: texts mix composed and decomposed letters (NFC: %s, NFD: %s), so that one word counts as two; "
+                "normalise the texts of all sets, such as with `uconv -x any-nfc text > text.nfc`",
+                self._at("text", decomposed), composed, decomposed,
+            )  # fmt: skip
+
     def _check_audio(self):
-        if self.audio:
-            lengths = measure(self.tables.get("wav.scp", {}).items())
+        if self.audio or self.decode:
+            recordings = self.tables.get("wav.scp", {})
+            lengths = self._decoded(recordings) if self.decode else measure(recordings.items())
             for recording, length in lengths.items():
                 if isinstance(length, DldError):
                     self._add("audio", self._at("wav.scp", recording), f"{recording}: {length}")
@@ -157,8 +196,27 @@ class _Validation:
         spans = dict(lengths)
         if "segments" in self.tables:
             spans = self._check_segments(lengths)
-        for key, value in self.tables.get("utt2dur", {}).items():
-            self._check_length("utt2dur", key, float(value), spans.get(key))
+        noted = {key: float(value) for key, value in self.tables.get("utt2dur", {}).items()}
+        for key, length in sorted({**noted, **spans}.items()):
+            if length < SHORTEST:
+                name = next(name for name in ("segments", "wav.scp", "utt2dur") if key in self.lines.get(name, ()))
+                what = f"{key} is {length:g} s long, shorter than a frame ({SHORTEST:g} s)"
+                self._add("too short", self._at(name, key), f"{what}; `dld-data fix {self.folder}` removes it")
+        for key, value in noted.items():
+            self._check_length("utt2dur", key, value, spans.get(key))
+
+    def _decoded(self, recordings):
+        """Decode recordings one after the other; seconds of each, or the error."""
+        spans, lengths = {}, {}
+        for value in self.tables.get("segments", {}).values():
+            recording, start, end = value.split()
+            spans.setdefault(recording, []).append((float(start), None if float(end) == -1 else float(end)))
+        for recording, source in recordings.items():
+            try:
+                lengths[recording] = audio_reader.decode_check(source, spans.get(recording, ()))
+            except DldError as error:
+                lengths[recording] = error
+        return lengths
 
     def _check_segments(self, lengths):
         """Check segments against the lengths of recordings, and return their own lengths."""
@@ -169,7 +227,9 @@ class _Validation:
             end = length if float(end) == -1 else float(end)
             if end is None:
                 continue
-            spans[key] = end - float(start)
+            # A segment with the end -1 that starts after its recording has no length; it is told below.
+            if end > float(start):
+                spans[key] = end - float(start)
             if length is not None and (end > length + TOLERANCE or float(start) >= length):
                 what = f"{key} runs from {start} s to {end:g} s, but {recording} is {length:.3f} s long"
                 self._add("segment outside its recording", self._at("segments", key), what)
