@@ -46,7 +46,12 @@ def main(argv=None):
         utt2spk = ref.parent / "utt2spk"
     decode = hyp.parent / "decode.json"
     told = read_record(decode, {}, "decode again (stage 8)") if decode.is_file() else {}
-    lmwt, wip = args.lmwt or str(told.get("lmwt", "0")), args.wip or str(told.get("wip", "0.0"))
+    names = []
+    for name, default in (("lmwt", "0"), ("wip", "0.0")):
+        given = getattr(args, name)
+        where = f"{decode}: {name}" if given is None else f"--{name}"
+        names.append(kaldi.score_name(where, told.get(name, default) if given is None else given))
+    lmwt, wip = names
     for unit in args.units:
         total = kaldi.score(
             ref,

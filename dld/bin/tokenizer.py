@@ -6,6 +6,8 @@ from dld.bin import command
 from dld.bin.options import Parser, of
 from dld.checks import Whole
 from dld.data import kaldi, tokenizer
+from dld.data.symbols import reserved_symbol
+from dld.errors import DldError
 from dld.files import writable_folder
 
 
@@ -27,7 +29,16 @@ def main(argv=None):
     parser.add_argument("--model-type", choices=("bpe", "unigram", "char"), default="bpe", help="kind of units (bpe)")
     args = parser.parse_args(argv)
     writable_folder(args.output)
-    lines = [text for path in args.text for text in kaldi.read_text(path).values()]
+    lines = []
+    for path in args.text:
+        texts = kaldi.read_text(path)
+        for utterance, text in texts.items():
+            if symbol := reserved_symbol(text):
+                raise DldError(
+                    f"{path}: utterance {utterance} has the reserved symbol {symbol}, which cannot be a unit; take it "
+                    "out or write what is spoken"
+                )
+        lines += texts.values()
     trained = tokenizer.train(lines, args.output, args.vocab_size, args.model_type)
     words = sum(len(line.split(" ")) for line in lines if line)
     units = sum(len(trained.encode(line)) for line in lines)

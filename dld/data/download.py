@@ -2,11 +2,13 @@
 
 import http.client
 import logging
+import lzma
 import shutil
 import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from tqdm import tqdm
@@ -101,8 +103,8 @@ def unpack(archive, folder):
     try:
         with tarfile.open(archive) as members:
             members.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DldError(f"{archive}: cannot be unpacked: {error}; remove it to download it anew") from None
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise DldError(f"{archive}: cannot be unpacked: {error}; remove it to download it again") from None
     with atomic_write(stamp) as out:
         out.write(f"{archive.name}\n")
 

@@ -24,12 +24,14 @@ The game (John Passfield and Steven Stamatiadis, 1995) is freely redistributable
 import gzip
 import io
 import logging
+import lzma
 import os
 import re
 import shutil
 import struct
 import subprocess
 import tarfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -68,6 +70,7 @@ _STAMP, _MANIFEST = "queen.json", "queen.tsv"
 _STAGING = ".queen.partial"
 _HEADER = 20
 _AR_MAGIC = b"!<arch>\n"
+_NAME = re.compile(r"[A-Za-z0-9_~!#$%&'()@^`{}-]+(?:\.[A-Za-z0-9_]+)?")
 _COMMAND = re.compile(r"\*(?:..\d\d\(\d+,\d+\)|.{0,2})", re.DOTALL)
 
 
@@ -127,23 +130,29 @@ class Archive:
     Raises
     ------
     DldError
-        Not such a file, or cut short.
+        Not such a file, cut short, or with a name that is not one of the game's files.
     """
 
     def __init__(self, path):
         self.path = Path(path)
-        self._data = self.path.read_bytes()
+        try:
+            self._data = self.path.read_bytes()
+        except OSError as error:
+            raise DldError(f"{path}: cannot be read: {error.strerror}") from None
         if not self._data.startswith(b"QTBL"):
             raise DldError(f"{path}: not the file {CORPUS} (it does not begin with QTBL)")
         try:
             (count,) = struct.unpack_from(">H", self._data, 13)
             self._entries = dict(self._entry(15 + 21 * number) for number in range(count))
         except struct.error:
-            raise DldError(f"{path}: cut short within its table of entries; copy it anew") from None
+            raise DldError(f"{path}: cut short within its table of entries; copy it again") from None
 
     def _entry(self, position):
         name, offset, size = struct.unpack_from(">12sxII", self._data, position)
         name = name.partition(b"\0")[0].decode("latin-1")
+        # Names become parts of ids and of the names of files.
+        if not _NAME.fullmatch(name):
+            raise DldError(f"{self.path}: entry {name!r}: not a name of this game's files; the file is damaged or forged")
         if offset + size > len(self._data):
             raise DldError(f"{self.path}: cut short: entry {name} ends at byte {offset + size}; copy it anew")
         return name, (offset, size)
@@ -377,15 +386,21 @@ def unpack_package(package, folder):
     """
     folder = Path(folder)
     wanted = {CORPUS, "copyright", "readme.txt.gz"}
-    with tarfile.open(fileobj=io.BytesIO(_package_contents(Path(package)))) as contents:
-        for member in contents:
-            name = PurePosixPath(member.name).name
-            if member.isfile() and name in wanted:
-                data = contents.extractfile(member).read()
-                with atomic_write(folder / name.removesuffix(".gz"), "wb") as out:
-                    out.write(gzip.decompress(data) if name.endswith(".gz") else data)
-                wanted.discard(name)
-    if CORPUS in wanted:
+    found = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(_package_contents(Path(package)))) as contents:
+            for member in contents:
+                name = PurePosixPath(member.name).name
+                # Nothing is written but these names, wherever in the archive they are.
+                if member.isfile() and name in wanted - found.keys():
+                    data = contents.extractfile(member).read()
+                    found[name] = gzip.decompress(data) if name.endswith(".gz") else data
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise DldError(f"{package}: its contents cannot be unpacked: {error}; get the package again") from None
+    for name, data in found.items():
+        with atomic_write(folder / name.removesuffix(".gz"), "wb") as out:
+            out.write(data)
+    if CORPUS not in found:
         raise DldError(f"{package}: {CORPUS} is not in this package; it should be {PACKAGE}")
 
 
@@ -398,13 +413,15 @@ def _package_contents(package):
     while archive.startswith(_AR_MAGIC) and position + 60 <= len(archive):
         name, size = archive[position : position + 16].decode("latin-1").strip(" /"), archive[position + 48 :][:10]
         start = position + 60
+        if not size.strip().isdigit():
+            break
         end = start + int(size)
         if name.startswith("data.tar") and end <= len(archive):
             if name.endswith(".zst"):
                 raise DldError(f"{package}: unpack it with `dpkg-deb -x` and give {CORPUS} with --corpus")
             return archive[start:end]
         position = end + end % 2
-    raise DldError(f"{package}: not a whole Debian package; fetch it anew")
+    raise DldError(f"{package}: not a whole Debian package; get it again")
 
 
 # ---------------------------------------------------------------- data directories
@@ -448,6 +465,8 @@ def make(destination, corpus=None, jobs=None):
     """
     if corpus is not None and not Path(corpus).is_file():
         raise DldError(f"{corpus}: no such file; give {CORPUS} or the Debian package {PACKAGE}")
+    if jobs is not None and jobs < 1:
+        raise DldError(f"--jobs {jobs}: must be at least 1")
     destination = Path(destination).absolute()
     stamp = destination / _STAMP
     reason = _unfinished(destination, corpus)
@@ -577,7 +596,9 @@ def _unfinished(destination, corpus):
     if not stamp.exists():
         return "unfinished" if (destination / "audio").exists() else "not there yet"
     found = read_json(stamp)
-    if found.get("revision") != _REVISION:
+    if not isinstance(found, dict) or not {"revision", "sha256", "summary", "files"} <= found.keys():
+        return f"{stamp} is damaged"
+    if found["revision"] != _REVISION:
         return "made by another version"
     if corpus is not None and not str(corpus).endswith(".deb") and sha256(corpus) != found["sha256"]:
         return f"made from another file than {corpus}"

@@ -134,6 +134,9 @@ def parse_line(line, where):
             f"{where}: {len(fields)} fields; an STM line has talk, channel, speaker, start, end, label, words"
         )
     talk, channel, speaker, start, end, label, *text = fields
+    if "/" in talk or talk.startswith("."):
+        # The talk becomes the name of its recording's file.
+        raise DldError(f"{where}: the talk {talk} is not the name of a recording")
     try:
         begins, ends = float(start), float(end)
     except ValueError:

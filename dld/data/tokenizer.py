@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from dld.data.symbols import reserved_symbol
 from dld.errors import DldError
 from dld.files import atomic_write
 
@@ -15,6 +16,7 @@ BLANK = "<blk>"
 UNKNOWN = "<unk>"
 # SentencePiece writes a space as this character, so that a text which has it would not come back.
 _SPACE = "\u2581"
+_RESERVED = "the text has the reserved symbol {}, which cannot be a unit; take it out or write what is spoken"
 
 
 class Tokenizer:
@@ -88,15 +90,18 @@ class Tokenizer:
         Raises
         ------
         DldError
-            The text has characters that no unit has; the message names them, and the utterance if given.
+            The text has a reserved symbol, or characters that no unit has; the message names them, and the utterance
+            if given.
         """
+        what = f"utterance {utterance}" if utterance else repr(text)
+        if symbol := reserved_symbol(text):
+            raise DldError(f"{what}: {_RESERVED.format(symbol)}")
         tokens = self._processor.encode(text)
         if 1 in tokens or _SPACE in text:
             unknown = sorted({c for c in text if c == _SPACE or 1 in self._processor.encode(c)})
             named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown)
             raise DldError(
-                f"{f'utterance {utterance}' if utterance else repr(text)}: no unit of {self.path} has {named}; "
-                "correct the text, or train the tokenizer on it"
+                f"{what}: no unit of {self.path} has {named}; correct the text, or train the tokenizer on it"
             )
         return tokens
 
@@ -133,12 +138,16 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     Raises
     ------
     DldError
-        There is no text, or it cannot give `vocab_size` units; the message names a size that works.
+        There is no text, it has a reserved symbol, or it cannot give `vocab_size` units; the message names a size that
+        works.
     """
     lines = list(lines)
     characters = {c for line in lines for c in line if c != " "}
     if not characters:
         raise DldError("no text to train a tokenizer on; give the training set's transcripts")
+    for number, line in enumerate(lines, 1):
+        if symbol := reserved_symbol(line):
+            raise DldError(f"text {number} of {len(lines)}, '{line[:60]}': {_RESERVED.format(symbol)}")
     if _SPACE in characters:
         raise DldError(f"the text has {_SPACE!r} (U+2581), which SentencePiece keeps for spaces; replace it")
     if model_type == "char":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dld.data.symbols import RESERVED
 from dld.errors import DldError
 from dld.files import atomic_write
 
@@ -64,6 +65,13 @@ def check_order(order, prune=()):
         raise DldError(f"--prune {','.join(map(str, prune))}: one threshold an order, {order} of them, rising from 0")
 
 
+def check_words(sentence):
+    """Raise a `DldError` where a symbol of the model is among the words."""
+    for symbol in RESERVED:
+        if symbol in sentence:
+            raise DldError(f"the text has {symbol}, a symbol of the model, in '{' '.join(sentence)[:60]}'; take it out")
+
+
 def count_ngrams(sentences, order):
     """Count the n-grams of all orders up to `order`.
 
@@ -88,11 +96,7 @@ def count_ngrams(sentences, order):
     numbers = {UNKNOWN: 0, BEGIN: 1, END: 2}
     stream, places = [], []
     for sentence in filter(None, sentences):
-        for symbol in (UNKNOWN, BEGIN, END):
-            if symbol in sentence:
-                raise DldError(
-                    f"the text has {symbol}, a symbol of the model, in '{' '.join(sentence)[:60]}'; take it out"
-                )
+        check_words(sentence)
         stream.append(1)
         stream += [numbers.setdefault(word, len(numbers)) for word in sentence]
         stream.append(2)
@@ -380,6 +384,7 @@ def write_arpa(sentences, path, order=3, prune=(), tool="auto"):
 
     def counted():
         for sentence in sentences:
+            check_words(sentence)
             about["sentences" if sentence else "empty"] += 1
             about["words"] += len(sentence)
             yield sentence

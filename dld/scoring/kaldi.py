@@ -1,11 +1,13 @@
 """Kaldi `text` files in, and the files that Kaldi's scoring leaves in a decode directory out."""
 
+import codecs
 import re
 import shutil
 import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from dld.data.kaldi.tables import has_odd_character, shown
 from dld.errors import DldError
 from dld.files import atomic_write, read_json, read_lines, sha256, write_json
 from dld.scoring.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, Alignment, ErrorCounts, align
@@ -52,8 +54,14 @@ def _parse(path, numbered_lines):
         utterance, *words = SPACE.split(line.rstrip(" \t\r\f\v"))
         if not utterance:
             raise DldError(f"{path}:{number}: the line does not start with an utterance id")
+        if has_odd_character(utterance):
+            raise DldError(
+                f"{path}:{number}: the id {shown(utterance)} has an invisible character; see `dld-data validate`"
+            )
         if utterance in texts:
-            raise DldError(f"{path}:{number}: utterance {utterance} is there already, in line {first_seen[utterance]}")
+            raise DldError(
+                f"{path}:{number}: utterance {shown(utterance)} is there already, in line {first_seen[utterance]}"
+            )
         texts[utterance], first_seen[utterance] = words, number
     if not texts:
         raise DldError(f"{path}: holds no utterances")
@@ -79,17 +87,18 @@ def read_filtered_text(path, command=None):
     plain = read_text(path)
     if not command:
         return plain
-    with open(path, "rb") as stream:
-        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], stdin=stream, capture_output=True)
+    # A byte order mark would become part of the first id in what the filter writes.
+    lines = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], input=lines, capture_output=True)
     if done.returncode:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise DldError(f"{path}: filter '{command}' failed with status {done.returncode}: {' '.join(reason[-1:])}")
     try:
         # Not str.splitlines, which would also split at U+2028 and its like inside a line.
-        lines = done.stdout.decode("utf-8").removesuffix("\n").split("\n")
+        lines = done.stdout.decode("utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise DldError(f"{path}: filter '{command}' wrote text that is not UTF-8 ({error.reason})") from None
-    filtered = _parse(f"output of '{command}' on {path}", enumerate(lines, 1))
+    filtered = _parse(f"output of '{command}' on {path}", ((n, line.rstrip("\r")) for n, line in enumerate(lines, 1)))
     require_same_ids(plain, filtered, path, f"the output of filter '{command}'")
     return filtered
 
@@ -101,7 +110,7 @@ def require_same_ids(expected, given, expected_name, given_name):
     for ids, what in ((missing, "missing"), (extra, "not in the reference")):
         if ids:
             more = ", …" if len(ids) > 5 else ""
-            parts.append(f"{len(ids)} {what} ({', '.join(ids[:5])}{more})")
+            parts.append(f"{len(ids)} {what} ({', '.join(map(shown, ids[:5]))}{more})")
     if parts:
         raise DldError(
             f"{given_name}: utterances do not match {expected_name}: {'; '.join(parts)}; "
@@ -116,6 +125,8 @@ def read_utt2spk(path, utterances):
         fields = SPACE.split(line.strip())
         if len(fields) != 2:
             raise DldError(f"{path}:{number}: expected 'utterance-id speaker-id'")
+        if fields[0] in speakers:
+            raise DldError(f"{path}:{number}: utterance {shown(fields[0])} is there already; one speaker each")
         speakers[fields[0]] = fields[1]
     unknown = [utterance for utterance in utterances if utterance not in speakers]
     if unknown:
@@ -132,6 +143,24 @@ def to_characters(words):
     ['t', 'w', 'o', '<unk>']
     """
     return [unit for word in words for unit in ([word] if UNBROKEN.fullmatch(word) else word)]
+
+
+def score_name(name, value):
+    """Check a language-model weight or an insertion penalty, which become parts of file names; returns it as text.
+
+    Examples
+    --------
+    >>> score_name("lmwt", 0.5), score_name("wip", "-1.0")
+    ('0.5', '-1.0')
+    >>> score_name("lmwt", "../7")
+    Traceback (most recent call last):
+    dld.errors.DldError: lmwt is '../7'; a number from -1000 to 1000 was expected, such as 0.5
+    """
+    text = value if isinstance(value, str) else repr(value)
+    number = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", text)
+    if isinstance(value, bool) or not number or len(text) > 30 or abs(float(text)) > 1000:
+        raise DldError(f"{name} is {shown(repr(value))}; a number from -1000 to 1000 was expected, such as 0.5")
+    return text
 
 
 def remove_scores(directory, unit="word"):
@@ -178,8 +207,8 @@ def score(
         Speakers, for `per_spk`; without it that file is not written.
     ref_filter, hyp_filter : str, optional
         Commands as in `read_filtered_text`.
-    lmwt, wip : str
-        Language-model weight and word insertion penalty of the decode, for the names.
+    lmwt, wip : str or float
+        Language-model weight and word insertion penalty of the decode, for the names; see `score_name`.
     replicates, seed : int
         Of the bootstrap interval in `wer_bootci`.
 
@@ -193,6 +222,7 @@ def score(
         Unreadable, duplicate, missing or extra utterances, a filter that fails, no reference words.
     """
     rate = UNITS[unit]
+    lmwt, wip = score_name("lmwt", lmwt), score_name("wip", wip)
     directory = Path(directory)
     remove_scores(directory, unit)
     refs = read_filtered_text(ref_path, ref_filter)
@@ -281,7 +311,10 @@ def read_per_utt(path):
     """
     rows = defaultdict(dict)
     for number, line in read_lines(path):
-        utterance, kind, *cells = SPACE.split(line)
+        fields = SPACE.split(line)
+        if len(fields) < 2:
+            raise DldError(f"{path}:{number}: not a row of aligned words; score again")
+        utterance, kind, *cells = fields
         rows[utterance][kind] = cells
         if kind != "#csid":
             continue

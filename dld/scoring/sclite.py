@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 from dld.errors import DldError
-from dld.files import read_lines
 from dld.scoring.alignment import ErrorCounts
-from dld.scoring.kaldi import SPACE, read_filtered_text, read_utt2spk, require_same_ids
+from dld.scoring.kaldi import read_filtered_text, read_utt2spk, require_same_ids
+from dld.scoring.times import Times
 
 # Characters that sclite's transcripts give a meaning: alternations { / }, the empty word @, optional words and ids ( ),
 # markup < >, comments ;; and gap marks *. They are written as %XX so that scoring still sees distinct words.
@@ -63,37 +63,15 @@ def _run(command, what, **options):
     return done.stdout
 
 
-def _segment_times(data_dir, utterances):
-    """Recording, start and end of each utterance: from `segments`, or from `utt2dur` where there are none."""
-    times = {}
-    segments = data_dir / "segments"
-    source = segments if segments.is_file() else data_dir / "utt2dur"
-    for number, line in read_lines(source):
-        fields = SPACE.split(line.strip())
-        try:
-            if source == segments:
-                utterance, recording, start, end = fields
-                times[utterance] = recording, float(start), float(end)
-            else:
-                utterance, seconds = fields
-                times[utterance] = utterance, 0.0, float(seconds)
-        except ValueError:
-            raise DldError(f"{source}:{number}: cannot read '{line}'") from None
-    require_same_ids(utterances, {key: times[key] for key in times if key in utterances}, "the hypotheses", source)
-    return times
-
-
 def _ctm_lines(hyps, data_dir):
     """Hypotheses as CTM: greedy decoding keeps no word times, so the words share their segment evenly.
 
     sclite puts a word into the reference segment that holds its middle; words spread inside their own segment
     therefore land in the right one.
     """
-    times = _segment_times(data_dir, hyps)
-    channels = {}
-    mapping = data_dir / "reco2file_and_channel"
-    if mapping.is_file():
-        channels = {line[0]: line[1:] for line in (SPACE.split(text.strip()) for _, text in read_lines(mapping))}
+    of_directory = Times(data_dir)
+    times, channels = of_directory.utterances(), of_directory.channels
+    require_same_ids(hyps, {key: times[key] for key in times if key in hyps}, "the hypotheses", data_dir)
     rows = []
     for utterance, words in hyps.items():
         recording, start, end = times[utterance]
@@ -176,7 +154,7 @@ def score(data_dir, decode_dir, ref_filter=None, hyp_filter=None):
 
 
 def _prepare_stm(data_dir, decode_dir, hyps, work, csrfilt):
-    shutil.copyfile(data_dir / "stm", work / "ref.stm")
+    _write(work / "ref.stm", Times(data_dir).stm_lines())
     if (decode_dir / "ctm").is_file():
         shutil.copyfile(decode_dir / "ctm", work / "hyp.ctm")
     else:

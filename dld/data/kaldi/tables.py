@@ -149,7 +149,7 @@ def _complaint(name, key, value, least, most):
     if name == "segments":
         _, start, end = value.split()
         return _times_complaint(shown(key), start, end)
-    if name in ("utt2dur", "reco2dur") and not 0 < _seconds(value) <= LONGEST:
+    if name in ("utt2dur", "reco2dur") and not 0 < parse_seconds(value) <= LONGEST:
         return "durations", (
             f"{shown(key)} has the duration {shown(value)}; it must be a positive number of seconds, such as 12.5"
         )
@@ -159,7 +159,7 @@ def _complaint(name, key, value, least, most):
 
 
 def _times_complaint(key, start, end):
-    begins, ends = _seconds(start), _seconds(end)
+    begins, ends = parse_seconds(start), parse_seconds(end)
     if math.isnan(begins) or math.isnan(ends):
         return "times", f"{key} has times that are not numbers: {shown(start)} {shown(end)}"
     # Kaldi takes the end -1 as the end of the recording.
@@ -168,7 +168,7 @@ def _times_complaint(key, start, end):
     return None
 
 
-def _seconds(value):
+def parse_seconds(value):
     """A number that awk reads too; NaN for what float() takes as well: "inf", "1_0", digits of other scripts."""
     plain = re.fullmatch(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value)
     return float(value) if plain and len(value) < 100 else math.nan
