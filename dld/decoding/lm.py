@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dld.decoding.ngram import UNKNOWN, arpa_counts, arpa_words
+from dld.decoding.ngram import UNKNOWN, arpa_counts, arpa_words, is_binary_model
 from dld.errors import DldError
 from dld.files import sha256
 
@@ -35,7 +35,7 @@ class LanguageModel:
     Parameters
     ----------
     path : str or Path
-        ARPA (also .gz) or KenLM's binary format (faster to load: `build_binary lm.arpa lm.bin`).
+        ARPA (also compressed) or KenLM's binary format (faster to load: `build_binary lm.arpa lm.bin`), under any name.
 
     Attributes
     ----------
@@ -57,7 +57,8 @@ class LanguageModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise DldError(f"{path}: no such language model; estimate one with dld-lm")
-        self.is_arpa = self.path.name.endswith((".arpa", ".arpa.gz"))
+        # By what is in it: names say little, and KenLM does not go by them.
+        self.is_arpa = not is_binary_model(path)
         self.counts = arpa_counts(path) if self.is_arpa else None
         config = kenlm.Config()
         config.show_progress = False
@@ -65,7 +66,7 @@ class LanguageModel:
         try:
             with _quiet():
                 self.model = kenlm.Model(str(path), config)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:
             # What comes before is the place in KenLM's own sources.
             said = re.sub(r".* threw \w+( because `.*?'\.)?", "", " ".join(str(error).split()))
             raise DldError(f"{path}: KenLM cannot read it: {said.strip(' .)')[:200]}") from None

@@ -1,13 +1,18 @@
 """n-gram language models from text: interpolated modified Kneser–Ney, written as ARPA."""
 
+import bz2
+import codecs
+import contextlib
 import gzip
 import logging
+import lzma
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -417,23 +422,60 @@ def write_arpa(sentences, path, order=3, prune=(), tool="auto"):
 # ---------------------------------------------------------------- reading
 
 
-def open_text(path):
-    """Open a text file for reading, compressed (.gz) or not; a missing one is a `DldError`."""
+# What compressed files begin with, whatever their names are; KenLM reads these.
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_BINARY = b"mmap lm http://kheafield.com/code"
+
+
+def read_begin(path, size=64):
+    """Return the first bytes of a file, unpacked where it is compressed; a `DldError` where it cannot be read."""
     try:
-        return gzip.open(path, "rt", encoding="utf-8") if str(path).endswith(".gz") else open(path, encoding="utf-8")
-    except OSError as error:
-        raise DldError(f"{path}: {error.strerror}") from None
+        with open(path, "rb") as stream:
+            begin = stream.read(size)
+        for magic, unpacked in _PACKED.items():
+            if begin.startswith(magic):
+                with unpacked(path, "rb") as stream:
+                    return stream.read(size)
+        return begin
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DldError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def read_sentences(path):
-    """Yield the words of each line of plain text, one sentence a line; reads .gz as well."""
+def is_binary_model(path):
+    """Whether a file is a model in KenLM's binary format."""
+    return read_begin(path).startswith(_BINARY)
+
+
+def open_text(path):
+    """Open a text file for reading, compressed or not; one that cannot be read is a `DldError`."""
+    read_begin(path, 1)
+    with open(path, "rb") as stream:
+        begin = stream.read(8)
+    unpacked = next((unpacked for magic, unpacked in _PACKED.items() if begin.startswith(magic)), open)
+    return unpacked(path, "rt", encoding="utf-8")
+
+
+def read_text_lines(path):
+    """Yield `(line number, line)` of a UTF-8 text file, compressed or not.
+
+    Raises
+    ------
+    DldError
+        The file is missing, cut short or not text; the message names the line.
+    """
     number = 0
     with open_text(path) as lines:
         try:
             for number, line in enumerate(lines, 1):  # noqa: B007
-                yield line.split()
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+                yield number, line
+        except (UnicodeDecodeError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise DldError(f"{path}:{number + 1}: not text ({error})") from None
+
+
+def read_sentences(path):
+    """Yield the words of each line of plain text, one sentence a line; reads compressed text as well."""
+    for number, line in read_text_lines(path):
+        yield (line.removeprefix("\ufeff") if number == 1 else line).split()
 
 
 def arpa_counts(path):
@@ -442,24 +484,25 @@ def arpa_counts(path):
     Raises
     ------
     DldError
-        The file is missing or does not begin as ARPA does.
+        The file is missing, empty or does not begin as ARPA does.
     """
+    begin = read_begin(path)
+    if begin.startswith(codecs.BOM_UTF8):
+        raise DldError(f"{path}: begins with a byte order mark (U+FEFF), which KenLM does not read; take it out")
+    if not begin:
+        raise DldError(f"{path}: is empty; make a language model with dld-lm")
     counts = {}
-    with open_text(path) as lines:
-        try:
-            for number, line in enumerate(lines, 1):
-                if match := re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)\s*", line):
-                    counts[int(match[1])] = int(match[2])
-                elif line.rstrip() == "\\1-grams:":
-                    break
-                elif number > 1000:
-                    counts = {}
-                    break
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile):
-            counts = {}
-    if not counts or sorted(counts) != list(range(1, len(counts) + 1)):
-        raise DldError(f"{path}: not an ARPA file; make one with dld-lm")
-    return [counts[k] for k in sorted(counts)]
+    with contextlib.suppress(DldError):  # of a file that is not text
+        for number, line in read_text_lines(path):
+            if match := re.fullmatch(r"ngram\s+([0-9]+)\s*=\s*([0-9]+)\s*", line):
+                counts[int(match[1])] = int(match[2])
+            elif line.rstrip() == "\\1-grams:":
+                if sorted(counts) == list(range(1, len(counts) + 1)) and counts:
+                    return [counts[k] for k in sorted(counts)]
+                break
+            elif number > 1000:
+                break
+    raise DldError(f"{path}: not an ARPA file; make one with dld-lm")
 
 
 def arpa_words(path):
@@ -474,17 +517,16 @@ def arpa_words(path):
     """
     expected = arpa_counts(path)[0]
     words, inside = set(), False
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if line.startswith("\\"):
-                if inside:
-                    break
-                inside = line.rstrip() == "\\1-grams:"
-            elif inside and line.strip():
-                fields = line.split()
-                if len(fields) not in (2, 3):
-                    raise DldError(f"{path}:{number}: not a unigram: '{line.rstrip()}'")
-                words.add(fields[1])
+    for number, line in read_text_lines(path):
+        if line.startswith("\\"):
+            if inside:
+                break
+            inside = line.rstrip() == "\\1-grams:"
+        elif inside and line.strip():
+            fields = line.split()
+            if len(fields) not in (2, 3):
+                raise DldError(f"{path}:{number}: not a unigram: '{line.rstrip()[:60]}'")
+            words.add(fields[1])
     if len(words) != expected:
         raise DldError(f"{path}: {len(words)} unigrams, its head says {expected}; the file is damaged")
     return words - {UNKNOWN, UNKNOWN.upper(), BEGIN, END}

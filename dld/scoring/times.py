@@ -90,7 +90,7 @@ class Times:
                 continue
             fields = line.split(maxsplit=5)
             begins, ends = (parse_seconds(field) for field in fields[3:5]) if len(fields) > 4 else (-1.0, 0.0)
-            if not (0 <= begins and (begins < ends or ends == -1)):
+            if not (begins >= 0 and (begins < ends or ends == -1)):
                 raise DldError(f"{path}:{number}: expected 'file channel speaker start end words', got '{shown(line)}'")
             if ends == -1:
                 recording = recordings.get((fields[0], fields[1]), fields[0])

@@ -34,10 +34,24 @@ def test_compressed_models_and_binary_ones(kenlm, arpa, tmp_path):
         out.write(arpa.read_bytes())
     model = LanguageModel(tmp_path / "lm.arpa.gz")
     assert model.words() == LanguageModel(arpa).words()
-    # A name that does not say ARPA is taken for a binary model, whose words cannot be listed.
-    (tmp_path / "lm.bin").write_bytes(arpa.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["lm", "lm.txt", "lm.gz", "lm.arpa"])
+def test_arpa_is_recognised_under_any_name(kenlm, arpa, tmp_path, name):
+    import gzip
+
+    for content in (arpa.read_bytes(), gzip.compress(arpa.read_bytes())):
+        (tmp_path / name).write_bytes(content)
+        model = LanguageModel(tmp_path / name)
+        assert model.is_arpa and model.counts == LanguageModel(arpa).counts
+        assert model.words() == LanguageModel(arpa).words()
+
+
+def test_binary_models_do_not_list_their_words(kenlm, arpa):
+    model = LanguageModel(arpa)
+    model.is_arpa = False
     with pytest.raises(DldError, match="does not list its words"):
-        LanguageModel(tmp_path / "lm.bin").words()
+        model.words()
 
 
 def test_a_missing_kenlm_says_how_to_get_it(monkeypatch, arpa):
@@ -52,8 +66,8 @@ def test_files_that_are_no_models_are_refused_in_one_line(kenlm, tmp_path, capfd
         LanguageModel(tmp_path / "lm.arpa")
     (tmp_path / "lm.bin").write_bytes(b"nonsense " * 100)
     (tmp_path / "lm.arpa").write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\tone\n\n\\end\\\n")
-    for name in ("lm.bin", "lm.arpa"):
-        with pytest.raises(DldError, match="KenLM cannot read it") as error:
+    for name, said in (("lm.bin", "not an ARPA file"), ("lm.arpa", "KenLM cannot read it")):
+        with pytest.raises(DldError, match=said) as error:
             LanguageModel(tmp_path / name)
         assert "\n" not in str(error.value) and "model.cc" not in str(error.value)
     assert capfd.readouterr().err == ""
