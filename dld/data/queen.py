@@ -152,9 +152,7 @@ class Archive:
         name = name.partition(b"\0")[0].decode("latin-1")
         # Names become parts of ids and of the names of files.
         if not _NAME.fullmatch(name):
-            raise DldError(
-                f"{self.path}: entry {name!r}: not the name of a file of this game; take an undamaged {CORPUS}"
-            )
+            raise DldError(f"{self.path}: entry {name!r}: not a name of a file of this game; get it again")
         if offset + size > len(self._data):
             raise DldError(f"{self.path}: cut short: entry {name} ends at byte {offset + size}; copy it again")
         return name, (offset, size)

@@ -133,6 +133,11 @@ def fix(folder, audio=True, allow_empty=False):
     report.kept = len(kept)
     if not kept:
         raise DldError(f"{folder}: no utterance would be left, so nothing was changed. {' '.join(str(report).split())}")
+    if not all(u.gender for u in kept):
+        # Kaldi's spk2gender knows all speakers, or is not there.
+        if "spk2gender" in tables:
+            report.mended.append(f"{folder / 'spk2gender'} does not tell the gender of every speaker: removed")
+        kept = [replace(u, gender=None) for u in kept]
     report.backup.mkdir(exist_ok=True)
     for name in tables:
         if (folder / name).is_file():
