@@ -29,7 +29,7 @@ from dld.decoding import greedy
 from dld.errors import DldError
 from dld.files import atomic_write
 from dld.gates import Ramp, gates_for_depth, parse_depths
-from dld.objectives import blank_share, ctc_loss, hidden_distance
+from dld.objectives import blank_share, ctc_loss, feasible_ctc_loss, hidden_distance
 from dld.scoring import wer
 from dld.stopping import Stopped, StopRequest
 from dld.teacher import Teacher
@@ -75,6 +75,11 @@ class StaticBrain(sb.Brain):
     run_opts : dict, optional
         SpeechBrain's run options: device, precision, noprogressbar …
     checkpointer : Checkpointer, optional
+
+    Attributes
+    ----------
+    no_loss : set of str
+        Dev utterances that are too short for their text: their CTC loss is infinite, and the dev loss is without them.
     """
 
     def __init__(self, hparams, tokenizer, run_opts=None, checkpointer=None):
@@ -95,6 +100,7 @@ class StaticBrain(sb.Brain):
         self.valid_gates = [gates_for_depth(hparams["eval_policy"], self.network.num_blocks, n) for n in self.depths]
         self.epoch = 0
         self.batch_ids = []
+        self.no_loss = set()
         self.stop = StopRequest()
         self.stopping = False
         if checkpointer is not None:
@@ -158,7 +164,10 @@ class StaticBrain(sb.Brain):
     def losses(self, place, predictions, batch, stage):
         """Loss terms of the gate vector at a place of `predictions`, name → (weight, value)."""
         tokens, token_lengths = unpack(batch.tokens, self.device)
-        value = ctc_loss(predictions.logits[place], predictions.lengths, tokens, token_lengths, self.network.blank)
+        logits = predictions.logits[place]
+        value = ctc_loss(logits, predictions.lengths, tokens, token_lengths, self.network.blank)
+        if stage != sb.Stage.TRAIN and value.isposinf():
+            value, _ = feasible_ctc_loss(logits, predictions.lengths, tokens, token_lengths, self.network.blank)
         return {"ctc": (self.at_epoch(self.hparams.ctc_weight), value)}
 
     def at_epoch(self, value):
@@ -344,7 +353,8 @@ class StaticBrain(sb.Brain):
             "lr": self.learning_rate(self.optimizer_step),
             "train_loss": self.train_means.pop("loss", None),
             **{f"train_{name}": value for name, value in self.train_means.items()},
-            "valid_loss": float(stage_loss),
+            "valid_loss": float(stage_loss) if len(self.references) > len(self.no_loss) else None,
+            **({"without_loss": len(self.no_loss)} if self.no_loss else {}),
             "wer": wers,
             "mean_wer": sum(wers.values()) / len(wers),
             "blank_share": sum(self.blank_shares) / len(self.blank_shares),
@@ -419,11 +429,14 @@ class StaticBrain(sb.Brain):
 
 def format_entry(entry, num_epochs):
     """One line on an epoch."""
+    loss = "none" if entry["valid_loss"] is None else f"{entry['valid_loss']:.3f}"
+    if entry.get("without_loss"):
+        loss += f" (without {entry['without_loss']} utterances that are too short for their text)"
     wers = " ".join(f"n{n} {value:.1f}" for n, value in entry["wer"].items())
     parts = " ".join(f"{name[6:]} {entry[name]:.3f}" for name in entry if name.startswith("train_") and entry[name])
     return (
         f"epoch {entry['epoch']}/{num_epochs} | {entry['updates']} updates, {entry['seconds']:.0f} s | "
-        f"lr {entry['lr']:.2e} | train {parts} | dev loss {entry['valid_loss']:.3f} | "
+        f"lr {entry['lr']:.2e} | train {parts} | dev loss {loss} | "
         f"dev WER % {wers} mean {entry['mean_wer']:.2f}"
     )
 

@@ -18,6 +18,7 @@ from dld.data.dataset import (
     select_for_training,
     unpack,
 )
+from dld.data.feasibility import check_evaluation
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.experiment import ABOUT, CHECKPOINTS, begin, load_start, save_model, sources
@@ -88,7 +89,8 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     brain.stop = stop
 
     audio = {"sample_rate": values["sample_rate"], "channel": values["channel"]}
-    utterances, _ = select_for_training(all_utterances, tokenizer, **training_limits(values))
+    limits = training_limits(values)
+    utterances, _ = select_for_training(all_utterances, tokenizer, **limits)
     train_set = make_dataset(utterances, tokenizer, **audio)
     sampler = make_batch_sampler(train_set, values["max_batch_seconds"], values["seed"])
     # A generator of the loader's own: making an iterator then draws nothing from the global one, so that a run resumed
@@ -103,6 +105,9 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     checkpointer.add_recoverable("dataloader-TRAIN", train_loader)
     if brain.train_sampler is None:
         brain.train_sampler = sampler
+    dev_limits = {name: limits[name] for name in ("frames_per_second", "overlap")}
+    longest = network.encoder.max_seconds
+    brain.no_loss = set(check_evaluation(dev_utterances, tokenizer, **dev_limits, max_seconds=longest, name="dev_data"))
     dev_loader = evaluation_loader(make_dataset(dev_utterances, tokenizer, **audio), values["eval_batch_seconds"])
 
     if fresh:

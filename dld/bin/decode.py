@@ -15,7 +15,9 @@ from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.budget.latency import real_time_factors
 from dld.budget.macs import gmacs_per_second
 from dld.checks import AT_LEAST_0, COUNT, POSITIVE, Number, Whole
+from dld.data import kaldi
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
+from dld.data.feasibility import check_evaluation
 from dld.decoding import greedy
 from dld.decoding.beam import BeamSettings, SearchPool, valid_log_probs
 from dld.decoding.lm import Weights
@@ -220,7 +222,9 @@ def main(argv=None):
     gates_of, policy = chosen_gates(trained, arguments)
     vectors = list(gates_of.values())
     settings, suffix = beam_settings(arguments), variant(arguments)
-    dataset = make_dataset(arguments.data, sample_rate=sample_rate, channel=trained.settings["channel"])
+    utterances = kaldi.load(arguments.data, ("wav.scp", "utt2spk", "utt2dur"))
+    check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
+    dataset = make_dataset(utterances, sample_rate=sample_rate, channel=trained.settings["channel"])
     loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size)
     test_set = Path(arguments.data).resolve().name
     names = [f"decode_{test_set}_n{n}" + (f"_{suffix}" if suffix else "") for n in gates_of]

@@ -6,7 +6,9 @@ import sys
 from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.budget.search import Evaluator, search_gate_table
 from dld.checks import POSITIVE
+from dld.data import kaldi
 from dld.data.dataset import evaluation_loader, make_dataset
+from dld.data.feasibility import check_evaluation
 from dld.experiment import GATE_TABLE, load_trained
 from dld.files import writable_folder
 
@@ -32,8 +34,10 @@ def main(argv=None):
     arguments = make_parser().parse_args(argv)
     trained = load_trained(arguments.exp, arguments.device)
     writable_folder(trained.folder)
+    utterances = kaldi.load(arguments.data)
+    check_evaluation(utterances, max_seconds=trained.network.encoder.max_seconds, name=arguments.data)
     dataset = make_dataset(
-        arguments.data,
+        utterances,
         trained.tokenizer,
         sample_rate=trained.settings["sample_rate"],
         channel=trained.settings["channel"],

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from dld.data.dataset import unpack
 from dld.decoding import greedy
 from dld.gates import GateTable, depth, evenly_spaced, format_gates
-from dld.objectives import ctc_loss
+from dld.objectives import feasible_ctc_loss
 from dld.scoring import wer
 
 logger = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ class Evaluator:
                 logits = self.network.head_of(gate_vectors[place])(hidden)
                 rows = greedy(logits, embedded.lengths, self.network.blank)
                 texts[place] += [self.tokenizer.decode(ids) for ids in rows]
-                loss = ctc_loss(logits, embedded.lengths, tokens, token_lengths, self.network.blank)
-                losses[place] += loss.item() * len(rows)
+                loss, count = feasible_ctc_loss(logits, embedded.lengths, tokens, token_lengths, self.network.blank)
+                losses[place] += loss.item() * count
         return [
             Quality(wer(self.references, rows), loss / len(self.references))
             for rows, loss in zip(texts, losses, strict=True)

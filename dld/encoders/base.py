@@ -47,7 +47,8 @@ class GatedEncoder(nn.Module):
     A subclass gives `embed` (everything before the blocks), `run_block`, `finish` (everything after them), and where a
     closed gate is more than the identity, `skip_block`. It sets `num_blocks`, `output_size`, `subsampling` (input
     steps for each output frame) and, where the end of an utterance gives no frame of its own, `overlap` (input steps
-    that a frame sees beyond those). With `input_size`, features of another size are refused when the network is built.
+    that a frame sees beyond those). `max_seconds` is the longest utterance it takes, None where any will do. With
+    `input_size`, features of another size are refused when the network is built.
     """
 
     num_blocks: int
@@ -55,6 +56,7 @@ class GatedEncoder(nn.Module):
     subsampling: int
     input_size: int | None = None
     overlap: int = 0
+    max_seconds: float | None = None
 
     @property
     def description(self):

@@ -173,6 +173,7 @@ class GatedWhisper(GatedEncoder):
         self.conv1 = nn.Conv1d(input_size, d_model, 3, padding=1)
         self.conv2 = nn.Conv1d(d_model, d_model, 3, stride=2, padding=1)
         self.register_buffer("positions", sinusoids(max_frames, d_model))
+        self.max_seconds = max_frames / 50
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(WhisperBlock(d_model, d_ffn, num_heads, dropout) for _ in range(num_blocks))
         self.layer_norm = nn.LayerNorm(d_model)
