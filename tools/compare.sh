@@ -26,7 +26,7 @@ recipe=${1:-}
 if [[ -z $recipe || $recipe == --help || $recipe == -h ]]; then usage && exit 0; fi
 shift
 list=compare.sh
-if [[ ${1:-} == --list ]]; then list=compare_${2:-}.sh && shift 2; fi
+if [[ ${1:-} == --list ]]; then list=compare_${2:-}.sh && shift "$(($# > 1 ? 2 : 1))"; fi
 [[ -f recipes/$recipe/$list ]] || fail "recipes/$recipe has no $list; see tools/compare.sh --help"
 cd "recipes/$recipe"
 
@@ -50,7 +50,6 @@ while [[ $# -gt 0 ]]; do
   shift 2
 done
 options+=(--train-args "$train_args")
-mkdir -p "$exp/log"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj takes a number, not '$nj'"
 # shellcheck disable=SC2154  # the recipe's compare.sh sets exp and runs
 : "$exp" "$runs"
@@ -61,6 +60,8 @@ exec 3>&1
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # shellcheck source=recipes/common/stages.sh
 . ../common/stages.sh
+option_names chosen --runs "${only:-$runs}"
+mkdir -p "$exp/log"
 
 # What the run's decodes stand for must not be newer than they are.
 is_done() {
@@ -85,8 +86,10 @@ if [[ ! -e $data/.compared ]]; then
   ./run.sh --exp "$exp" --stage 2 --stop-stage 3 "${options[@]}"
   touch "$data/.compared"
 fi
-chosen=${only:-$runs}
-if [[ " $chosen " == *" static "* ]]; then make_run static; fi
-# shellcheck disable=SC2086  # a list of words
-for_each make_run ${chosen/#static/}
+# Students need the teacher.
+others=()
+for name in "${chosen[@]}"; do
+  if [[ $name == static ]]; then make_run static; else others+=("$name"); fi
+done
+for_each make_run "${others[@]}"
 if [[ -z $only ]]; then reports; fi

@@ -49,13 +49,15 @@ rm -f "$stamp"
 
 if [[ ! -x $python ]]; then
   base=
-  for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10 python}; do
+  candidates=(python3 python3.12 python3.11 python3.10 python)
+  if [[ ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
+  for candidate in "${candidates[@]}"; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
       base=$candidate
       break
     fi
   done
-  [[ $base ]] || fail "Python 3.10 or newer is needed, ${PYTHON:-python3} is $(${PYTHON:-python3} -V 2>&1 || true); install one or name it by PYTHON="
+  [[ $base ]] || fail "Python 3.10 or newer is needed, ${PYTHON:-python3} is $("${PYTHON:-python3}" -V 2>&1 || true); install one or name it by PYTHON="
   "$base" -c 'import ensurepip, venv' 2>>"$log" ||
     fail "$base cannot make environments; install its venv module (Debian, Ubuntu: python3-venv), or activate an environment first"
   options=()

@@ -3,11 +3,13 @@
 #
 # The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args lm
 # device ngpu nj restart, and defines make_corpus (stage 1). A system's experiment file is
-# hparams/SYSTEM$hparams_suffix.yaml, or is in hparams/ablations.
+# hparams/SYSTEM$hparams_suffix.yaml, or is in hparams/ablations. An array recipe_args may hold settings that the recipe has
+# for stages 3 to 6; those in train_args are the user's and go before them.
 
 # shellcheck disable=SC2154  # the recipe sets these
 
 shopt -s extglob
+. "$(dirname "${BASH_SOURCE[0]}")/words.sh"
 
 fail() {
   echo "$(basename "$0"): error: $1" >&2
@@ -49,9 +51,9 @@ begin_stage() {
 
 # What every command that reads an experiment file is given.
 settings() {
-  # train_args is a list of words, as in Kaldi's scripts.
-  # shellcheck disable=SC2206
-  setting_args=(--data "$data" --exp "$exp" $train_args)
+  local words
+  option_words words --train-args "$train_args"
+  setting_args=(--data "$data" --exp "$exp" "${recipe_args[@]}" "${words[@]}")
 }
 
 # setting_of RUN KEY: a value of the experiment that a run is.
@@ -132,7 +134,7 @@ find_lm() {
   case $lm in
     train)
       lm_file=$data/lm/3gram.arpa
-      [[ -e $lm_file ]] || python -m dld.bin.lm --text "$data/${train_sets%% *}/text" --output "$lm_file" --order 3 \
+      [[ -e $lm_file ]] || python -m dld.bin.lm --text "$data/${train_names[0]}/text" --output "$lm_file" --order 3 \
         --dev "$data/$dev_set/text"
       ;;
     corpus)
@@ -179,17 +181,35 @@ for_each() {
 }
 
 has_system() {
-  [[ " $systems " == *" $1 "* ]]
+  [[ " ${system_names[*]} " == *" $1 "* ]]
+}
+
+# Splits the options that hold words or names into arrays, and checks the numbers.
+read_options() {
+  local train_words
+  option_number --stage "$stage"
+  option_number --stop-stage "$stop_stage"
+  option_number --ngpu "$ngpu"
+  option_number --nj "$nj"
+  option_names system_names --systems "$systems"
+  option_names test_names --test-sets "$test_sets"
+  option_names train_names train_sets "$train_sets"
+  option_names dev_names dev_set "$dev_set"
+  option_words train_words --train-args "$train_args"
+  option_words decode_words --decode-args "$decode_args"
+  option_words report_words --report-args "$report_args"
 }
 
 run_stages() {
-  local system set dir
+  local system set dir device_args=()
+  read_options
+  if [[ -n $device ]]; then device_args=(--device "$device"); fi
   if begin_stage 1 "corpus → data directories"; then
     make_corpus
   fi
 
   if begin_stage 2 "validate the data directories"; then
-    for set in $train_sets $dev_set $test_sets; do
+    for set in "${train_names[@]}" "${dev_names[@]}" "${test_names[@]}"; do
       need "$data/$set/wav.scp" 1
       python -m dld.bin.data validate "$data/$set"
       python -m dld.bin.data stats "$data/$set"
@@ -197,8 +217,8 @@ run_stages() {
   fi
 
   if begin_stage 3 "tokenizer"; then
-    need "$data/${train_sets%% *}/text" 1
-    python -m dld.bin.tokenizer --text "$data/${train_sets%% *}/text" --output "$data/lang" \
+    need "$data/${train_names[0]}/text" 1
+    python -m dld.bin.tokenizer --text "$data/${train_names[0]}/text" --output "$data/lang" \
       --vocab-size "$(setting_of static vocab_size)"
   fi
 
@@ -216,7 +236,7 @@ run_stages() {
   fi
 
   if begin_stage 6 "dynamic students"; then
-    for system in $systems; do
+    for system in "${system_names[@]}"; do
       [[ $system != static && $system != ld ]] || continue
       need "$exp/static/model.json" 4
       train_system "$system"
@@ -227,7 +247,7 @@ run_stages() {
 
   if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
     local tables=() policy
-    for system in $systems; do
+    for system in "${system_names[@]}"; do
       policy=$(decode_policy "$system")
       # Where the gates are no choice, as in a static network, there is nothing to search.
       [[ $policy == table ]] || continue
@@ -236,35 +256,32 @@ run_stages() {
     done
     for_each search_table "${tables[@]}"
     if [[ -n $lm ]]; then
-      for system in $systems; do
+      for system in "${system_names[@]}"; do
         need "$exp/$system/model.json" "$(trained_by "$system")"
-        # shellcheck disable=SC2086  # decode_args is a list of words
         python -m dld.bin.tune_lm --exp "$exp/$system" --data "$data/$dev_set" --lm "$lm_file" \
-          ${device:+--device "$device"} $decode_args
+          "${device_args[@]}" "${decode_words[@]}"
       done
     fi
   fi
 
   if begin_stage 8 "decode at every depth"; then
-    for system in $systems; do
+    for system in "${system_names[@]}"; do
       need "$exp/$system/model.json" "$(trained_by "$system")"
-      for set in $test_sets; do
+      for set in "${test_names[@]}"; do
         need "$data/$set/text" 1
-        # shellcheck disable=SC2086  # decode_args is a list of words
-        python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" ${device:+--device "$device"} $decode_args
+        python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" "${device_args[@]}" "${decode_words[@]}"
         if [[ -n $lm ]]; then
           need "$exp/$system/lm_weights.json" 7
-          # shellcheck disable=SC2086
           python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" --lm "$lm_file" \
-            ${device:+--device "$device"} $decode_args
+            "${device_args[@]}" "${decode_words[@]}"
         fi
       done
     done
   fi
 
   if begin_stage 9 "score"; then
-    for system in $systems; do
-      for set in $test_sets; do
+    for system in "${system_names[@]}"; do
+      for set in "${test_names[@]}"; do
         compgen -G "$exp/$system/decode_${set}_n*/text" >/dev/null ||
           fail "$exp/$system has no decode_${set}_n*/text; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8"
         for dir in "$exp/$system/decode_${set}"_n*; do
@@ -276,9 +293,8 @@ run_stages() {
 
   if begin_stage 10 "report"; then
     local reported=
-    for system in $systems; do reported+=,$(system_of "$system"); done
-    # shellcheck disable=SC2086
-    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" $report_args
+    for system in "${system_names[@]}"; do reported+=,$(system_of "$system"); done
+    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" "${report_words[@]}"
     echo "see $exp/report/results.md and $exp/report/tradeoff.png"
   fi
   echo "== done (${SECONDS} s)"

@@ -42,9 +42,10 @@ fi
 exp=${exp:-exp/$train_set}
 
 make_corpus() {
-  # shellcheck disable=SC2086  # data_args is a list of words
+  local words
+  option_words words --data-args "$data_args"
   local/data.sh --corpus "$corpus" --downloads "$downloads" --train-set "$train_set" \
-    --allow-partial "$allow_partial" $data_args "$data"
+    --allow-partial "$allow_partial" "${words[@]}" "$data"
 }
 
 # A 3-gram of the books, pruned; the larger ones can be given as --lm FILE.

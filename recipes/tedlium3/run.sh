@@ -34,8 +34,9 @@ fi
 exp=${exp:-exp}
 
 make_corpus() {
-  # shellcheck disable=SC2086  # data_args is a list of words
-  local/data.sh --corpus "$corpus" --downloads "$downloads" --allow-partial "$allow_partial" $data_args "$data"
+  local words
+  option_words words --data-args "$data_args"
+  local/data.sh --corpus "$corpus" --downloads "$downloads" --allow-partial "$allow_partial" "${words[@]}" "$data"
 }
 
 # The corpus comes with text for language models. A 4-gram of it, pruned, takes lmplz (KenLM) or much memory and time.

@@ -13,6 +13,7 @@ Leaves <destination>/{train,dev,test,audio} (relative to the recipe's folder).
   --librispeech DIR      the folder LibriSpeech, whole or in part: leaves <destination>/{test_other,train_librispeech} too
   --extra-data 'A B'     Kaldi data directories that are joined with train to <destination>/train_extra"
 . ../common/parse_options.sh
+. ../common/words.sh
 if [[ $# -ne 1 ]]; then
   echo "$help_message" >&2
   exit 1
@@ -35,6 +36,7 @@ if [[ -n $librispeech ]]; then
   done
 fi
 if [[ -n $extra_data ]]; then
-  # shellcheck disable=SC2086  # extra_data is a list of words
-  python -m dld.bin.data combine "$1/train_extra" "$1/train" $extra_data
+  directories=()
+  option_words directories --extra-data "$extra_data"
+  python -m dld.bin.data combine "$1/train_extra" "$1/train" "${directories[@]}"
 fi
