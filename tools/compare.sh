@@ -60,6 +60,7 @@ exec 3>&1
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # shellcheck source=recipes/common/stages.sh
 . ../common/stages.sh
+chosen=()
 option_names chosen --runs "${only:-$runs}"
 mkdir -p "$exp/log"
 

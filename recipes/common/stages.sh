@@ -51,9 +51,8 @@ begin_stage() {
 
 # What every command that reads an experiment file is given.
 settings() {
-  local words
-  option_words words --train-args "$train_args"
-  setting_args=(--data "$data" --exp "$exp" "${recipe_args[@]}" "${words[@]}")
+  option_words train_words --train-args "$train_args"
+  setting_args=(--data "$data" --exp "$exp" "${recipe_args[@]}" "${train_words[@]}")
 }
 
 # setting_of RUN KEY: a value of the experiment that a run is.
@@ -186,7 +185,6 @@ has_system() {
 
 # Splits the options that hold words or names into arrays, and checks the numbers.
 read_options() {
-  local train_words
   option_number --stage "$stage"
   option_number --stop-stage "$stop_stage"
   option_number --ngpu "$ngpu"
@@ -201,7 +199,7 @@ read_options() {
 }
 
 run_stages() {
-  local system set dir device_args=()
+  local system set device_args=()
   read_options
   if [[ -n $device ]]; then device_args=(--device "$device"); fi
   if begin_stage 1 "corpus → data directories"; then
@@ -282,11 +280,7 @@ run_stages() {
   if begin_stage 9 "score"; then
     for system in "${system_names[@]}"; do
       for set in "${test_names[@]}"; do
-        compgen -G "$exp/$system/decode_${set}_n*/text" >/dev/null ||
-          fail "$exp/$system has no decode_${set}_n*/text; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8"
-        for dir in "$exp/$system/decode_${set}"_n*; do
-          local/score.sh "$data/$set" "$data/lang" "$dir"
-        done
+        local/score.sh --all true "$data/$set" "$data/lang" "$exp/$system"
       done
     done
   fi

@@ -66,7 +66,7 @@ def test_report_arguments_and_the_corpus_arguments_too(checkout):
         *("--corpus", ""),
     )
     assert done.returncode == 0, done.stderr
-    assert ["--download", "my [1]"] == checkout.calls("librispeech")[0][2:4]
+    assert checkout.calls("librispeech")[0][2:4] == ["--download", "my [1]"]
 
 
 @pytest.mark.parametrize(
