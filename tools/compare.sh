@@ -63,6 +63,10 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 chosen=()
 option_names chosen --runs "${only:-$runs}"
 mkdir -p "$exp/log"
+# Each run.sh ends what it runs within 50 s.
+# shellcheck disable=SC2034  # jobs.sh reads it
+grace=56
+listen
 
 # What the run's decodes stand for must not be newer than they are.
 is_done() {
@@ -76,15 +80,19 @@ is_done() {
 make_run() {
   if is_done "$1"; then return; fi
   echo "== $1 ($(date +%T))" >&3
-  ./run.sh --exp "$exp" --systems "$1" --stage 4 --stop-stage 9 "${options[@]}" >"$exp/log/compare_$1.log" 2>&1 ||
+  run ./run.sh --exp "$exp" --systems "$1" --stage 4 --stop-stage 9 "${options[@]}" >"$exp/log/compare_$1.log" 2>&1 ||
     { tail -n 3 "$exp/log/compare_$1.log" >&2 && return 1; }
   touch "$exp/$1/.compared"
 }
 
 if [[ ! -e $data/.compared ]]; then
-  ./run.sh --exp "$exp" --stop-stage 1 "${options[@]}"
-  if declare -F prepare >/dev/null; then prepare; fi
-  ./run.sh --exp "$exp" --stage 2 --stop-stage 3 "${options[@]}"
+  run ./run.sh --exp "$exp" --stop-stage 1 "${options[@]}"
+  if declare -F prepare >/dev/null; then
+    have_data "$data"
+    run prepare
+    free_data
+  fi
+  run ./run.sh --exp "$exp" --stage 2 --stop-stage 3 "${options[@]}"
   touch "$data/.compared"
 fi
 # Students need the teacher.
@@ -93,4 +101,4 @@ for name in "${chosen[@]}"; do
   if [[ $name == static ]]; then make_run static; else others+=("$name"); fi
 done
 for_each make_run "${others[@]}"
-if [[ -z $only ]]; then reports; fi
+if [[ -z $only ]]; then run reports; fi

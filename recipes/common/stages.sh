@@ -10,6 +10,7 @@
 
 shopt -s extglob
 . "$(dirname "${BASH_SOURCE[0]}")/words.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/jobs.sh"
 
 fail() {
   echo "$(basename "$0"): error: $1" >&2
@@ -87,20 +88,7 @@ train_system() {
   if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
   settings
   run_settings "$system"
-  "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${run_args[@]}" "${setting_args[@]}"
-}
-
-# in_background LOG COMMAND…: in a process group of its own, since a background job does not get the user's Ctrl-C; the groups
-# in `background` end with the script.
-background=()
-trap 'for group in "${background[@]}"; do kill -- "-$group" 2>/dev/null || true; done' EXIT
-in_background() {
-  local log=$1
-  shift
-  set -m
-  "$@" >"$log" 2>&1 &
-  set +m
-  background+=("$!")
+  run "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${run_args[@]}" "${setting_args[@]}"
 }
 
 # Stages 4 and 5 at a time: the LD baseline needs no teacher. What it says goes to a log.
@@ -130,15 +118,19 @@ fit_to_machine() {
 # Leaves the path of the language model in lm_file: `--lm train` estimates a 3-gram from the training text, `--lm corpus` takes
 # the one that the corpus has (the recipe's function corpus_lm prints its path), anything else is a file.
 find_lm() {
+  local told
   case $lm in
     train)
       lm_file=$data/lm/3gram.arpa
-      [[ -e $lm_file ]] || python -m dld.bin.lm --text "$data/${train_names[0]}/text" --output "$lm_file" --order 3 \
+      [[ -e $lm_file ]] || run python -m dld.bin.lm --text "$data/${train_names[0]}/text" --output "$lm_file" --order 3 \
         --dev "$data/$dev_set/text"
       ;;
     corpus)
       declare -F corpus_lm >/dev/null || fail "this corpus has no language model; take --lm train or --lm FILE"
-      lm_file=$(corpus_lm)
+      told=$(mktemp)
+      run corpus_lm >"$told"
+      lm_file=$(<"$told")
+      rm "$told"
       ;;
     *) lm_file=$lm ;;
   esac
@@ -146,7 +138,7 @@ find_lm() {
 }
 
 search_table() {
-  python -m dld.bin.gate_table --exp "$exp/$1" --data "$data/$dev_set" ${device:+--device "$device"}
+  run python -m dld.bin.gate_table --exp "$exp/$1" --data "$data/$dev_set" ${device:+--device "$device"}
 }
 
 # for_each FUNCTION NAME…: FUNCTION with each name, $nj at a time; of those that run beside others, the words come when they end.
@@ -202,23 +194,27 @@ run_stages() {
   local system set device_args=()
   read_options
   if [[ -n $device ]]; then device_args=(--device "$device"); fi
+  listen
+  # Stages 1 and 3 write data; the others read it, many at a time.
+  if [[ $stage -le 1 && $stop_stage -ge 1 || $stage -le 3 && $stop_stage -ge 3 && -d $data ]]; then have_data "$data"; fi
   if begin_stage 1 "corpus → data directories"; then
-    make_corpus
+    run make_corpus
   fi
 
   if begin_stage 2 "validate the data directories"; then
     for set in "${train_names[@]}" "${dev_names[@]}" "${test_names[@]}"; do
       need "$data/$set/wav.scp" 1
-      python -m dld.bin.data validate "$data/$set"
-      python -m dld.bin.data stats "$data/$set"
+      run python -m dld.bin.data validate "$data/$set"
+      run python -m dld.bin.data stats "$data/$set"
     done
   fi
 
   if begin_stage 3 "tokenizer"; then
     need "$data/${train_names[0]}/text" 1
-    python -m dld.bin.tokenizer --text "$data/${train_names[0]}/text" --output "$data/lang" \
+    run python -m dld.bin.tokenizer --text "$data/${train_names[0]}/text" --output "$data/lang" \
       --vocab-size "$(setting_of static vocab_size)"
   fi
+  free_data
 
   if [[ $nj -gt 1 && $stage -le 4 && $stop_stage -ge 5 ]] && has_system static && has_system ld &&
     [[ $(setting_of ld init_from) == None ]]; then
@@ -256,7 +252,7 @@ run_stages() {
     if [[ -n $lm ]]; then
       for system in "${system_names[@]}"; do
         need "$exp/$system/model.json" "$(trained_by "$system")"
-        python -m dld.bin.tune_lm --exp "$exp/$system" --data "$data/$dev_set" --lm "$lm_file" \
+        run python -m dld.bin.tune_lm --exp "$exp/$system" --data "$data/$dev_set" --lm "$lm_file" \
           "${device_args[@]}" "${decode_words[@]}"
       done
     fi
@@ -267,10 +263,10 @@ run_stages() {
       need "$exp/$system/model.json" "$(trained_by "$system")"
       for set in "${test_names[@]}"; do
         need "$data/$set/text" 1
-        python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" "${device_args[@]}" "${decode_words[@]}"
+        run python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" "${device_args[@]}" "${decode_words[@]}"
         if [[ -n $lm ]]; then
           need "$exp/$system/lm_weights.json" 7
-          python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" --lm "$lm_file" \
+          run python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" --lm "$lm_file" \
             "${device_args[@]}" "${decode_words[@]}"
         fi
       done
@@ -280,7 +276,7 @@ run_stages() {
   if begin_stage 9 "score"; then
     for system in "${system_names[@]}"; do
       for set in "${test_names[@]}"; do
-        local/score.sh --all true "$data/$set" "$data/lang" "$exp/$system"
+        run local/score.sh --all true "$data/$set" "$data/lang" "$exp/$system"
       done
     done
   fi
@@ -288,7 +284,7 @@ run_stages() {
   if begin_stage 10 "report"; then
     local reported=
     for system in "${system_names[@]}"; do reported+=,$(system_of "$system"); done
-    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" "${report_words[@]}"
+    run python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" "${report_words[@]}"
     echo "see $exp/report/results.md and $exp/report/tradeoff.png"
   fi
   echo "== done (${SECONDS} s)"

@@ -44,13 +44,13 @@ exp=${exp:-exp/$train_set}
 make_corpus() {
   local words
   option_words words --data-args "$data_args"
-  local/data.sh --corpus "$corpus" --downloads "$downloads" --train-set "$train_set" \
+  run local/data.sh --corpus "$corpus" --downloads "$downloads" --train-set "$train_set" \
     --allow-partial "$allow_partial" "${words[@]}" "$data"
 }
 
 # A 3-gram of the books, pruned; the larger ones can be given as --lm FILE.
 corpus_lm() {
-  python -m dld.bin.librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
+  run python -m dld.bin.librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
 }
 
 . ../common/stages.sh

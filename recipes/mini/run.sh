@@ -42,7 +42,7 @@ esac
 exp=${exp:-$root}
 
 make_corpus() {
-  local/data.sh --scale "$scale" --snr-low "$snr_low" --snr-high "$snr_high" "$data"
+  run local/data.sh --scale "$scale" --snr-low "$snr_low" --snr-high "$snr_high" "$data"
 }
 
 . ../common/stages.sh

@@ -48,7 +48,7 @@ if [[ -n $extra_data ]]; then
 fi
 
 make_corpus() {
-  local/data.sh --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech" "$data"
+  run local/data.sh --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech" "$data"
 }
 
 . ../common/stages.sh

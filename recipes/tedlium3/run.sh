@@ -36,7 +36,7 @@ exp=${exp:-exp}
 make_corpus() {
   local words
   option_words words --data-args "$data_args"
-  local/data.sh --corpus "$corpus" --downloads "$downloads" --allow-partial "$allow_partial" "${words[@]}" "$data"
+  run local/data.sh --corpus "$corpus" --downloads "$downloads" --allow-partial "$allow_partial" "${words[@]}" "$data"
 }
 
 # The corpus comes with text for language models. A 4-gram of it, pruned, takes lmplz (KenLM) or much memory and time.
@@ -44,7 +44,7 @@ corpus_lm() {
   local file=$data/lm/4gram.arpa.gz texts
   mapfile -t texts < <(compgen -G "${corpus:-$downloads}/LM/*.gz" || compgen -G "${corpus:-$downloads}/TEDLIUM_release-3/LM/*.gz")
   [[ ${#texts[@]} -gt 0 ]] || fail "no LM/*.gz in ${corpus:-$downloads}; give the corpus by --corpus"
-  [[ -e $file ]] || python -m dld.bin.lm --text "$data/train/text" --sentences "${texts[@]}" --lowercase --order 4 \
+  [[ -e $file ]] || run python -m dld.bin.lm --text "$data/train/text" --sentences "${texts[@]}" --lowercase --order 4 \
     --prune 0,0,1,1 --output "$file" --dev "$data/dev/text" >&2
   echo "$file"
 }

@@ -29,10 +29,12 @@ if [[ -n $librispeech ]]; then
     "$1/librispeech"
   for set in test-other:test_other train-clean-100:train_librispeech; do
     [[ -d $1/librispeech/${set%:*} ]] || continue
-    rm -rf "${1:?}/${set#*:}"
-    cp -r "$1/librispeech/${set%:*}" "$1/${set#*:}"
+    rm -rf "${1:?}/${set#*:}" "$1/.part"
+    # Whole or not there.
+    cp -r "$1/librispeech/${set%:*}" "$1/.part"
     # Queen's text is in lower case.
-    awk '{ key = $1; $1 = ""; print key tolower($0) }' "$1/librispeech/${set%:*}/text" >"$1/${set#*:}/text"
+    awk '{ key = $1; $1 = ""; print key tolower($0) }' "$1/librispeech/${set%:*}/text" >"$1/.part/text"
+    mv "$1/.part" "$1/${set#*:}"
   done
 fi
 if [[ -n $extra_data ]]; then
