@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Trains, decodes and scores every run of a recipe's comparison, and writes its reports. Goes on where it stopped.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "compare.sh: error: bash 4.4 or newer is needed; run it with bash: tools/compare.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

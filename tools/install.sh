@@ -2,6 +2,9 @@
 # Makes the Python environment (see environment.sh) if there is none and installs the pinned dependencies and this package
 # in it. Does nothing if that has been done. Needs no root and installs nothing outside the environment.
 # PYTHON names the interpreter that a new environment is made from. Everything pip says is in tools/install.log.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "install.sh: error: bash 4.4 or newer is needed; run it with bash: tools/install.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh

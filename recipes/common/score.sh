@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Score a decode directory as Kaldi's local/score.sh does.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "score.sh: error: bash 4.4 or newer is needed; run it with bash: local/score.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 
 stage=1

@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # Queen: dynamic networks from Whisper's encoder on 4.4 h of voice acting, from the game's file to the depth–WER table.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "run.sh: error: bash 4.4 or newer is needed; run it with bash: ./run.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+# A link to it in another folder runs it here.
+_self=${BASH_SOURCE[0]}
+[[ -e $(dirname "$_self")/../common/options.sh ]] || _self=$(readlink -f "$_self")
+cd "$(dirname "$_self")"
 
 . ../common/options.sh
 corpus=

@@ -129,6 +129,7 @@ class Checkout:
         self.python.parent.mkdir(parents=True)
         self.python.write_text(STUB.format(python=sys.executable))
         self.python.chmod(0o755)
+        self.python.with_name("python3").symlink_to("python")
         self.variables = {"PATH": os.environ["PATH"], "DLD_VENV": str(self.environment)}
 
     def run(self, *command, cwd=None, **variables):
