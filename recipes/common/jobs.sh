@@ -59,20 +59,31 @@ stop() {
   exit "$2"
 }
 
+# living_jobs: leaves in `left` the jobs of which anything still runs.
+living_jobs() {
+  local job
+  left=()
+  for job in "${background[@]}"; do
+    if kill -0 -- "-$job" 2>/dev/null; then left+=("$job"); fi
+  done
+  [[ ${#left[@]} -gt 0 ]]
+}
+
 # A job's own process is asked to end; what it leaves in its group, such as the children of a script, is asked after that.
 end_jobs() {
-  local job left=("${background[@]}") deadline=$((SECONDS + grace))
+  local job left deadline=$((SECONDS + grace))
   trap '' HUP INT TERM
-  for job in "${left[@]}"; do kill -TERM "$job" 2>/dev/null || true; done
-  while [[ ${#left[@]} -gt 0 && $SECONDS -lt $deadline ]]; do
-    left=()
-    for job in "${background[@]}"; do
-      if kill -0 -- "-$job" 2>/dev/null; then left+=("$job"); fi
-      if ! kill -0 "$job" 2>/dev/null; then kill -TERM -- "-$job" 2>/dev/null || true; fi
+  for job in "${background[@]}"; do kill -TERM "$job" 2>/dev/null || true; done
+  while living_jobs && [[ $SECONDS -lt $deadline ]]; do
+    for job in "${left[@]}"; do
+      kill -0 "$job" 2>/dev/null || kill -TERM -- "-$job" 2>/dev/null || true
     done
-    [[ ${#left[@]} -eq 0 ]] || sleep 0.1
+    sleep 0.1
   done
   for job in "${left[@]}"; do kill -KILL -- "-$job" 2>/dev/null || true; done
+  # They take a moment to go.
+  deadline=$((SECONDS + 2))
+  while living_jobs && [[ $SECONDS -lt $deadline ]]; do sleep 0.1; done
 }
 
 _lock=
