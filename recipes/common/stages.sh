@@ -4,7 +4,7 @@
 # The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args lm
 # device ngpu nj restart, and defines make_corpus (stage 1). A system's experiment file is
 # hparams/SYSTEM$hparams_suffix.yaml, or is in hparams/ablations. An array recipe_args may hold settings that the recipe has
-# for stages 3 to 6; those in train_args are the user's and go before them.
+# for stages 3 to 6; train_args, the user's, come after them.
 
 # shellcheck disable=SC2154  # the recipe sets these
 
@@ -37,7 +37,7 @@ hparams_of() {
   if [[ -e hparams/ablations/$name ]]; then echo "hparams/ablations/$name"; else echo "hparams/$name"; fi
 }
 
-# What a run's name asks for beside its experiment file.
+# What a run's name asks for in addition to its experiment file.
 run_settings() {
   local name=${1%_seed+([0-9])}
   run_args=()
@@ -141,7 +141,7 @@ search_table() {
   run python -m dld.bin.gate_table --exp "$exp/$1" --data "$data/$dev_set" ${device:+--device "$device"}
 }
 
-# for_each FUNCTION NAME…: FUNCTION with each name, $nj at a time; of those that run beside others, the words come when they end.
+# for_each FUNCTION NAME…: FUNCTION with each name, $nj at a time; the output of those that run next to others comes when they end.
 for_each() {
   local work=$1 name pid place failed=
   shift
