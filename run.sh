@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # Sets up the environment if need be, then runs a recipe or the tests.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "run.sh: error: bash 4.4 or newer is needed; run it with bash: ./run.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
-cd "$(dirname "$0")"
+# A link to it in another folder runs it here.
+_self=${BASH_SOURCE[0]}
+[[ -e $(dirname "$_self")/tools/environment.sh ]] || _self=$(readlink -f "$_self")
+cd "$(dirname "$_self")"
 
 fail() {
   echo "run.sh: error: $1" >&2

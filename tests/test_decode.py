@@ -210,3 +210,9 @@ def test_low_precision_is_a_variant_of_its_own_and_near(babbler, tiny_corpus, tm
     for plain, low in zip(seen[:half], seen[half:], strict=True):
         assert low.dtype == torch.float32 and not torch.equal(plain, low)
         torch.testing.assert_close(plain, low, atol=0.2, rtol=0.05)
+
+
+def test_a_linked_test_set_keeps_its_own_name(student, tiny_corpus, tmp_path):
+    (tmp_path / "test_today").symlink_to(tiny_corpus / "test")
+    assert run_decode(student, tmp_path / "test_today", tmp_path, "--depths", "1") == 0
+    assert read_json(tmp_path / "decode_test_today_n1/decode.json")["test_set"] == "test_today"

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Trains, decodes and scores every run of a recipe's comparison, and writes its reports. Goes on where it stopped.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "compare.sh: error: bash 4.4 or newer is needed; run it with bash: tools/compare.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,7 +29,7 @@ recipe=${1:-}
 if [[ -z $recipe || $recipe == --help || $recipe == -h ]]; then usage && exit 0; fi
 shift
 list=compare.sh
-if [[ ${1:-} == --list ]]; then list=compare_${2:-}.sh && shift 2; fi
+if [[ ${1:-} == --list ]]; then list=compare_${2:-}.sh && shift "$(($# > 1 ? 2 : 1))"; fi
 [[ -f recipes/$recipe/$list ]] || fail "recipes/$recipe has no $list; see tools/compare.sh --help"
 cd "recipes/$recipe"
 
@@ -50,7 +53,6 @@ while [[ $# -gt 0 ]]; do
   shift 2
 done
 options+=(--train-args "$train_args")
-mkdir -p "$exp/log"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj takes a number, not '$nj'"
 # shellcheck disable=SC2154  # the recipe's compare.sh sets exp and runs
 : "$exp" "$runs"
@@ -61,6 +63,13 @@ exec 3>&1
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # shellcheck source=recipes/common/stages.sh
 . ../common/stages.sh
+chosen=()
+option_names chosen --runs "${only:-$runs}"
+mkdir -p "$exp/log"
+# Each run.sh ends what it runs within 50 s.
+# shellcheck disable=SC2034  # jobs.sh reads it
+grace=56
+listen
 
 # What the run's decodes stand for must not be newer than they are.
 is_done() {
@@ -74,19 +83,25 @@ is_done() {
 make_run() {
   if is_done "$1"; then return; fi
   echo "== $1 ($(date +%T))" >&3
-  ./run.sh --exp "$exp" --systems "$1" --stage 4 --stop-stage 9 "${options[@]}" >"$exp/log/compare_$1.log" 2>&1 ||
+  run ./run.sh --exp "$exp" --systems "$1" --stage 4 --stop-stage 9 "${options[@]}" >"$exp/log/compare_$1.log" 2>&1 ||
     { tail -n 3 "$exp/log/compare_$1.log" >&2 && return 1; }
   touch "$exp/$1/.compared"
 }
 
 if [[ ! -e $data/.compared ]]; then
-  ./run.sh --exp "$exp" --stop-stage 1 "${options[@]}"
-  if declare -F prepare >/dev/null; then prepare; fi
-  ./run.sh --exp "$exp" --stage 2 --stop-stage 3 "${options[@]}"
+  run ./run.sh --exp "$exp" --stop-stage 1 "${options[@]}"
+  if declare -F prepare >/dev/null; then
+    have_data "$data"
+    run prepare
+    free_data
+  fi
+  run ./run.sh --exp "$exp" --stage 2 --stop-stage 3 "${options[@]}"
   touch "$data/.compared"
 fi
-chosen=${only:-$runs}
-if [[ " $chosen " == *" static "* ]]; then make_run static; fi
-# shellcheck disable=SC2086  # a list of words
-for_each make_run ${chosen/#static/}
-if [[ -z $only ]]; then reports; fi
+# Students need the teacher.
+others=()
+for name in "${chosen[@]}"; do
+  if [[ $name == static ]]; then make_run static; else others+=("$name"); fi
+done
+for_each make_run "${others[@]}"
+if [[ -z $only ]]; then run reports; fi

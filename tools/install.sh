@@ -2,6 +2,9 @@
 # Makes the Python environment (see environment.sh) if there is none and installs the pinned dependencies and this package
 # in it. Does nothing if that has been done. Needs no root and installs nothing outside the environment.
 # PYTHON names the interpreter that a new environment is made from. Everything pip says is in tools/install.log.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "install.sh: error: bash 4.4 or newer is needed; run it with bash: tools/install.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
@@ -49,13 +52,15 @@ rm -f "$stamp"
 
 if [[ ! -x $python ]]; then
   base=
-  for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10 python}; do
+  candidates=(python3 python3.12 python3.11 python3.10 python)
+  if [[ ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
+  for candidate in "${candidates[@]}"; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
       base=$candidate
       break
     fi
   done
-  [[ $base ]] || fail "Python 3.10 or newer is needed, ${PYTHON:-python3} is $(${PYTHON:-python3} -V 2>&1 || true); install one or name it by PYTHON="
+  [[ $base ]] || fail "Python 3.10 or newer is needed, ${PYTHON:-python3} is $("${PYTHON:-python3}" -V 2>&1 || true); install one or name it by PYTHON="
   "$base" -c 'import ensurepip, venv' 2>>"$log" ||
     fail "$base cannot make environments; install its venv module (Debian, Ubuntu: python3-venv), or activate an environment first"
   options=()

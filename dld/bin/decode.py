@@ -28,6 +28,7 @@ from dld.files import atomic_write, writable_folder, write_json
 from dld.gates import POLICIES, gates_for_depth, parse_depths
 from dld.network import precision_context
 from dld.provenance import git_hash
+from dld.scoring.decodes import name_of_set
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ def main(argv=None):
     check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
     dataset = make_dataset(utterances, sample_rate=sample_rate, channel=trained.settings["channel"])
     loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size)
-    test_set = Path(arguments.data).resolve().name
+    test_set = name_of_set(arguments.data)
     names = [f"decode_{test_set}_n{n}" + (f"_{suffix}" if suffix else "") for n in gates_of]
     folders = [writable_folder(Path(arguments.output or trained.folder) / name) for name in names]
     searches, timed, about_search = None, None, [{}] * len(vectors)

@@ -9,13 +9,16 @@ from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
 from dld.files import read_record, writable_folder
 from dld.scoring import kaldi, sclite
+from dld.scoring.decodes import decodes_of
 
 
 def parser():
     """The command's options."""
     options = Parser(prog="dld-score", description=__doc__.partition(": ")[2])
-    options.add_argument("--ref", required=True, help="reference, a Kaldi text file (data/test/text)")
-    options.add_argument("--hyp", required=True, help="hypotheses, a Kaldi text file (exp/…/decode_test/text)")
+    options.add_argument("--ref", help="reference, a Kaldi text file (data/test/text)")
+    options.add_argument("--hyp", help="hypotheses, a Kaldi text file (exp/…/decode_test/text)")
+    options.add_argument("--exp", help="instead of --hyp: score every decode of --data in this experiment")
+    options.add_argument("--data", help="instead of --ref, with --exp: the test set, a Kaldi data directory")
     options.add_argument("--output", help="decode directory to write into (default: the folder of --hyp)")
     options.add_argument("--utt2spk", help="speakers, for the table per speaker (default: utt2spk beside --ref)")
     options.add_argument("--units", nargs="+", choices=sorted(kaldi.UNITS), default=["word", "char"])
@@ -32,10 +35,23 @@ def parser():
 
 @command
 def main(argv=None):
-    """Score; print one line a unit."""
+    """Score what the options name."""
     args = parser().parse_args(argv)
-    ref, hyp = Path(args.ref), Path(args.hyp)
-    output = writable_folder(args.output or hyp.parent)
+    pairs = (args.ref, args.hyp), (args.exp, args.data)
+    if sorted(sum(value is not None for value in pair) for pair in pairs) != [0, 2]:
+        raise DldError("give either --ref and --hyp, or --exp and --data")
+    if args.exp is None:
+        score(Path(args.ref), Path(args.hyp), Path(args.output or Path(args.hyp).parent), args)
+        return
+    if args.output or args.lmwt or args.wip:
+        raise DldError("--output, --lmwt and --wip go with --ref and --hyp; each decode of --exp has its own")
+    for folder in decodes_of(args.exp, args.data):
+        score(Path(args.data) / "text", folder / "text", folder, args)
+
+
+def score(ref, hyp, output, args):
+    """Score one decode; print one line a unit."""
+    writable_folder(output)
     if args.sclite:
         if (ref.name, hyp.name, output) != ("text", "text", hyp.parent):
             raise DldError("--sclite reads <data-dir>/text and <decode-dir>/text and writes beside the latter")

@@ -37,12 +37,12 @@ options_help() {
   --report-args 'ARGS'   options of dld-report for stage 10, as '--baseline ld'
   --lm WHAT           decode with a language model too, its weights tuned on dev in stage 7: train (a 3-gram of the
                       training text), corpus (what LibriSpeech and TED-LIUM 3 come with) or an ARPA file (none)
-  --restart BOOL      train anew where there is a run already ($restart)
+  --restart BOOL      train again from scratch where there is a run already ($restart)
   --data DIR, --exp DIR   folders for data and experiments (${data:-data/HOURS}, $1)
   --device NAME       cpu or cuda (${device:-cuda where there is one})
   --ngpu N            GPUs to train on, through torchrun ($ngpu)
   --nj N              gate tables searched at a time; more than 1 also trains an LD baseline that is started
-                      from nothing beside the teacher ($nj)
+                      from scratch next to the teacher ($nj)
 END
 }
 

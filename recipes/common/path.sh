@@ -2,7 +2,7 @@
 # What a recipe's scripts run with, to be sourced: the Python environment that the top-level run.sh made, the package,
 # and byte order for sorting, which Kaldi directories need.
 
-_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." >/dev/null && pwd)
 . "$_root/tools/environment.sh"
 if [[ ! -x $DLD_VENV/bin/python ]]; then
   echo "path.sh: error: no Python environment at $DLD_VENV; run \`./run.sh --setup-only true\` in $_root first" >&2

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Score a decode directory as Kaldi's local/score.sh does.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "score.sh: error: bash 4.4 or newer is needed; run it with bash: local/score.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 
 stage=1
@@ -7,6 +10,7 @@ stop_stage=2
 # shellcheck disable=SC2034  # part of Kaldi's contract
 cmd=
 sclite=false
+all=false
 cer=true
 lmwt=
 wip=
@@ -26,6 +30,7 @@ Compares <decode-dir>/text with <data-dir>/text and leaves wer_*, cer_* and scor
   --replicates N     draws of the bootstrap interval (default: $replicates)
   --ref-filter CMD   filter over the reference's lines (default: local/wer_ref_filter or local/wer_output_filter)
   --hyp-filter CMD   filter over the hypotheses' lines (default: local/wer_hyp_filter or local/wer_output_filter)
+  --all true         the third argument is an experiment: score all decodes of <data-dir> in it (default: $all)
   --sclite true      run NIST sclite instead, against <data-dir>/stm (and glm) where there is one;
                      its reports are kept in <decode-dir>/scoring_sclite (default: $sclite)
   --cmd CMD          accepted as in Kaldi; scoring is one short process and runs here"
@@ -48,8 +53,9 @@ for side in ref hyp; do
   done
 done
 
-inputs=(--ref "$data_dir/text" --hyp "$decode_dir/text"
-  --ref-filter "${ref_filter:-${ref_default:-}}" --hyp-filter "${hyp_filter:-${hyp_default:-}}")
+inputs=(--ref "$data_dir/text" --hyp "$decode_dir/text")
+if [ "$all" = true ]; then inputs=(--data "$data_dir" --exp "$decode_dir"); fi
+inputs+=(--ref-filter "${ref_filter:-${ref_default:-}}" --hyp-filter "${hyp_filter:-${hyp_default:-}}")
 if [ "$sclite" = true ]; then exec python3 -m dld.bin.score "${inputs[@]}" --sclite; fi
 
 units=()

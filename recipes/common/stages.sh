@@ -3,11 +3,14 @@
 #
 # The recipe sets: stage stop_stage data exp train_sets dev_set test_sets systems train_args decode_args report_args lm
 # device ngpu nj restart, and defines make_corpus (stage 1). A system's experiment file is
-# hparams/SYSTEM$hparams_suffix.yaml, or is in hparams/ablations.
+# hparams/SYSTEM$hparams_suffix.yaml, or is in hparams/ablations. An array recipe_args may hold settings that the recipe has
+# for stages 3 to 6; train_args, the user's, come after them.
 
 # shellcheck disable=SC2154  # the recipe sets these
 
 shopt -s extglob
+. "$(dirname "${BASH_SOURCE[0]}")/words.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/jobs.sh"
 
 fail() {
   echo "$(basename "$0"): error: $1" >&2
@@ -34,7 +37,7 @@ hparams_of() {
   if [[ -e hparams/ablations/$name ]]; then echo "hparams/ablations/$name"; else echo "hparams/$name"; fi
 }
 
-# What a run's name asks for beside its experiment file.
+# What a run's name asks for in addition to its experiment file.
 run_settings() {
   local name=${1%_seed+([0-9])}
   run_args=()
@@ -49,9 +52,8 @@ begin_stage() {
 
 # What every command that reads an experiment file is given.
 settings() {
-  # train_args is a list of words, as in Kaldi's scripts.
-  # shellcheck disable=SC2206
-  setting_args=(--data "$data" --exp "$exp" $train_args)
+  option_words train_words --train-args "$train_args"
+  setting_args=(--data "$data" --exp "$exp" "${recipe_args[@]}" "${train_words[@]}")
 }
 
 # setting_of RUN KEY: a value of the experiment that a run is.
@@ -86,20 +88,7 @@ train_system() {
   if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
   settings
   run_settings "$system"
-  "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${run_args[@]}" "${setting_args[@]}"
-}
-
-# in_background LOG COMMAND…: in a process group of its own, since a background job does not get the user's Ctrl-C; the groups
-# in `background` end with the script.
-background=()
-trap 'for group in "${background[@]}"; do kill -- "-$group" 2>/dev/null || true; done' EXIT
-in_background() {
-  local log=$1
-  shift
-  set -m
-  "$@" >"$log" 2>&1 &
-  set +m
-  background+=("$!")
+  run "${launch[@]}" "$(hparams_of "$system")" "${args[@]}" "${run_args[@]}" "${setting_args[@]}"
 }
 
 # Stages 4 and 5 at a time: the LD baseline needs no teacher. What it says goes to a log.
@@ -129,15 +118,19 @@ fit_to_machine() {
 # Leaves the path of the language model in lm_file: `--lm train` estimates a 3-gram from the training text, `--lm corpus` takes
 # the one that the corpus has (the recipe's function corpus_lm prints its path), anything else is a file.
 find_lm() {
+  local told
   case $lm in
     train)
       lm_file=$data/lm/3gram.arpa
-      [[ -e $lm_file ]] || python -m dld.bin.lm --text "$data/${train_sets%% *}/text" --output "$lm_file" --order 3 \
+      [[ -e $lm_file ]] || run python -m dld.bin.lm --text "$data/${train_names[0]}/text" --output "$lm_file" --order 3 \
         --dev "$data/$dev_set/text"
       ;;
     corpus)
       declare -F corpus_lm >/dev/null || fail "this corpus has no language model; take --lm train or --lm FILE"
-      lm_file=$(corpus_lm)
+      told=$(mktemp)
+      run corpus_lm >"$told"
+      lm_file=$(<"$told")
+      rm "$told"
       ;;
     *) lm_file=$lm ;;
   esac
@@ -145,10 +138,10 @@ find_lm() {
 }
 
 search_table() {
-  python -m dld.bin.gate_table --exp "$exp/$1" --data "$data/$dev_set" ${device:+--device "$device"}
+  run python -m dld.bin.gate_table --exp "$exp/$1" --data "$data/$dev_set" ${device:+--device "$device"}
 }
 
-# for_each FUNCTION NAME…: FUNCTION with each name, $nj at a time; of those that run beside others, the words come when they end.
+# for_each FUNCTION NAME…: FUNCTION with each name, $nj at a time; the output of those that run next to others comes when they end.
 for_each() {
   local work=$1 name pid place failed=
   shift
@@ -179,28 +172,49 @@ for_each() {
 }
 
 has_system() {
-  [[ " $systems " == *" $1 "* ]]
+  [[ " ${system_names[*]} " == *" $1 "* ]]
+}
+
+# Splits the options that hold words or names into arrays, and checks the numbers.
+read_options() {
+  option_number --stage "$stage"
+  option_number --stop-stage "$stop_stage"
+  option_number --ngpu "$ngpu"
+  option_number --nj "$nj"
+  option_names system_names --systems "$systems"
+  option_names test_names --test-sets "$test_sets"
+  option_names train_names train_sets "$train_sets"
+  option_names dev_names dev_set "$dev_set"
+  option_words train_words --train-args "$train_args"
+  option_words decode_words --decode-args "$decode_args"
+  option_words report_words --report-args "$report_args"
 }
 
 run_stages() {
-  local system set dir
+  local system set device_args=()
+  read_options
+  if [[ -n $device ]]; then device_args=(--device "$device"); fi
+  listen
+  # Stages 1 and 3 write data; the others read it, many at a time.
+  if [[ $stage -le 1 && $stop_stage -ge 1 || $stage -le 3 && $stop_stage -ge 3 && -d $data ]]; then have_data "$data"; fi
   if begin_stage 1 "corpus → data directories"; then
-    make_corpus
+    run make_corpus
   fi
 
   if begin_stage 2 "validate the data directories"; then
-    for set in $train_sets $dev_set $test_sets; do
+    for set in "${train_names[@]}" "${dev_names[@]}" "${test_names[@]}"; do
       need "$data/$set/wav.scp" 1
-      python -m dld.bin.data validate "$data/$set"
-      python -m dld.bin.data stats "$data/$set"
+      run python -m dld.bin.data validate "$data/$set"
+      run python -m dld.bin.data stats "$data/$set"
     done
   fi
 
   if begin_stage 3 "tokenizer"; then
-    need "$data/${train_sets%% *}/text" 1
-    python -m dld.bin.tokenizer --text "$data/${train_sets%% *}/text" --output "$data/lang" \
+    need "$data/${train_names[0]}/text" 1
+    run python -m dld.bin.tokenizer --text "$data/${train_names[0]}/text" --output "$data/lang" \
       --vocab-size "$(setting_of static vocab_size)"
   fi
+  free_data
 
   if [[ $nj -gt 1 && $stage -le 4 && $stop_stage -ge 5 ]] && has_system static && has_system ld &&
     [[ $(setting_of ld init_from) == None ]]; then
@@ -216,7 +230,7 @@ run_stages() {
   fi
 
   if begin_stage 6 "dynamic students"; then
-    for system in $systems; do
+    for system in "${system_names[@]}"; do
       [[ $system != static && $system != ld ]] || continue
       need "$exp/static/model.json" 4
       train_system "$system"
@@ -227,7 +241,7 @@ run_stages() {
 
   if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
     local tables=() policy
-    for system in $systems; do
+    for system in "${system_names[@]}"; do
       policy=$(decode_policy "$system")
       # Where the gates are no choice, as in a static network, there is nothing to search.
       [[ $policy == table ]] || continue
@@ -236,49 +250,41 @@ run_stages() {
     done
     for_each search_table "${tables[@]}"
     if [[ -n $lm ]]; then
-      for system in $systems; do
+      for system in "${system_names[@]}"; do
         need "$exp/$system/model.json" "$(trained_by "$system")"
-        # shellcheck disable=SC2086  # decode_args is a list of words
-        python -m dld.bin.tune_lm --exp "$exp/$system" --data "$data/$dev_set" --lm "$lm_file" \
-          ${device:+--device "$device"} $decode_args
+        run python -m dld.bin.tune_lm --exp "$exp/$system" --data "$data/$dev_set" --lm "$lm_file" \
+          "${device_args[@]}" "${decode_words[@]}"
       done
     fi
   fi
 
   if begin_stage 8 "decode at every depth"; then
-    for system in $systems; do
+    for system in "${system_names[@]}"; do
       need "$exp/$system/model.json" "$(trained_by "$system")"
-      for set in $test_sets; do
+      for set in "${test_names[@]}"; do
         need "$data/$set/text" 1
-        # shellcheck disable=SC2086  # decode_args is a list of words
-        python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" ${device:+--device "$device"} $decode_args
+        run python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" "${device_args[@]}" "${decode_words[@]}"
         if [[ -n $lm ]]; then
           need "$exp/$system/lm_weights.json" 7
-          # shellcheck disable=SC2086
-          python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" --lm "$lm_file" \
-            ${device:+--device "$device"} $decode_args
+          run python -m dld.bin.decode --exp "$exp/$system" --data "$data/$set" --lm "$lm_file" \
+            "${device_args[@]}" "${decode_words[@]}"
         fi
       done
     done
   fi
 
   if begin_stage 9 "score"; then
-    for system in $systems; do
-      for set in $test_sets; do
-        compgen -G "$exp/$system/decode_${set}_n*/text" >/dev/null ||
-          fail "$exp/$system has no decode_${set}_n*/text; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8"
-        for dir in "$exp/$system/decode_${set}"_n*; do
-          local/score.sh "$data/$set" "$data/lang" "$dir"
-        done
+    for system in "${system_names[@]}"; do
+      for set in "${test_names[@]}"; do
+        run local/score.sh --all true "$data/$set" "$data/lang" "$exp/$system"
       done
     done
   fi
 
   if begin_stage 10 "report"; then
     local reported=
-    for system in $systems; do reported+=,$(system_of "$system"); done
-    # shellcheck disable=SC2086
-    python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" $report_args
+    for system in "${system_names[@]}"; do reported+=,$(system_of "$system"); done
+    run python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" "${report_words[@]}"
     echo "see $exp/report/results.md and $exp/report/tradeoff.png"
   fi
   echo "== done (${SECONDS} s)"

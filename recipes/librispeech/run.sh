@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # LibriSpeech (100, 460 or 960 h of read books): from the corpus as it is distributed to the depth–WER table.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "run.sh: error: bash 4.4 or newer is needed; run it with bash: ./run.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+# A link to it in another folder runs it here.
+_self=${BASH_SOURCE[0]}
+[[ -e $(dirname "$_self")/../common/options.sh ]] || _self=$(readlink -f "$_self")
+cd "$(dirname "$_self")"
 
 . ../common/options.sh
 train_set=960
@@ -42,14 +48,15 @@ fi
 exp=${exp:-exp/$train_set}
 
 make_corpus() {
-  # shellcheck disable=SC2086  # data_args is a list of words
-  local/data.sh --corpus "$corpus" --downloads "$downloads" --train-set "$train_set" \
-    --allow-partial "$allow_partial" $data_args "$data"
+  local words
+  option_words words --data-args "$data_args"
+  run local/data.sh --corpus "$corpus" --downloads "$downloads" --train-set "$train_set" \
+    --allow-partial "$allow_partial" "${words[@]}" "$data"
 }
 
 # A 3-gram of the books, pruned; the larger ones can be given as --lm FILE.
 corpus_lm() {
-  python -m dld.bin.librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
+  run python -m dld.bin.librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
 }
 
 . ../common/stages.sh

@@ -8,13 +8,15 @@ runs+=" dedicated_n2 dedicated_n4 dedicated_n8 dedicated_n12"
 # The voices of the recipe's own test set say three times as much: its intervals are wide.
 options=(--test-sets test_large)
 prepare() {
-  local/data.sh --scale "${COMPARE_SCALE:-3}" "${data}_large"
-  rm -rf "${data:?}/test_large"
-  cp -r "${data}_large/test" "$data/test_large"
+  run local/data.sh --scale "${COMPARE_SCALE:-3}" "${data}_large"
+  rm -rf "${data:?}/test_large" "$data/.test_large"
+  # Whole or not there.
+  cp -r "${data}_large/test" "$data/.test_large"
+  mv "$data/.test_large" "$data/test_large"
 }
 
 reports() {
-  python -m dld.bin.report --exp "$exp" --output "$exp/comparison" --baseline ld,dedicated \
+  run python -m dld.bin.report --exp "$exp" --output "$exp/comparison" --baseline ld,dedicated \
     --systems static,dedicated,ld,dld,dld_plus,early_exit,interctc_sd,self_kd \
     --title "Conformer on connected numbers: every system at every depth"
 }

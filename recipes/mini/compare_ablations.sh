@@ -11,6 +11,6 @@ prepare() {
 }
 
 reports() {
-  python -m dld.bin.report --exp "$exp" --output "$exp/report" --baseline dld \
+  run python -m dld.bin.report --exp "$exp" --output "$exp/report" --baseline dld \
     --systems "${runs// /,}" --title "Conformer on connected numbers: DLD with one thing changed"
 }

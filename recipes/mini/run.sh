@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # Mini: connected numbers in noise, spoken by synthetic voices. Everything from nothing to the depth–WER table.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "run.sh: error: bash 4.4 or newer is needed; run it with bash: ./run.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+# A link to it in another folder runs it here.
+_self=${BASH_SOURCE[0]}
+[[ -e $(dirname "$_self")/../common/options.sh ]] || _self=$(readlink -f "$_self")
+cd "$(dirname "$_self")"
 
 . ../common/options.sh
 quick=false
@@ -42,7 +48,7 @@ esac
 exp=${exp:-$root}
 
 make_corpus() {
-  local/data.sh --scale "$scale" --snr-low "$snr_low" --snr-high "$snr_high" "$data"
+  run local/data.sh --scale "$scale" --snr-low "$snr_low" --snr-high "$snr_high" "$data"
 }
 
 . ../common/stages.sh

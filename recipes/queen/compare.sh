@@ -7,7 +7,7 @@ runs+=" early_exit interctc_sd self_kd"
 options=(--test-sets "test test_other")
 
 reports() {
-  python -m dld.bin.report --exp "$exp" --output "$exp/comparison" --baseline ld,dedicated,static \
+  run python -m dld.bin.report --exp "$exp" --output "$exp/comparison" --baseline ld,dedicated,static \
     --systems static,dedicated,ld,dld,dld_plus,early_exit,interctc_sd,self_kd \
     --title "Whisper's encoder on queen: every system at every depth"
 }

@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # Queen: dynamic networks from Whisper's encoder on 4.4 h of voice acting, from the game's file to the depth–WER table.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "run.sh: error: bash 4.4 or newer is needed; run it with bash: ./run.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+# A link to it in another folder runs it here.
+_self=${BASH_SOURCE[0]}
+[[ -e $(dirname "$_self")/../common/options.sh ]] || _self=$(readlink -f "$_self")
+cd "$(dirname "$_self")"
 
 . ../common/options.sh
 corpus=
@@ -25,11 +31,11 @@ no_arguments "$@"
 . ./path.sh
 
 case $model-$size in
-  whisper-tiny) shape="--num_blocks 4 --d_model 384" ;;
-  whisper-base) shape="--num_blocks 6 --d_model 512" ;;
-  whisper-small) shape="--num_blocks 12 --d_model 768" ;;
+  whisper-tiny) recipe_args=(--num_blocks 4 --d_model 384) ;;
+  whisper-base) recipe_args=(--num_blocks 6 --d_model 512) ;;
+  whisper-small) recipe_args=(--num_blocks 12 --d_model 768) ;;
   whisper-*) echo "run.sh: error: --size takes tiny, base or small, not '$size'" >&2 && exit 1 ;;
-  conformer-*) shape= ;;
+  conformer-*) recipe_args=() ;;
   *) echo "run.sh: error: --model takes whisper or conformer, not '$model'" >&2 && exit 1 ;;
 esac
 update_batches=1
@@ -40,16 +46,15 @@ if [[ $model == conformer ]]; then
   update_batches=2
 else
   exp=${exp:-exp/$size}
-  shape+=" --pretrained ${whisper:-openai/whisper-$size.en}"
+  recipe_args+=(--pretrained "${whisper:-openai/whisper-$size.en}")
 fi
 if [[ -n $extra_data ]]; then
   train_sets=train_extra
-  shape+=" --train_data $data/train_extra"
+  recipe_args+=(--train_data "$data/train_extra")
 fi
-train_args="$shape $train_args"
 
 make_corpus() {
-  local/data.sh --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech" "$data"
+  run local/data.sh --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech" "$data"
 }
 
 . ../common/stages.sh

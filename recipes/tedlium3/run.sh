@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # TED-LIUM 3 (452 h of talks): from the corpus as it is distributed to the depth–WER table.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "run.sh: error: bash 4.4 or newer is needed; run it with bash: ./run.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+# A link to it in another folder runs it here.
+_self=${BASH_SOURCE[0]}
+[[ -e $(dirname "$_self")/../common/options.sh ]] || _self=$(readlink -f "$_self")
+cd "$(dirname "$_self")"
 
 . ../common/options.sh
 corpus=
@@ -34,8 +40,9 @@ fi
 exp=${exp:-exp}
 
 make_corpus() {
-  # shellcheck disable=SC2086  # data_args is a list of words
-  local/data.sh --corpus "$corpus" --downloads "$downloads" --allow-partial "$allow_partial" $data_args "$data"
+  local words
+  option_words words --data-args "$data_args"
+  run local/data.sh --corpus "$corpus" --downloads "$downloads" --allow-partial "$allow_partial" "${words[@]}" "$data"
 }
 
 # The corpus comes with text for language models. A 4-gram of it, pruned, takes lmplz (KenLM) or much memory and time.
@@ -43,7 +50,7 @@ corpus_lm() {
   local file=$data/lm/4gram.arpa.gz texts
   mapfile -t texts < <(compgen -G "${corpus:-$downloads}/LM/*.gz" || compgen -G "${corpus:-$downloads}/TEDLIUM_release-3/LM/*.gz")
   [[ ${#texts[@]} -gt 0 ]] || fail "no LM/*.gz in ${corpus:-$downloads}; give the corpus by --corpus"
-  [[ -e $file ]] || python -m dld.bin.lm --text "$data/train/text" --sentences "${texts[@]}" --lowercase --order 4 \
+  [[ -e $file ]] || run python -m dld.bin.lm --text "$data/train/text" --sentences "${texts[@]}" --lowercase --order 4 \
     --prune 0,0,1,1 --output "$file" --dev "$data/dev/text" >&2
   echo "$file"
 }

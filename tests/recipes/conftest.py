@@ -91,3 +91,91 @@ def with_known_words(tmp_path):
         return tmp_path
 
     return copy
+
+
+STUB = """#!{python} -SI
+import json, os, sys
+folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+with open(folder + "/calls", "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
+if "--get" in sys.argv:
+    print("first-n")
+if os.path.exists(folder + "/hook.py"):
+    exec(open(folder + "/hook.py").read())
+"""
+
+
+class Checkout:
+    """The shell scripts in a folder of their own, with a Python that only writes down what it is called with.
+
+    Attributes
+    ----------
+    folder : Path
+        The copy's top; the recipe mini is in it. Its path has blanks.
+    """
+
+    def __init__(self, root, folder):
+        self.folder = folder
+        tracked = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "*.sh"], cwd=root, capture_output=True, text=True
+        )
+        for name in tracked.stdout.split():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, target)
+        self.recipe = folder / "recipes/mini"
+        self.environment = folder / "environment"
+        self.python = self.environment / "bin/python"
+        self.python.parent.mkdir(parents=True)
+        self.python.write_text(STUB.format(python=sys.executable))
+        self.python.chmod(0o755)
+        self.python.with_name("python3").symlink_to("python")
+        self.variables = {"PATH": os.environ["PATH"], "DLD_VENV": str(self.environment)}
+
+    def run(self, *command, cwd=None, **variables):
+        """Run a command in the recipe's folder, or in `cwd`."""
+        return subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            cwd=cwd or self.recipe,
+            env={**self.variables, **variables},
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
+
+    def start(self, *command, **variables):
+        """Start a command in the recipe's folder."""
+        return subprocess.Popen(
+            [str(word) for word in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.recipe,
+            env={**self.variables, **variables},
+            stdin=subprocess.DEVNULL,
+        )
+
+    def hook(self, code):
+        """Let the stub run this Python code after it has written down its arguments."""
+        (self.environment / "hook.py").write_text(code)
+
+    def calls(self, module=""):
+        """Arguments of each call of `python -m dld.bin.MODULE`, or of all calls."""
+        path = self.environment / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        calls = [json.loads(line) for line in lines]
+        return [call for call in calls if not module or call[:2] == ["-m", f"dld.bin.{module}"]]
+
+    def make(self, *names):
+        """Make files that stages ask for."""
+        for name in names:
+            path = self.recipe / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+
+
+@pytest.fixture
+def checkout(root, tmp_path):
+    """A `Checkout`."""
+    return Checkout(root, tmp_path / "check out")

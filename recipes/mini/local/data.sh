@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Stage 1 of the mini recipe: synthesise the corpus and write its Kaldi data directories.
+case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "data.sh: error: bash 4.4 or newer is needed; run it with bash: local/data.sh" >&2 && exit 1 ;; esac
+set +o posix
+unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

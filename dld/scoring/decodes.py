@@ -1,0 +1,56 @@
+"""Which decodes an experiment has of a test set: `decode.json` says so, names of folders only begin alike."""
+
+import os
+from pathlib import Path
+
+from dld.errors import DldError
+from dld.files import read_record
+
+
+def name_of_set(data):
+    """Return the name of a data directory as the user gave it; one that is a symbolic link has its own name."""
+    return os.path.basename(os.path.abspath(data))
+
+
+def decodes_of(exp, data):
+    """Find the decodes of one test set.
+
+    Parameters
+    ----------
+    exp : str or Path
+        An experiment's folder; holds `decode_<set>_n<depth>[_<variant>]/` with `decode.json` and `text`.
+    data : str or Path
+        The test set, a Kaldi data directory.
+
+    Returns
+    -------
+    list of Path
+        Sorted by depth and name.
+
+    Raises
+    ------
+    DldError
+        There are none, one was broken off, or one was made of another directory of this name.
+    """
+    test_set, found = name_of_set(data), []
+    for path in sorted(Path(exp).glob("decode_*")):
+        if not path.is_dir():
+            continue
+        if not (path / "decode.json").is_file() or not (path / "text").is_file():
+            raise DldError(f"{path}: lacks decode.json or text, its decoding did not end; decode again (stage 8)")
+        about = read_record(path / "decode.json", {"test_set": str, "depth": int}, "decode again (stage 8)")
+        if about["test_set"] == test_set:
+            _check_origin(path, about.get("data_dir"), data)
+            found.append((about["depth"], path))
+    if not found:
+        raise DldError(f"{exp} has no decodes of {test_set}; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8")
+    return [path for _, path in sorted(found)]
+
+
+def _check_origin(decode, origin, data):
+    # A data directory that was moved is taken by its name.
+    if isinstance(origin, str) and os.path.isdir(origin) and os.path.isdir(data) and not os.path.samefile(origin, data):
+        raise DldError(
+            f"{decode}: was decoded from {origin}, not from {data}; decode again (stage 8), or score it alone: "
+            f"local/score.sh {data} LANG {decode}"
+        )

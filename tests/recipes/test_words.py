@@ -1,0 +1,116 @@
+"""Options of the drivers that hold words or names (recipes/common/words.sh)."""
+
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def words(root, tmp_path):
+    """Splits a text in a folder whose files an unquoted word would match; None where a quote is not closed."""
+    for name in ("2", "4", "a", "notes"):
+        (tmp_path / name).write_text("")
+
+    def split(text):
+        script = f'set -eu; . "{root}/recipes/common/words.sh"; split_words got "$1"; printf "%s\\0" "${{got[@]}}" "$#"'
+        done = subprocess.run(["bash", "-c", script, "demo", text], capture_output=True, text=True, cwd=tmp_path)
+        return done.stdout.split("\0")[:-2] if done.returncode == 0 else None
+
+    return split
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \t\n ", []),
+        ("--lr 5e-4  --num_epochs\n20", ["--lr", "5e-4", "--num_epochs", "20"]),
+        ("--decode_depths [2,4,6] * ? ~ {a,b}", ["--decode_depths", "[2,4,6]", "*", "?", "~", "{a,b}"]),
+        ("--exp_dir 'exp/my run'", ["--exp_dir", "exp/my run"]),
+        ('--exp_dir "exp/my run"/x', ["--exp_dir", "exp/my run/x"]),
+        (r"--exp_dir exp/my\ run", ["--exp_dir", "exp/my run"]),
+        ("--noises '' \"\"", ["--noises", "", ""]),
+        (r""" "it's" 'a"b' "a\"b" "a\nb" 'a\' """, ["it's", 'a"b', 'a"b', r"a\nb", "a\\"]),
+        ("$(touch made) `id` $HOME ; & |", ["$(touch", "made)", "`id`", "$HOME", ";", "&", "|"]),
+        ("--name 'Zoë Straße' ñ", ["--name", "Zoë Straße", "ñ"]),
+        ("it's", None),
+        ('"open', None),
+    ],
+)
+def test_words_are_split_as_a_shell_does_and_not_expanded(words, tmp_path, text, expected):
+    assert words(text) == expected
+    assert not (tmp_path / "made").exists()
+
+
+def test_arguments_reach_the_commands_unchanged(checkout):
+    checkout.make("data/dev/text", "data/lang/bpe.model", "data/test/text", "exp/static/model.json")
+    # Whatever the recipe's folder holds.
+    checkout.make("2", "4", "*x")
+    done = checkout.run(
+        *("./run.sh", "--stage", "4", "--stop-stage", "8", "--systems", "static"),
+        *("--train-args", "--decode_depths [2,4,6] --exp_dir 'exp/my run' --note '* ?'"),
+        *("--decode-args", "--depths [24] --variant 'a b'"),
+    )
+    assert done.returncode == 0, done.stderr
+    (train,), (decode,) = checkout.calls("train"), checkout.calls("decode")
+    assert train[-6:] == ["--decode_depths", "[2,4,6]", "--exp_dir", "exp/my run", "--note", "* ?"]
+    assert decode[-4:] == ["--depths", "[24]", "--variant", "a b"]
+
+
+def test_report_arguments_and_the_corpus_arguments_too(checkout):
+    done = checkout.run("./run.sh", "--stage", "10", "--report-args", "--title '[a] *'")
+    assert done.returncode == 0, done.stderr
+    assert checkout.calls("report")[0][-2:] == ["--title", "[a] *"]
+    done = checkout.run(
+        *("../librispeech/run.sh", "--stop-stage", "1", "--device", "cpu", "--data-args", "--downloads 'my [1]'"),
+        *("--corpus", ""),
+    )
+    assert done.returncode == 0, done.stderr
+    assert checkout.calls("librispeech")[0][2:4] == ["--download", "my [1]"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--systems", "static *"], "--systems: '*' is not a name"),
+        (["--systems", "static,ld"], "--systems: 'static,ld' is not a name"),
+        (["--systems", "../exp"], "--systems: '../exp' is not a name"),
+        (["--systems", " "], "--systems takes at least one name"),
+        (["--test-sets", "test -x"], "--test-sets: '-x' is not a name"),
+        (["--test-sets", "data/test"], "--test-sets: 'data/test' is not a name"),
+        (["--test-sets", ".."], "--test-sets: '..' is not a name"),
+        (["--test-sets", "a[$(touch made)]"], "--test-sets: 'a[$(touch' is not a name"),
+        (["--train-args", "--exp_dir 'my run"], "--train-args: a quote is not closed: --exp_dir 'my run"),
+        (["--decode-args", '"'], '--decode-args: a quote is not closed: "'),
+        (["--report-args", "it's"], "--report-args: a quote is not closed: it's"),
+        (["--stage", "a[$(touch made)]"], "--stage takes a whole number, not 'a[$(touch made)]'"),
+        (["--stop-stage", "all"], "--stop-stage takes a whole number, not 'all'"),
+        (["--stage", "-1"], "--stage takes a whole number, not '-1'"),
+        (["--nj", "two"], "--nj takes a whole number, not 'two'"),
+        (["--ngpu", "1.5"], "--ngpu takes a whole number, not '1.5'"),
+    ],
+)
+def test_a_wrong_list_is_one_line_before_anything_runs(checkout, options, message):
+    done = checkout.run("./run.sh", *options)
+    assert done.returncode == 1
+    assert done.stderr.partition(";")[0].rstrip() == f"run.sh: error: {message}"
+    assert done.stderr.count("\n") == 1
+    assert checkout.calls() == []
+    assert not (checkout.recipe / "made").exists()
+
+
+def test_the_comparison_splits_likewise(checkout):
+    done = checkout.run(checkout.folder / "tools/compare.sh", "mini", "--runs", "static_seed2 *")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("compare.sh: error: --runs: '*' is not a name")
+
+
+def test_a_comparison_makes_the_runs_that_were_asked_for(checkout):
+    checkout.make("data/.compared")
+    (checkout.recipe / "run.sh").write_text(
+        '#!/usr/bin/env bash\nwhile [[ $1 != --systems ]]; do shift; done; mkdir -p "exp/$2"; echo "$2" >>made\n'
+    )
+    options = ("--train-args", "--note 'a *'")
+    done = checkout.run(checkout.folder / "tools/compare.sh", "mini", "--runs", "static_seed2 ld static", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout.recipe / "made").read_text().split() == ["static", "static_seed2", "ld"]
