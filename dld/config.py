@@ -221,8 +221,10 @@ def _read_text(path):
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DldError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise DldError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except OSError as error:
+        raise DldError(describe_os_error(error, path)) from None
+    except ValueError as error:
+        raise DldError(f"{path}: cannot be read ({error})") from None
 
 
 def _parse(text, path):

@@ -31,8 +31,14 @@ _OS_ERRORS = {
 }
 
 
-def describe_os_error(error):
+def describe_os_error(error, path=None):
     """Say in one line what an `OSError` means: the path, the reason and what to do.
+
+    Parameters
+    ----------
+    error : OSError
+    path : str or Path, optional
+        Where the error does not know it.
 
     Examples
     --------
@@ -40,7 +46,7 @@ def describe_os_error(error):
     'exp/ld: no permission; change it (chmod), or give another path'
     """
     reason = _OS_ERRORS.get(error.errno) or error.strerror or " ".join(str(error).split()) or type(error).__name__
-    path = error.filename2 or error.filename
+    path = error.filename2 or error.filename or path
     # Some libraries put a number there, of an open file.
     return f"{path}: {reason}" if isinstance(path, (str, bytes)) or hasattr(path, "__fspath__") else reason
 

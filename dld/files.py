@@ -223,10 +223,8 @@ def read_lines(path):
                     raise DldError(f"{path}:{number}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except FileNotFoundError:
         raise DldError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DldError(f"{path}: is a folder, a file was expected") from None
     except OSError as error:
-        raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise DldError(describe_os_error(error, path)) from None
 
 
 def write_json(path, value):
@@ -247,7 +245,7 @@ def open_file(path):
     except FileNotFoundError:
         raise DldError(f"{path}: no such file") from None
     except OSError as error:
-        raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise DldError(describe_os_error(error, path)) from None
 
 
 def read_bytes(path, most=None):
@@ -256,7 +254,7 @@ def read_bytes(path, most=None):
         try:
             raw = stream.read() if most is None else stream.read(most + 1)
         except OSError as error:
-            raise DldError(f"{path}: cannot be read: {error.strerror or error}") from None
+            raise DldError(describe_os_error(error, path)) from None
     if most is not None and len(raw) > most:
         raise DldError(f"{path}: has more than {most} bytes, which a file of its kind never has")
     return raw

@@ -4,6 +4,7 @@ import functools
 import itertools
 import logging
 import math
+import signal
 from dataclasses import dataclass
 
 import numpy as np
@@ -331,7 +332,14 @@ def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False, generat
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=generator,
+        worker_init_fn=_ignore_signals if num_workers else None,
     )
+
+
+def _ignore_signals(_):
+    """Leave signals that a whole process group gets, as from Ctrl-C or a cluster, to the process that can save."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None):

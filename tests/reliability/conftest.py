@@ -1,5 +1,6 @@
 """How the tables of broken inputs run a command and sort what came of it."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -85,12 +86,11 @@ def outcome(capsys, record_property):
     return run
 
 
-@pytest.fixture(scope="module")
-def ask(root, tmp_path_factory):
-    """Train in a child that can be killed: `ask(request) -> answer`, see trainer.py."""
-    count_file = tmp_path_factory.mktemp("trainer") / "events"
+@contextlib.contextmanager
+def serving(root, script, *arguments):
+    """Run a script that answers one JSON line with another, and give the function that asks it."""
     server = subprocess.Popen(
-        [sys.executable, root / "tests/reliability/trainer.py", count_file],
+        [sys.executable, root / "tests/reliability" / script, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
@@ -101,9 +101,25 @@ def ask(root, tmp_path_factory):
         print(json.dumps(request), file=server.stdin, flush=True)
         return json.loads(server.stdout.readline())
 
-    yield send
-    server.stdin.close()
-    server.wait(timeout=60)
+    try:
+        yield send
+    finally:
+        server.stdin.close()
+        server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def ask(root, tmp_path_factory):
+    """Train in a child that can be killed: `ask(request) -> answer`, see trainer.py."""
+    with serving(root, "trainer.py", tmp_path_factory.mktemp("trainer") / "events") as send:
+        yield send
+
+
+@pytest.fixture(scope="module")
+def unprivileged(root):
+    """Run a command as nobody: `unprivileged("data", arguments, folder) -> (status, output)`, see nobody.py."""
+    with serving(root, "nobody.py") as send:
+        yield lambda name, arguments, folder: send([name, [str(argument) for argument in arguments], str(folder)])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +136,8 @@ def tiny_request(root, trained_pair, tiny_corpus):
             "experiment": str(root / f"recipes/mini/hparams/{name}.yaml"),
             "log": str(folder.parent / f"{folder.name}.log"),
         }
-        request |= {key: extra.pop(key) for key in ("after", "event", "signal", "largest_file", "log") if key in extra}
+        own = ("after", "event", "batch", "validation", "signal", "largest_file", "log")
+        request |= {key: extra.pop(key) for key in own if key in extra}
         settings = {
             "data": tiny_corpus,
             "exp": folder.parent,

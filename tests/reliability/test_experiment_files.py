@@ -131,7 +131,7 @@ def test_a_broken_file_is_one_line(folder, outcome, content, message):
         ("/dev/zero", "/dev/zero: is a device, an experiment file was expected"),
         ("folder", "folder: is a folder; an experiment file was expected"),
         ("", ".: is a folder; an experiment file was expected"),
-        ("x" * 300, "cannot be read (File name too long)"),
+        ("x" * 300, "the name is too long; give a shorter one"),
     ],
 )
 def test_a_path_that_is_not_a_file_is_one_line(folder, outcome, path, message):

@@ -115,22 +115,18 @@ def test_a_kill_at_every_step_of_a_checkpoint_changes_nothing(
     record_property("kills", len(events))
 
 
-def test_sigterm_saves_what_was_trained_and_the_run_resumes(ask, tiny_request, uninterrupted, tmp_path):
-    *expected, whole = uninterrupted("ld")
-    draw, log, folder = random.Random(5), tmp_path / "ld.log", tmp_path / "ld"
-    saved = 0
-    for _ in range(30):
-        if (folder / "model.json").exists():
-            break
-        after = draw.uniform(0.3, 0.8) * whole["seconds"]
-        # Without checkpoints within epochs, but for those that the signal asks for.
-        answer = ask(tiny_request("ld", folder, after=after, signal=signal.SIGTERM, ckpt_interval_minutes=0))
-        # Before training has begun the signal ends the process as it does any other.
-        assert answer["status"] in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
-        said = log.read_text().splitlines()[-1]
-        if match := re.search(r"stopped by SIGTERM \(after update (\d+), .* saved\); the same command resumes", said):
-            newest = max((folder / "save").glob("CKPT+*"), key=lambda path: path.stat().st_mtime_ns)
-            assert f"optimizer_step: {match[1]}\n" in (newest / "brain.ckpt").read_text()
-            saved += 1
-    assert saved >= 1
-    assert result(folder) == tuple(expected)
+@pytest.mark.parametrize(
+    "when", [{"batch": 3}, {"batch": 6}, {"batch": 9}, {"validation": 1}, {"validation": 2}], ids=str
+)
+def test_sigterm_saves_what_was_trained_and_the_run_resumes(ask, tiny_request, uninterrupted, tmp_path, when):
+    *expected, _ = uninterrupted("ld")
+    log, folder = tmp_path / "ld.log", tmp_path / "ld"
+    # Without checkpoints within epochs, but for the one that the signal asks for.
+    answer = ask(tiny_request("ld", folder, signal=signal.SIGTERM, ckpt_interval_minutes=0, **when))
+    assert answer["status"] == 128 + signal.SIGTERM
+    said = log.read_text().splitlines()[-1]
+    match = re.search(r"stopped by SIGTERM \(after update (\d+), .* saved\); the same command resumes", said)
+    assert int(match[1]) == (when["batch"] if "batch" in when else 6 * when["validation"])
+    newest = max((folder / "save").glob("CKPT+*"), key=lambda path: path.stat().st_mtime_ns)
+    assert f"optimizer_step: {match[1]}\n" in (newest / "brain.ckpt").read_text()
+    assert finish(ask, tiny_request, "ld", folder) == tuple(expected)

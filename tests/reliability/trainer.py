@@ -4,7 +4,9 @@ A request holds `experiment` (a file), `overrides`, and optionally
 
 - `after`: seconds after which the child is killed;
 - `event`: number of the event inside the saving and pruning of checkpoints at which it kills itself, from 1;
-- `signal`: what `after` sends (default: SIGKILL);
+- `batch`: number of the training batch, over the epochs of this start, before which the child sends itself `signal`;
+- `validation`: number of the validation batch, likewise;
+- `signal`: what `after`, `batch` and `validation` send (default: SIGKILL);
 - `largest_file`: bytes after which a file cannot grow, as on a full disk;
 - `log`: file for standard error.
 
@@ -23,8 +25,8 @@ import sys
 import time
 from pathlib import Path
 
-import dld.brains  # noqa: F401  experiment files name it: imported before the forks
 from dld.bin.train import main as train_main
+from dld.brains import StaticBrain
 from dld.checkpoints import WholeCheckpointer
 
 
@@ -76,11 +78,26 @@ class Events:
             self.watch(module, name)
 
 
+def signal_at(name, number, what):
+    """Let a process send itself a signal before a method of its Brain is called for the number-th time."""
+    real, calls = getattr(StaticBrain, name), iter(range(1, sys.maxsize))
+
+    def counted(*args, **kwargs):
+        if next(calls) == number:
+            os.kill(os.getpid(), what)
+        return real(*args, **kwargs)
+
+    setattr(StaticBrain, name, counted)
+
+
 def child(request, count_file):
     log = os.open(request.get("log", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     Events(request.get("event"), count_file).install()
+    for key, method in (("batch", "fit_batch"), ("validation", "evaluate_batch")):
+        if key in request:
+            signal_at(method, request[key], request.get("signal", signal.SIGKILL))
     if "largest_file" in request:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
