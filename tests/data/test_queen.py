@@ -48,11 +48,11 @@ def corpus(game, tmp_path_factory):
 def package(game, tmp_path):
     """Writes a Debian package around the game: `package(member, ...) -> path`."""
 
-    def write(member="data.tar.xz", contents=("queen.1c", "copyright", "readme.txt.gz"), cut=0):
+    def write(member="data.tar.xz", contents=("queen.1c", "copyright", "readme.txt.gz"), cut=0, readme=None):
         files = {
             "queen.1c": game.read_bytes(),
             "copyright": b"License: free\n",
-            "readme.txt.gz": gzip.compress(b"Read me\n"),
+            "readme.txt.gz": gzip.compress(b"Read me\n") if readme is None else readme,
         }
         tar = io.BytesIO()
         with tarfile.open(fileobj=tar, mode="w:xz") as out:
@@ -147,6 +147,14 @@ def test_an_entry_of_another_layout_is_named(archives, tmp_path):
     path = archives.write(tmp_path / "queen.1c", {"030001J1.SB": b"", "BOB1.DOG": b"\0" * 25})
     with pytest.raises(DldError, match="entry BOB1.DOG is not laid out as expected"):
         Archive(path).clips()
+
+
+@pytest.mark.parametrize("name", ["../../EVIL.SB", "/tmp/E.SB", "A/B.SB", "..", "", "A\nB.SB", "A B.SB", "\xe9.SB"])
+def test_an_entry_whose_name_could_be_a_path_is_refused_before_anything_is_written(archives, tmp_path, name):
+    path = archives.write(tmp_path / "in/queen.1c", {name: b"\0" * 25})
+    with pytest.raises(DldError, match="not a name of a file of this game"):
+        queen.make(tmp_path / "out/data", path)
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["in", "queen.1c"]
 
 
 # ---------------------------------------------------------------- texts
@@ -289,6 +297,8 @@ def test_a_package_is_unpacked_with_its_notices(package, game, tmp_path):
         ({"contents": ("copyright",)}, "queen.1c is not in this package"),
         ({"member": "data.tar.zst"}, "dpkg-deb -x"),
         ({"cut": 100}, "not a whole Debian package"),
+        ({"readme": b"no gzip"}, "its contents cannot be unpacked"),
+        ({"readme": gzip.compress(b"Read me\n" * 99)[:-9]}, "its contents cannot be unpacked"),
     ],
 )
 def test_a_package_that_does_not_hold_the_file_is_refused(package, tmp_path, settings, complaint):
