@@ -74,7 +74,7 @@ def add_model_options(parser):
     parser.add_argument(
         "--beam-size",
         type=options.of(COUNT),
-        help=f"beam search with so many hypotheses (with --lm: {limits.size})",
+        help=f"beam search with this number of hypotheses (with --lm: {limits.size})",
     )
     parser.add_argument(
         "--beam-logp",

@@ -51,7 +51,7 @@ def make_parser():
         "--lm-unknown", type=options.of(Number()), default=0.0, help="see dld-decode; not searched (%(default)s)"
     )
     parser.add_argument(
-        "--max-utterances", type=options.of(COUNT), help="take so many utterances, evenly spread (default: all)"
+        "--max-utterances", type=options.of(COUNT), help="take this number of utterances, evenly spread (default: all)"
     )
     for name in ("--rtf-utterances", "--variant"):
         # Of dld-decode: recipes give both commands the same options.

@@ -19,7 +19,7 @@ run() {
   return "$status"
 }
 
-# in_background LOG COMMAND…: goes on at once; its process is the last of `background`.
+# in_background LOG COMMAND…: does not wait; its process is the last of `background`.
 in_background() {
   local log=$1
   shift

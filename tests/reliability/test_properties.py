@@ -36,7 +36,7 @@ FIXTURES = [HealthCheck.function_scoped_fixture]
 
 
 def many(number):
-    """Settings of a property: so many examples, the same in every run."""
+    """Settings of a property: this number of examples, the same in every run."""
     return settings(max_examples=number, deadline=None, derandomize=True, database=None, suppress_health_check=FIXTURES)
 
 
