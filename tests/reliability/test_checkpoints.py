@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dld.checkpoints import damage
+from dld.checkpoints import Progress, WholeCheckpointer, add_json, damage
 from dld.files import read_json
 
 FILES = (
@@ -116,10 +116,22 @@ def test_a_run_without_a_whole_checkpoint_does_not_begin_again_without_a_word(as
 
 
 def test_a_clock_that_was_set_back_does_not_make_an_old_checkpoint_the_newest(tmp_path):
-    from dld.checkpoints import Progress, WholeCheckpointer, add_json
-
     checkpointer, progress = WholeCheckpointer(tmp_path), Progress()
     add_json(checkpointer, "progress", progress)
     checkpointer.save_checkpoint({"unixtime": 4e9, "epoch": 1})
     checkpointer.save_checkpoint({"epoch": 2})
     assert checkpointer.find_checkpoint().meta["epoch"] == 2
+
+
+def test_the_two_newest_and_the_best_checkpoints_are_kept(tmp_path):
+    checkpointer = WholeCheckpointer(tmp_path)
+    add_json(checkpointer, "progress", Progress())
+    for epoch, mean_wer in enumerate([50.0, 20.0, 30.0, 40.0, 35.0], 1):
+        checkpointer.save_checkpoint({"epoch": epoch, "mean_wer": mean_wer})
+        # Within an epoch there is no error rate.
+        checkpointer.save_checkpoint({"within_epoch": epoch + 1}, end_of_epoch=False)
+        checkpointer.prune("mean_wer", 1)
+        known = checkpointer.list_checkpoints()
+        assert len(known) >= 2
+    assert sorted(c.meta.get("epoch", 0) for c in known) == [0, 2, 5]
+    assert checkpointer.find_checkpoint().meta["within_epoch"] == 6
