@@ -230,7 +230,7 @@ def test_the_full_network_teaches_itself_and_learns_nothing_from_that(experiment
 
 def test_self_distillation_needs_the_full_network_in_every_step(experiment, tmp_path):
     schedule = {"schedule": "!new:dld.gates.Bernoulli {num_blocks: 3, p: 0.9}"}
-    with pytest.raises(DldError, match="Bernoulli drew a step that does not begin with the full network"):
+    with pytest.raises(DldError, match="SelfDistillBrain needs a schedule that begins each step with the full network"):
         experiment("self_kd", tmp_path, **schedule)
 
 

@@ -48,7 +48,9 @@ def text_without(*categories, **options):
 
 #: Words as Kaldi's tables have them: no spaces, no control characters, no separators.
 WORD = text_without("Cc", "Z", min_size=1, max_size=8).filter(lambda word: word == "".join(word.split()))
-TABLE = st.dictionaries(WORD.filter(lambda word: not word.startswith("\ufeff")), st.lists(WORD, max_size=4), max_size=6)
+TABLE = st.dictionaries(
+    WORD.filter(lambda word: not word.startswith("\ufeff")), st.lists(WORD, max_size=4), min_size=1, max_size=6
+)
 
 
 @many(100)
@@ -95,7 +97,9 @@ def test_a_directory_with_any_bytes_in_a_table_is_loaded_or_one_error(tmp_path, 
         assert [u.id for u in utterances] == ["utt-1", "utt-2"]
 
 
-UTTERANCE = st.tuples(WORD, st.lists(WORD, min_size=1, max_size=4), st.floats(0.001, 1e5), st.floats(0, 1e5))
+#: Seconds, as far apart as microseconds.
+SECONDS = st.integers(0, 10**11).map(lambda number: number / 1e6)
+UTTERANCE = st.tuples(WORD, st.lists(WORD, min_size=1, max_size=4), SECONDS.map(lambda s: s + 0.01), SECONDS)
 
 
 @many(60)
