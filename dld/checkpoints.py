@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import time
 from collections import Counter
@@ -17,14 +18,15 @@ import yaml
 from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
 
 from dld.errors import DldError
-from dld.files import read_json, sha256, sync, write_json
+from dld.files import read_json, remove_folder, sha256, sync, write_json
 
 logger = logging.getLogger(__name__)
 
 #: Checkpoints that are kept whatever their error rate, so that two are whole while a third is written.
 RECENT = 2
 
-_CHECKPOINT = "CKPT+"
+# Folders of other names, such as a copy that the user made, are not looked at.
+_CHECKPOINT = re.compile(r"CKPT\+\d{4}-\d\d-\d\d\+\d\d-\d\d-\d\d\+\d+")
 _SAVING = ".saving"
 _DELETING = ".deleting-"
 _DAMAGED = "damaged-"
@@ -48,7 +50,7 @@ class WholeCheckpointer(Checkpointer):
         meta = {"unixtime": self._later_than_all(), **(meta or {})}
         try:
             if sb.utils.distributed.if_main_process():
-                shutil.rmtree(self.checkpoints_dir / _SAVING, ignore_errors=True)
+                remove_folder(self.checkpoints_dir / _SAVING)
             # SpeechBrain's own message would name the temporary folder.
             saved = super().save_checkpoint(meta, end_of_epoch, _SAVING, logging.DEBUG)
             return saved and self._finish(saved, name, verbosity)
@@ -79,6 +81,10 @@ class WholeCheckpointer(Checkpointer):
         # The temporary folder's name is not that of a checkpoint, so that nothing lists it.
         return self.checkpoints_dir / name if name == _SAVING else super()._custom_checkpoint_dirpath(name)
 
+    def _list_checkpoint_dirs(self):
+        folders = filter(_is_checkpoint, self.checkpoints_dir.iterdir())
+        return [path for path in folders if (path / METAFNAME).is_file()]
+
     def _later_than_all(self):
         """Time of a new checkpoint: after all others, also where the clock was set back, since the newest is loaded."""
         times = [checkpoint.meta["unixtime"] for checkpoint in self.list_checkpoints()]
@@ -103,9 +109,9 @@ class WholeCheckpointer(Checkpointer):
         """
         for path in self.checkpoints_dir.glob(".*"):
             if path.name.startswith((_SAVING, _DELETING)):
-                shutil.rmtree(path)
+                remove_folder(path) if path.is_dir() else path.unlink()
         reasons = []
-        for folder in sorted(path for path in self.checkpoints_dir.iterdir() if path.name.startswith(_CHECKPOINT)):
+        for folder in sorted(path for path in self.checkpoints_dir.iterdir() if _is_checkpoint(path)):
             reason = damage(folder, self.recoverables)
             if reason:
                 aside = folder.with_name(_DAMAGED + folder.name)
@@ -136,14 +142,24 @@ class WholeCheckpointer(Checkpointer):
         logger.log(verbosity, "deleted %s", path)
 
 
+def _is_checkpoint(path):
+    return _CHECKPOINT.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
+
+
+def has_checkpoints(folder):
+    """Return whether a folder holds checkpoints, whole or not."""
+    return folder.is_dir() and any(map(_is_checkpoint, folder.iterdir()))
+
+
 def remove_checkpoints(folder):
     """Remove the checkpoints in a folder, damaged and half-written ones too; anything else in it stays."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if path.is_dir() and path.name.startswith((_CHECKPOINT, _SAVING, _DELETING, _DAMAGED)):
+        left = path.name.startswith((_SAVING, _DELETING, _DAMAGED)) and path.is_dir() and not path.is_symlink()
+        if left or _is_checkpoint(path):
             shutil.rmtree(path)
-    if not any(folder.iterdir()):
+    if not folder.is_symlink() and not any(folder.iterdir()):
         folder.rmdir()
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from dld.checkpoints import remove_checkpoints
+from dld.checkpoints import has_checkpoints, remove_checkpoints
 from dld.data.fingerprint import MEANINGS, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
@@ -103,6 +103,11 @@ def begin(config, made_from, restart=False):
         remove_run(folder)
     run = read_run(folder) or {"starts": []}
     settings = folder / HYPERPARAMS
+    if not settings.exists() and has_checkpoints(folder / CHECKPOINTS):
+        raise DldError(
+            f"{folder / CHECKPOINTS} has checkpoints, but {HYPERPARAMS} is missing, which says what they are of; "
+            "put the file back, or --restart true to train again from the start"
+        )
     if settings.exists():
         refuse_other_run(folder, run.get("made_from"), made_from, _changed_keys(settings, config.text))
     with atomic_write(settings) as out:
@@ -188,9 +193,11 @@ def remove_run(folder):
 
     Decodes stay too: each says of which model it is.
     """
-    for name in (ABOUT, MODEL, RUN, HYPERPARAMS, TOKENIZER, GATE_TABLE, *LOGS):
-        (folder / name).unlink(missing_ok=True)
+    (folder / ABOUT).unlink(missing_ok=True)
+    # Before the settings that they belong to: if this is interrupted, no start takes them for its own.
     remove_checkpoints(folder / CHECKPOINTS)
+    for name in (MODEL, GATE_TABLE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _changed_keys(path, new):

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import tempfile
 import time
@@ -99,9 +100,11 @@ def atomic_write(path, mode="w"):
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and not isinstance(error.filename, str):
+            error.filename = str(path)
         raise
 
 
@@ -123,7 +126,7 @@ def alone_in(folder):
     """
     path = Path(folder) / IN_USE
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as holder:
+    with _open_mark(path) as holder:
         try:
             fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,6 +144,22 @@ def alone_in(folder):
             yield
         finally:
             _held.discard(holder)
+
+
+def _open_mark(path):
+    # A link would make some other file the mark, and empty it.
+    if path.is_symlink() or path.exists() and not path.is_file():
+        raise DldError(f"{path}: is not a file of this program; remove it")
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+", encoding="utf-8")
+
+
+def remove_folder(path):
+    """Remove a folder with all in it, or a symbolic link to one, whose target stays; nothing there is fine."""
+    path = Path(path)
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def writable_folder(path):

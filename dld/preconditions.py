@@ -7,6 +7,7 @@ that were built of them fit each other, the folders that are read exist, and the
 import copy
 import inspect
 import math
+import os
 import re
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def _folders(values):
     for key in ("train_data", "dev_data", "lang_dir"):
         if not Path(values[key]).is_dir():
             raise DldError(f"{key}: {values[key]} is not a folder")
+
+    exp_dir = Path(values["exp_dir"])
+    for key in ("train_data", "dev_data", "lang_dir", "teacher", "init_from", "pretrained"):
+        path = values.get(key)
+        if path and exp_dir.is_dir() and os.path.isdir(path) and os.path.samefile(path, exp_dir):
+            raise DldError(f"exp_dir is {exp_dir}, and {key} the same folder; give the run a folder of its own")
 
 
 def _network(values):

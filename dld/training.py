@@ -20,7 +20,7 @@ from dld.data.dataset import (
 )
 from dld.data.feasibility import check_evaluation
 from dld.data.tokenizer import Tokenizer
-from dld.errors import DldError
+from dld.errors import DldError, describe_os_error
 from dld.experiment import ABOUT, CHECKPOINTS, begin, load_start, save_model, sources
 from dld.files import alone_in, writable_folder
 from dld.preconditions import check_run
@@ -130,7 +130,13 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
         "dev_wer": result["wer"],
         "teacher_sha256": brain.teacher and brain.teacher.sha256,
     }
-    sb.utils.distributed.run_on_main(save_model, args=[folder, brain.network, about])
+    try:
+        sb.utils.distributed.run_on_main(save_model, args=[folder, brain.network, about])
+    except OSError as error:
+        raise DldError(
+            f"{describe_os_error(error)}; the training is done and its checkpoints are safe in {folder / CHECKPOINTS}, "
+            "the same command finishes the model"
+        ) from error
 
 
 def prepare_front_end(brain, utterances, audio, batch_seconds):

@@ -1,13 +1,18 @@
 """What may change between the starts of one run, and what may not."""
 
+import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from dld import experiment as experiments
+from dld.data import kaldi
+from dld.data.fingerprint import changes, fingerprint
 from dld.errors import DldError
-from dld.files import read_json
+from dld.files import alone_in, read_json
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +149,82 @@ def test_restarting_in_the_folder_of_all_experiments_keeps_them(experiment, copy
     settings = {"exp_dir": str(copy / "exp"), "data": str(copy / "data"), "num_epochs": 1}
     experiment("static", copy / "exp", restart=True, **settings)
     assert sorted(path.relative_to(copy / "exp") for path in (copy / "exp/static").rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", ["teacher", "init_from", "lang_dir", "train_data", "dev_data"])
+def test_a_run_never_takes_the_folder_of_what_it_reads(experiment, trained, copy, key):
+    folder = copy / "exp/static" if key in ("teacher", "init_from") else copy / "data" / key.partition("_")[0]
+    before = sorted(folder.rglob("*"))
+    settings = {"data": str(copy / "data"), "teacher": str(trained / "exp/static"), "num_epochs": 1}
+    settings |= {key: str(folder), "exp_dir": str(folder)}
+    with pytest.raises(DldError, match=f"exp_dir is .* and {key} the same folder"):
+        experiment("dld", copy / "exp", restart=True, **settings)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_checkpoints_without_settings_are_not_taken_for_a_runs_own(experiment, copy):
+    folder = copy / "exp/static"
+    for name in ("model.json", "hyperparams.yaml"):
+        (folder / name).unlink()
+    with pytest.raises(DldError, match="has checkpoints, but hyperparams.yaml is missing"):
+        experiment("static", copy / "exp", data=str(copy / "data"), num_epochs=1, seed=7)
+
+
+def test_a_restart_that_was_killed_leaves_no_old_weights_to_a_run_with_other_settings(experiment, copy, monkeypatch):
+    def die(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "remove_checkpoints", die)
+    settings = {"data": str(copy / "data"), "num_epochs": 1, "lr": 5e-4}
+    with pytest.raises(KeyboardInterrupt):
+        experiment("static", copy / "exp", restart=True, **settings)
+    monkeypatch.undo()
+    with pytest.raises(DldError, match="holds a run with other settings"):
+        experiment("static", copy / "exp", **settings)
+
+
+def test_a_copy_of_a_checkpoint_by_another_name_is_never_loaded_nor_removed(experiment, copy):
+    save = copy / "exp/static/save"
+    [*_, newest] = sorted(save.glob("CKPT+*"))
+    shutil.copytree(newest, save / "CKPT_backup")
+    old = read_json(copy / "exp/static/model.json")["state_sha256"]
+    folder = experiment("static", copy / "exp", restart=True, data=str(copy / "data"), num_epochs=1, lr=5e-4)
+    assert read_json(folder / "model.json")["state_sha256"] != old
+    assert (save / "CKPT_backup/CKPT.yaml").is_file()
+
+
+def test_checkpoints_may_be_on_another_disk(experiment, copy):
+    folder = copy / "exp/static"
+    shutil.move(folder / "save", copy / "scratch")
+    (folder / "save").symlink_to(copy / "scratch")
+    for _ in range(2):
+        experiment("static", copy / "exp", restart=True, data=str(copy / "data"), num_epochs=1)
+        assert (folder / "save").is_symlink() and list((copy / "scratch").glob("CKPT+*"))
+
+
+def test_other_audio_in_an_archive_is_noticed(tiny_corpus, tmp_path):
+    utterances, archive = kaldi.load(tiny_corpus / "dev")[:4], tmp_path / "a.ark"
+
+    def pack(order):
+        content, entries = b"", []
+        for utterance, source in zip(utterances, order, strict=True):
+            audio = Path(source.recording).read_bytes()[:20_000].ljust(20_000, b"\0")
+            content += utterance.id.encode() + b" "
+            entries.append(dataclasses.replace(utterance, recording=f"{archive}:{len(content)}"))
+            content += audio
+        archive.write_bytes(content)
+        return fingerprint(entries)
+
+    first, second, third, fourth = utterances
+    before = pack([first, second, third, fourth])
+    assert changes(before, pack([first, second, third, fourth])) is None
+    assert changes(before, pack([first, third, second, fourth])) == "other audio"
+
+
+def test_the_mark_of_a_folder_in_use_is_never_another_file(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/.in_use").symlink_to(tmp_path / "precious")
+    with pytest.raises(DldError, match="is not a file of this program; remove it"), alone_in(tmp_path / "exp"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"

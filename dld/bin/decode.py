@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from dld.decoding.lm import Weights
 from dld.decoding.tuning import LM_WEIGHTS, LmWeights, check_vocabulary, ids_sha256
 from dld.errors import DldError
 from dld.experiment import load_trained
-from dld.files import atomic_write, writable_folder, write_json
+from dld.files import atomic_write, remove_folder, writable_folder, write_json
 from dld.gates import POLICIES, gates_for_depth, parse_depths
 from dld.network import precision_context
 from dld.provenance import git_hash
@@ -119,7 +118,7 @@ def variant(arguments):
 def chosen_gates(trained, arguments):
     """Gate vector of each depth, by depth, and the policy that chose them."""
     blocks = trained.network.num_blocks
-    depths = parse_depths(arguments.depths or trained.settings["decode_depths"], blocks)
+    depths = parse_depths(trained.settings["decode_depths"] if arguments.depths is None else arguments.depths, blocks)
     policy = arguments.policy or trained.settings["decode_policy"]
     table = trained.gate_table() if policy == "table" else None
     return {n: gates_for_depth(policy, blocks, n, table, arguments.policy_seed) for n in depths}, policy
@@ -235,9 +234,6 @@ def main(argv=None):
         if arguments.lm or arguments.beam_size is not None:
             pool = stack.enter_context(SearchPool(trained.tokenizer.units(), arguments.lm, settings, arguments.jobs))
             searches, timed, about_search = make_searches(trained, pool, gates_of, dataset, arguments)
-        for folder in folders:
-            # Scores of an earlier decoding must not stand beside new hypotheses.
-            shutil.rmtree(folder, ignore_errors=True)
         progress, precision = not arguments.noprogressbar, arguments.precision
         texts = transcribe(trained, loader, vectors, arguments.device, progress, searches, precision)
     audio_seconds = sum(dataset.data[key]["duration"] for key in dataset.data_ids)
@@ -248,6 +244,8 @@ def main(argv=None):
     ):
         if len(rows) != len(dataset):
             raise DldError(f"{folder}: {len(rows)} hypotheses for {len(dataset)} utterances")
+        # Scores of an earlier decoding must not stand next to new hypotheses.
+        remove_folder(folder)
         with atomic_write(folder / "text") as out:
             out.writelines(f"{key} {rows[key]}".rstrip() + "\n" for key in sorted(rows, key=str.encode))
         params, active = network.parameter_counts(gates)

@@ -3,14 +3,13 @@
 import datetime
 import shlex
 import sys
-from pathlib import Path
 
 from dld import provenance
 from dld.bin import command
 from dld.bin.options import Parser, of
 from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
-from dld.files import atomic_write, read_record, writable_folder, write_json
+from dld.files import atomic_write, read_lines, read_record, writable_folder, write_json
 from dld.scoring import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
@@ -90,10 +89,15 @@ def main(argv=None):
     """Write the report; print where it is."""
     args = parser().parse_args(argv)
     output = writable_folder(args.output)
-    notes = Path(args.notes).read_text(encoding="utf-8") if args.notes else ""
+    notes = "\n".join(line for _, line in read_lines(args.notes)) + "\n" if args.notes else ""
     if args.results:
         results = read_record(args.results, CONTENT, "it is not a results.json of this version; make it again")
-        render({**results, "title": args.title or results["title"]}, output, args.name, notes)
+        try:
+            render({**results, "title": args.title or results["title"]}, output, args.name, notes)
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
+            raise DldError(
+                f"{args.results}: not as this command writes it ({error!r}); make it again (--exp)"
+            ) from error
     else:
         systems = [name.strip() for name in args.systems.split(",")] if args.systems else None
         decodes = report.collect(args.exp, systems)

@@ -1,6 +1,7 @@
 """What a training run was made from, in a few hashes, so that a resumed run notices that its data changed."""
 
 import hashlib
+import itertools
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +41,10 @@ def fingerprint(utterances):
     """
     seconds = sum(u.duration for u in utterances)
     recordings = list({str(u.recording): u for u in utterances}.values())
+    ends = _entry_ends(recordings)
+    chosen = spread(recordings, min(RECORDINGS, len(recordings)))
     with ThreadPoolExecutor(8) as pool:
-        audio = list(pool.map(_audio_hash, spread(recordings, min(RECORDINGS, len(recordings)))))
+        audio = list(pool.map(lambda u: _audio_hash(u, ends), chosen))
     return {
         "utterances": len(utterances),
         "hours": round(seconds / 3600, 4),
@@ -78,22 +81,39 @@ def _hash(lines):
     return digest.hexdigest()
 
 
-def _audio_hash(utterance):
+def _entry_ends(utterances):
+    """Where the entry of an archive ends at the latest, `(path, offset) → position`: where the next one begins."""
+    offsets = {}
+    for utterance in utterances:
+        path, offset = _located(str(utterance.recording))
+        if offset:
+            offsets.setdefault(path, []).append(offset)
+    pairs = ((path, itertools.pairwise(sorted(known))) for path, known in offsets.items())
+    return {(path, offset): end for path, neighbours in pairs for offset, end in neighbours}
+
+
+def _located(source):
+    """File of a `wav.scp` value and the offset in it, 0 for a whole file; (None, 0) for a pipe."""
+    path = source_path(source)
+    if path is None or os.path.exists(source):
+        return path, 0
+    offset = source.rpartition(":")[2]
+    return path, int(offset) if offset.isdigit() and len(offset) < 20 else 0
+
+
+def _audio_hash(utterance, ends):
     source = str(utterance.recording)
     if is_pipe(source):
         return source
-    path = source_path(source)
-    offset = source[len(str(path)) :] if str(path) != source else ""
-    digest = hashlib.sha256(offset.encode())
+    path, begin = _located(source)
+    digest = hashlib.sha256()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DldError(
-                f"{path} (utterance {utterance.id}): not a regular file; name the audio file itself in wav.scp"
-            )
+            raise DldError(f"{path} (utterance {utterance.id}): not a regular file; wav.scp must name the audio file")
         with open(path, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            digest.update(str(size).encode())
-            for position in (0, size // 2, max(0, size - _SAMPLE)):
+            end = ends.get((path, begin)) or os.fstat(stream.fileno()).st_size
+            digest.update(str(end - begin).encode())
+            for position in (begin, (begin + end) // 2, max(begin, end - _SAMPLE)):
                 stream.seek(position)
                 digest.update(stream.read(_SAMPLE))
     except OSError as error:

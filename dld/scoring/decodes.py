@@ -40,11 +40,22 @@ def decodes_of(exp, data):
             raise DldError(f"{path}: lacks decode.json or text, its decoding did not end; decode again (stage 8)")
         about = read_record(path / "decode.json", {"test_set": str, "depth": int}, "decode again (stage 8)")
         if about["test_set"] == test_set:
+            check_model(path, about)
             _check_origin(path, about.get("data_dir"), data)
             found.append((about["depth"], path))
     if not found:
         raise DldError(f"{exp} has no decodes of {test_set}; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8")
     return [path for _, path in sorted(found)]
+
+
+def check_model(decode, about):
+    """Raise if a decode is of other weights than the experiment has now, as after training again."""
+    path = decode.parent / "model.json"
+    present = read_record(path).get("state_sha256") if path.is_file() else None
+    if present and about.get("model_sha256") not in (None, present):
+        raise DldError(
+            f"{decode}: decoded with other weights than {decode.parent} has now; decode again (stage 8), or remove it"
+        )
 
 
 def _check_origin(decode, origin, data):

@@ -13,6 +13,7 @@ from dld.errors import DldError
 from dld.files import read_lines, read_record
 from dld.scoring.alignment import ErrorCounts
 from dld.scoring.bootstrap import paired_bootstrap, wer_interval
+from dld.scoring.decodes import check_model
 from dld.scoring.kaldi import scored_alignments
 
 DECODE_KINDS = {
@@ -152,6 +153,8 @@ def _read_info(directory):
             f"{path}: {sum(map(int, gates))} of {len(gates)} gates are open, but depth is {info['depth']} "
             f"and num_blocks {info['num_blocks']}"
         )
+    if not isinstance(info.get("seed"), int | None):
+        raise DldError(f"{path}: seed is {info['seed']!r}, a whole number was expected; decode again (stage 8)")
     for name in ("gmacs_per_s", "rtf"):
         if not (isinstance(info[name], int | float) and math.isfinite(info[name]) and info[name] > 0):
             raise DldError(f"{path}: {name} is {info[name]!r}, a positive number was expected")
@@ -161,7 +164,7 @@ def _read_info(directory):
 def _read_decode(directory, info):
     prefix = f"decode_{info['test_set']}_n{info['depth']}"
     variant = directory.name.removeprefix(prefix)
-    _check_model(directory, info)
+    check_model(directory, info)
     if not directory.name.startswith(prefix) or (variant and variant[0] != "_"):
         raise DldError(f"{directory}: its decode.json says set {info['test_set']}, depth {info['depth']} ({prefix}…)")
     words = scored_alignments(directory)
@@ -170,17 +173,6 @@ def _read_decode(directory, info):
         alignments = scored_alignments(directory, unit="char").values()
         cer = sum((alignment.counts for alignment in alignments), ErrorCounts()).wer
     return Decode(directory, info, variant.removeprefix("_"), words, cer)
-
-
-def _check_model(directory, info):
-    """Raise if a decode is of other weights than the experiment has now, as after training again."""
-    about = directory.parent / "model.json"
-    present = read_record(about, {"state_sha256": str})["state_sha256"] if about.is_file() else None
-    if present and info.get("model_sha256") not in (None, present):
-        raise DldError(
-            f"{directory}: decoded with other weights than {directory.parent} has now; decode again (stage 8), "
-            "or remove it"
-        )
 
 
 def _check(decodes):

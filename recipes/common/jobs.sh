@@ -92,6 +92,7 @@ _held=
 # have_data FOLDER: makes the folder, and keeps other drivers from writing in it until free_data or the end of this process.
 have_data() {
   local file=$1/.in_use other
+  [[ ! -L $file ]] || fail "$file is a link; remove it"
   { mkdir -p "$1" && : >>"$file"; } 2>/dev/null || fail "cannot write in the data folder $1"
   if command -v flock >/dev/null; then
     # Whoever had it last may have removed the file in between: then it is another one by now.
