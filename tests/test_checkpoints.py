@@ -16,6 +16,7 @@ from dld.checkpoints import (
     best_checkpoints,
     damage,
     remove_checkpoints,
+    save_state,
     whole,
 )
 from dld.errors import DldError
@@ -52,6 +53,12 @@ def test_pruning_keeps_the_best_and_the_two_newest(checkpointer, best, kept):
     checkpointer.prune("mean_wer", best)
     assert sorted(epochs(checkpointer.list_checkpoints())) == kept
     assert len(list(checkpointer.checkpoints_dir.iterdir())) == len(kept)
+
+
+def test_the_newest_is_the_last_written_also_after_the_clock_was_set_back(checkpointer):
+    checkpointer.save_checkpoint({"unixtime": 4e9, "epoch": 1})
+    checkpointer.save_checkpoint({"epoch": 2})
+    assert checkpointer.find_checkpoint().meta["epoch"] == 2
 
 
 def test_a_checkpoint_lists_its_files_and_is_read_back(checkpointer):
@@ -169,6 +176,20 @@ def test_a_failed_save_says_what_is_safe_and_leaves_it(checkpointer, monkeypatch
     assert not (checkpointer.checkpoints_dir / ".saving").exists()
 
 
+def test_every_file_is_on_the_disk_before_a_checkpoint_has_its_name(checkpointer, monkeypatch):
+    synced = []
+    monkeypatch.setattr("dld.checkpoints.sync", lambda path: synced.append(Path(path)))
+    saved = Path(checkpointer.save_checkpoint({"epoch": 1}).path)
+    temporary, folder = saved.with_name(".saving"), Path(checkpointer.checkpoints_dir)
+    assert {path.name for path in synced[:-2]} == {path.name for path in saved.iterdir()}
+    assert synced[-2:] == [temporary, folder]
+
+
+def test_a_full_disk_is_an_error_of_the_system_in_its_words():
+    with pytest.raises(OSError, match="No space left on device"):
+        save_state(torch.nn.Linear(2, 2), "/dev/full")
+
+
 def test_a_named_checkpoint_has_its_name(checkpointer):
     saved = checkpointer.save_checkpoint({"epoch": 7}, name="final")
     assert Path(saved.path).name == "CKPT+final" and Path(saved.path).is_dir()
@@ -177,6 +198,7 @@ def test_a_named_checkpoint_has_its_name(checkpointer):
 
 
 def test_progress_comes_back_whole():
+    assert vars(Progress()) == {"total_updates": 0, "train_seconds": 0, "history": [], "sums": {}, "processes": 1}
     before = Progress(100, 2.5, [{"epoch": 1}], Counter(loss=3.0, batches=2), processes=2)
     after = Progress()
     after.load_state_dict(before.state_dict())
