@@ -19,6 +19,7 @@ from dld.files import (
     read_lines,
     read_record,
     sha256,
+    sync,
     writable_file,
     writable_folder,
     write_json,
@@ -232,3 +233,15 @@ def test_what_is_not_a_file_is_not_read(tmp_path):
     for name, message in [("", "is a folder"), ("pipe", "is a pipe or a device"), ("none", "no such file")]:
         with pytest.raises(DldError, match=message):
             read_bytes(tmp_path / name)
+
+
+def test_what_is_synced_reaches_the_disk_and_is_closed(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino) or real(number))
+    before = len(os.listdir("/proc/self/fd"))
+    sync(tmp_path)
+    with atomic_write(tmp_path / "text") as out:
+        out.write("one\n")
+    assert synced == [tmp_path.stat().st_ino, (tmp_path / "text").stat().st_ino]
+    assert len(os.listdir("/proc/self/fd")) == before
