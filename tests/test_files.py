@@ -71,6 +71,7 @@ def test_bytes_that_are_no_text_are_found_by_line(tmp_path):
 def test_json_comes_back_and_faults_are_found_by_line(tmp_path):
     write_json(tmp_path / "a.json", {"ü": [1, None]})
     assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
+    assert '"ü"' in (tmp_path / "a.json").read_text(encoding="utf-8")
     (tmp_path / "b.json").write_text('{\n"a": }')
     with pytest.raises(DldError, match=r"b.json:2"):
         read_json(tmp_path / "b.json")
@@ -144,10 +145,8 @@ def test_a_child_does_not_hold_the_folder_of_a_killed_parent(tmp_path):
 import os, time
 from dld.files import alone_in
 with alone_in({str(tmp_path)!r}):
-    child = os.fork()
-    if child == 0:
-        time.sleep(60)
-    print(child, flush=True)
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)  # now, what a fork calls in the child has run
     time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
