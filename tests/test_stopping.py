@@ -69,11 +69,12 @@ def test_another_thread_can_listen_but_handles_nothing():
     def work():
         with stop.listening() as same:
             handlers.append((same is stop, signal.getsignal(signal.SIGTERM)))
+        handlers.append("left without an error")
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert handlers == [(True, signal.getsignal(signal.SIGTERM))]
+    assert handlers == [(True, signal.getsignal(signal.SIGTERM)), "left without an error"]
 
 
 def test_the_message_says_where_it_stopped():
