@@ -192,6 +192,18 @@ def test_a_full_disk_is_an_error_of_the_system_in_its_words(size):
         save_state(torch.nn.Linear(size, size), "/dev/full")
 
 
+def test_what_torch_says_of_a_failed_write_is_put_into_the_systems_words(monkeypatch, tmp_path):
+    def fail(*_):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904 - as torch does, whose writer calls the file
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_state(torch.nn.Linear(2, 2), tmp_path / "state")
+
+
 def test_a_named_checkpoint_has_its_name(checkpointer):
     saved = checkpointer.save_checkpoint({"epoch": 7}, name="final")
     assert Path(saved.path).name == "CKPT+final" and Path(saved.path).is_dir()

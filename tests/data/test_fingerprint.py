@@ -79,6 +79,13 @@ def test_changed_audio_is_told(utterances, tmp_path, name, position):
     assert changes(before, fingerprint(utterances)) == "other audio"
 
 
+@pytest.mark.parametrize("position", [4096, SIZE // 2 - 1, SIZE // 2 + 4096, SIZE - 4097])
+def test_what_lies_between_the_samples_is_not_looked_at(utterances, tmp_path, position):
+    before = fingerprint(utterances)
+    overwrite(tmp_path / "one.flac", position)
+    assert changes(before, fingerprint(utterances)) is None
+
+
 def test_audio_of_another_size_is_told(utterances, tmp_path):
     (tmp_path / "two.flac").write_bytes(bytes(SIZE))
     before = fingerprint(utterances)
