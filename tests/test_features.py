@@ -63,6 +63,36 @@ def test_global_statistics_normalise_what_they_were_estimated_on(speech):
     torch.testing.assert_close(valid.std(0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
 
 
+@pytest.fixture
+def padded():
+    """Features of three utterances, with padding that would be noticed."""
+    torch.manual_seed(0)
+    features, lengths = 2.0 * torch.randn(3, 50, 4) + torch.arange(4.0), torch.tensor([50, 20, 5])
+    for row, length in enumerate(lengths):
+        features[row, length:] = 1e3
+    return features, lengths
+
+
+@pytest.mark.parametrize("variance", [True, False])
+def test_utterance_normalisation_is_over_valid_frames_only(padded, variance):
+    out = UtteranceCMVN(variance)(*padded)
+    for features, row, length in zip(padded[0], out, padded[1], strict=True):
+        deviation = features[:length].std(0, correction=0)
+        torch.testing.assert_close(row[:length].mean(0), torch.zeros(4), atol=1e-4, rtol=0)
+        expected = torch.ones(4) if variance else deviation
+        torch.testing.assert_close(row[:length].std(0, correction=0), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_global_statistics_are_of_all_valid_frames_of_all_batches(padded):
+    features, lengths = padded
+    cmvn = GlobalCMVN(4)
+    cmvn.estimate([(features[:1], lengths[:1]), (features[1:], lengths[1:])])
+    valid = torch.cat([row[:length] for row, length in zip(features, lengths, strict=True)])
+    torch.testing.assert_close(cmvn.mean, valid.mean(0))
+    torch.testing.assert_close(cmvn.std, valid.std(0, correction=0))
+    assert cmvn.frames.item() == 75
+
+
 def test_louder_speech_has_the_same_features_after_utterance_normalisation(speech):
     front_end = LogMel(normalisation=UtteranceCMVN())
     soft, _ = front_end(*pad([speech[0] * 0.3]))

@@ -11,7 +11,19 @@ import pytest
 
 from dld.bin import boolean, command
 from dld.errors import DldError
-from dld.files import alone_in, atomic_write, read_json, read_lines, sha256, write_json
+from dld.files import (
+    alone_in,
+    atomic_write,
+    read_bytes,
+    read_json,
+    read_lines,
+    read_record,
+    sha256,
+    sync,
+    writable_file,
+    writable_folder,
+    write_json,
+)
 from dld.provenance import git_hash, processor, versions
 
 
@@ -59,6 +71,7 @@ def test_bytes_that_are_no_text_are_found_by_line(tmp_path):
 def test_json_comes_back_and_faults_are_found_by_line(tmp_path):
     write_json(tmp_path / "a.json", {"ü": [1, None]})
     assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
+    assert '"ü"' in (tmp_path / "a.json").read_text(encoding="utf-8")
     (tmp_path / "b.json").write_text('{\n"a": }')
     with pytest.raises(DldError, match=r"b.json:2"):
         read_json(tmp_path / "b.json")
@@ -132,10 +145,8 @@ def test_a_child_does_not_hold_the_folder_of_a_killed_parent(tmp_path):
 import os, time
 from dld.files import alone_in
 with alone_in({str(tmp_path)!r}):
-    child = os.fork()
-    if child == 0:
-        time.sleep(60)
-    print(child, flush=True)
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)  # now, what a fork calls in the child has run
     time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -150,3 +161,86 @@ with alone_in({str(tmp_path)!r}):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_file_may_have_the_most_bytes_that_its_kind_has_and_no_more(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "file", most=5) == b"12345"
+    assert read_bytes(tmp_path / "file") == b"12345"
+    with pytest.raises(DldError, match="has more than 4 bytes"):
+        read_bytes(tmp_path / "file", most=4)
+    with pytest.raises(DldError, match="has more than 3 bytes"):
+        read_bytes(tmp_path / "file", most=3)
+
+
+def test_a_byte_order_mark_is_left_out_at_the_beginning_only(tmp_path):
+    (tmp_path / "text").write_bytes(b"\xef\xbb\xbfa one\r\n\xef\xbb\xbfb two\n")
+    assert list(read_lines(tmp_path / "text")) == [(1, "a one"), (2, "\ufeffb two")]
+    (tmp_path / "text").write_text("a one\n", encoding="utf-16")
+    with pytest.raises(DldError, match="is UTF-16 text; save it as UTF-8"):
+        list(read_lines(tmp_path / "text"))
+
+
+def test_json_that_is_not_text_is_found_by_line(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'{\n"a":\n"\xff"}')
+    with pytest.raises(DldError, match=r"a\.json:3: not UTF-8"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("[1]", "an object was expected"),
+        ('{"n": 1}', "lacks x; make it again"),
+        ('{"n": true, "x": 1.5}', "n is .*, expected"),
+        ('{"n": 1.5, "x": 1.5}', r"n is 1\.5, expected"),
+        ('{"n": 1, "x": "1.5"}', "x is .*, expected"),
+        ('{"n": 1, "x": NaN}', "x is nan, expected"),
+        ('{"n": 1, "x": Infinity}', "x is inf, expected"),
+    ],
+)
+def test_a_record_that_is_not_what_it_must_be_is_refused(tmp_path, content, message):
+    path = tmp_path / "record.json"
+    kinds = {"n": int, "x": (int, float)}
+    path.write_text('{"n": 1, "x": 1.5, "more": null}')
+    assert read_record(path, kinds) == {"n": 1, "x": 1.5, "more": None}
+    path.write_text('{"n": 1, "x": 2}')
+    assert read_record(path, kinds) == {"n": 1, "x": 2}
+    path.write_text(content)
+    with pytest.raises(DldError, match=rf"record\.json.*{message}"):
+        read_record(path, kinds, advice="make it again")
+
+
+def test_an_output_is_looked_at_before_the_work_and_nothing_is_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert writable_folder(tmp_path) == tmp_path
+    assert writable_folder(str(tmp_path / "a/b")) == tmp_path / "a/b"
+    assert writable_file(str(tmp_path / "a/b/text")) == tmp_path / "a/b/text"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(DldError, match=r"file: is a file, a folder was expected"):
+        writable_folder(tmp_path / "file")
+    with pytest.raises(DldError, match=rf"file/a: {tmp_path}/file is a file, a folder was expected"):
+        writable_folder(tmp_path / "file/a")
+    with pytest.raises(DldError, match="is a folder, a file was expected"):
+        writable_file(tmp_path)
+    with pytest.raises(DldError, match="file/text: cannot be written: "):
+        writable_file(tmp_path / "file/text")
+
+
+def test_what_is_not_a_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in [("", "is a folder"), ("pipe", "is a pipe or a device"), ("none", "no such file")]:
+        with pytest.raises(DldError, match=message):
+            read_bytes(tmp_path / name)
+
+
+def test_what_is_synced_reaches_the_disk_and_is_closed(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino) or real(number))
+    before = len(os.listdir("/proc/self/fd"))
+    sync(tmp_path)
+    with atomic_write(tmp_path / "text") as out:
+        out.write("one\n")
+    assert synced == [tmp_path.stat().st_ino, (tmp_path / "text").stat().st_ino]
+    assert len(os.listdir("/proc/self/fd")) == before

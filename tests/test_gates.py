@@ -182,6 +182,29 @@ def test_depths_can_be_those_that_will_be_run():
         g.UniformDepth(N, min_depth=5, depths=[2, 4])
 
 
+@pytest.mark.parametrize("wrong", [{2, 4}, None, 2.5])
+def test_depths_that_are_not_a_list_are_refused_with_what_is_expected(wrong):
+    with pytest.raises(DldError, match=r"depths is .*it must be all, or a list"):
+        g.parse_depths(wrong, N)
+
+
+@pytest.mark.parametrize("kind", [g.Bernoulli, g.RisingDrop, g.UniformDepth, g.Sandwich])
+def test_without_a_seed_every_run_draws_the_same(kind):
+    first, second = kind(N), kind(N, seed=0)
+    assert [first.draw() for _ in range(20)] == [second.draw() for _ in range(20)]
+
+
+def test_half_of_the_gates_are_closed_where_no_probability_is_given():
+    assert g.Bernoulli(3).drop_rates() == [0.5] * 3
+    assert g.RisingDrop(3).drop_rates()[-1] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("settings", [("a", 1.0, 1), (0.0, None, 1), (0.0, 1.0, -1)])
+def test_a_ramp_that_cannot_be_is_refused(settings):
+    with pytest.raises(DldError, match="Ramp"):
+        g.Ramp(*settings)
+
+
 def test_a_fixed_schedule_always_draws_its_vector():
     schedule = g.Fixed(N, 4, policy="first-n")
     assert [schedule.draw() for _ in range(3)] == [[g.first_n(N, 4)]] * 3
@@ -207,10 +230,13 @@ def test_exits_of_another_schedule_cut_its_vectors():
 
 
 @pytest.mark.parametrize(
-    ("blocks", "count", "places"), [(12, 3, [3, 6, 9]), (4, 3, [1, 2, 3]), (3, 3, [1, 2]), (12, 1, [6])]
+    ("blocks", "count", "places"), [(12, 3, [3, 6, 9]), (4, 3, [1, 2, 3]), (3, 3, [1, 2]), (12, 1, [6]), (5, 2, [2, 3])]
 )
 def test_so_many_exits_are_spread_evenly(blocks, count, places):
-    assert g.WithExits(g.AllOpen(blocks), exits=count).exits == places
+    schedule = g.WithExits(g.AllOpen(blocks), exits=count)
+    assert schedule.exits == places
+    # A cut vector begins as the whole one does, so the blocks run once.
+    assert schedule.shares_blocks
 
 
 def test_exits_of_a_sandwich_have_the_weights_of_their_vectors():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dld.errors import DldError
-from dld.objectives import MaskedKL, blank_share, ctc_loss, hidden_distance
+from dld.objectives import MaskedKL, blank_share, ctc_loss, feasible_ctc_loss, hidden_distance
 
 
 @pytest.fixture
@@ -109,3 +109,9 @@ def test_blank_share_counts_valid_frames_only():
     logits = torch.zeros(1, 4, 3)
     logits[0, :, 0] = torch.tensor([1.0, -1.0, 1.0, 1.0])
     assert blank_share(logits, torch.tensor([3])).item() == pytest.approx(2 / 3)
+
+
+def test_a_batch_in_which_no_utterance_has_a_loss_has_none():
+    tokens, token_lengths = torch.tensor([[1, 1, 1]]), torch.tensor([3])
+    loss, count = feasible_ctc_loss(torch.randn(1, 3, 5), torch.tensor([3]), tokens, token_lengths)
+    assert (loss.item(), count) == (0.0, 0)

@@ -176,3 +176,30 @@ def test_training_under_bfloat16_autocast_runs(make, batch):
     hidden.float().square().sum().backward()
     assert hidden.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_an_encoder_says_what_it_is_and_what_is_trained_at_which_rate():
+    encoder = GatedConformer(**SMALL, input_size=20, kernel_size=5)
+    assert encoder.description == "conformer-4x16"
+    assert (encoder.overlap, encoder.max_seconds) == (0, None)
+    [group] = encoder.parameter_groups()
+    assert group["lr_scale"] == 1.0
+    assert {id(p) for p in group["params"]} == {id(p) for p in encoder.parameters()}
+
+
+def test_what_enters_the_blocks_is_what_the_features_became(make, batch):
+    encoder = make().eval()
+    hidden, lengths = encoder(*batch, OPEN)
+    embedded = encoder.embed(*batch)
+    assert torch.equal(lengths, embedded.lengths)
+    [output] = encoder.encode(embedded, [OPEN])
+    assert torch.equal(output, hidden)
+
+
+def test_blocks_run_in_their_order():
+    encoder = GatedConformer(**SMALL, input_size=20, kernel_size=5).eval()
+    order = []
+    for index, layer in enumerate(encoder.layers):
+        layer.register_forward_hook(lambda *_, index=index: order.append(index))
+    encoder(torch.randn(1, 20, 20), torch.tensor([20]), (True, False, True, True))
+    assert order == [0, 2, 3]
