@@ -216,3 +216,25 @@ def test_a_linked_test_set_keeps_its_own_name(student, tiny_corpus, tmp_path):
     (tmp_path / "test_today").symlink_to(tiny_corpus / "test")
     assert run_decode(student, tmp_path / "test_today", tmp_path, "--depths", "1") == 0
     assert read_json(tmp_path / "decode_test_today_n1/decode.json")["test_set"] == "test_today"
+
+
+def test_the_results_of_another_test_set_of_the_same_name_are_not_replaced(student, tiny_corpus, tmp_path, capsys):
+    shutil.copytree(tiny_corpus / "dev", tmp_path / "other/test")
+    assert run_decode(student, tiny_corpus / "test", tmp_path, "--depths", "1") == 0
+    before = (tmp_path / "decode_test_n1/text").read_text()
+    assert run_decode(student, tmp_path / "other/test", tmp_path, "--depths", "1") == 1
+    assert "which has the same name as" in capsys.readouterr().err
+    assert (tmp_path / "decode_test_n1/text").read_text() == before
+    assert run_decode(student, tmp_path / "other/test", tmp_path, "--depths", "1", "--variant", "dev") == 0
+
+
+def test_a_decode_that_fails_leaves_the_earlier_one(student, tiny_corpus, tmp_path, capsys):
+    data = tmp_path / "data/test"
+    shutil.copytree(tiny_corpus / "test", data)
+    assert run_decode(student, data, tmp_path, "--depths", "1") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "decode_test_n1").iterdir()}
+    lines = (data / "wav.scp").read_text().splitlines()
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    (data / "wav.scp").write_text("\n".join([f"{lines[0].split()[0]} {tmp_path / 'bad.wav'}", *lines[1:]]) + "\n")
+    assert run_decode(student, data, tmp_path, "--depths", "1") == 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "decode_test_n1").iterdir()} == before

@@ -27,7 +27,7 @@ from dld.files import atomic_write, remove_folder, writable_folder, write_json
 from dld.gates import POLICIES, gates_for_depth, parse_depths
 from dld.network import precision_context
 from dld.provenance import git_hash
-from dld.scoring.decodes import name_of_set
+from dld.scoring.decodes import name_of_set, refuse_other_set
 
 logger = logging.getLogger(__name__)
 
@@ -229,6 +229,8 @@ def main(argv=None):
     test_set = name_of_set(arguments.data)
     names = [f"decode_{test_set}_n{n}" + (f"_{suffix}" if suffix else "") for n in gates_of]
     folders = [writable_folder(Path(arguments.output or trained.folder) / name) for name in names]
+    for folder in folders:
+        refuse_other_set(folder, arguments.data)
     searches, timed, about_search = None, None, [{}] * len(vectors)
     with contextlib.ExitStack() as stack:
         if arguments.lm or arguments.beam_size is not None:

@@ -48,10 +48,27 @@ def decodes_of(exp, data):
     return [path for _, path in sorted(found)]
 
 
+def of_another_set(origin, data):
+    """Return whether a decode's data directory is another one than `data`; one that was moved is taken by its name."""
+    there = isinstance(origin, str) and os.path.isdir(origin) and os.path.isdir(data)
+    return there and not os.path.samefile(origin, data)
+
+
+def refuse_other_set(decode, data):
+    """Raise if a decode directory that is to be written holds the results of another test set of this name."""
+    path = Path(decode) / "decode.json"
+    origin = read_record(path, {}).get("data_dir") if path.is_file() else None
+    if of_another_set(origin, data):
+        raise DldError(
+            f"{decode} holds the results of {origin}, which has the same name as {data}; "
+            "give --variant or --output, or remove it"
+        )
+
+
 def check_model(decode, about):
     """Raise if a decode is of other weights than the experiment has now, as after training again."""
     path = decode.parent / "model.json"
-    present = read_record(path).get("state_sha256") if path.is_file() else None
+    present = read_record(path, {}).get("state_sha256") if path.is_file() else None
     if present and about.get("model_sha256") not in (None, present):
         raise DldError(
             f"{decode}: decoded with other weights than {decode.parent} has now; decode again (stage 8), or remove it"
@@ -59,8 +76,7 @@ def check_model(decode, about):
 
 
 def _check_origin(decode, origin, data):
-    # A data directory that was moved is taken by its name.
-    if isinstance(origin, str) and os.path.isdir(origin) and os.path.isdir(data) and not os.path.samefile(origin, data):
+    if of_another_set(origin, data):
         raise DldError(
             f"{decode}: was decoded from {origin}, not from {data}; decode again (stage 8), or score it alone: "
             f"local/score.sh {data} LANG {decode}"
