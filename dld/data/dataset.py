@@ -1,7 +1,6 @@
 """From a Kaldi data directory to padded batches: SpeechBrain datasets, batch samplers and loaders."""
 
 import functools
-import itertools
 import logging
 import math
 import signal
@@ -16,6 +15,7 @@ from speechbrain.dataio.sampler import DynamicBatchSampler
 
 from dld.data import kaldi
 from dld.data.audio import read_audio
+from dld.data.feasibility import frames_needed
 from dld.errors import DldError, worker_died
 
 logger = logging.getLogger(__name__)
@@ -138,8 +138,7 @@ def select_for_training(
     within, dropped = _split_by_duration(utterances, min_duration, max_duration)
     kept, infeasible = [], []
     for u in within:
-        tokens = _encode(tokenizer, u)
-        needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
+        needed = frames_needed(_encode(tokenizer, u))
         frames = math.floor(u.duration / max_speed * frames_per_second - overlap)
         if frames < needed:
             infeasible.append(u.id)

@@ -11,6 +11,17 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5
 
 
+def frames_needed(tokens):
+    """Return how many frames CTC needs: one for every token, and a blank between equal neighbours.
+
+    Examples
+    --------
+    >>> frames_needed([5, 7, 7, 2])
+    5
+    """
+    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
+
+
 def check_evaluation(utterances, tokenizer=None, frames_per_second=25.0, overlap=0.0, max_seconds=None, name="dev"):
     """Check utterances that are to be validated or decoded; nothing is left out.
 
@@ -60,8 +71,7 @@ def check_evaluation(utterances, tokenizer=None, frames_per_second=25.0, overlap
         return []
     infeasible = []
     for u in utterances:
-        tokens = tokenizer.encode(u.text or "", u.id)
-        needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
+        needed = frames_needed(tokenizer.encode(u.text or "", u.id))
         if math.floor(u.duration * frames_per_second - overlap) < needed:
             infeasible.append(u.id)
     if infeasible:
