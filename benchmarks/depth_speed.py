@@ -12,10 +12,10 @@ import time
 
 import torch
 
-from dld.budget.latency import threads
 from dld.encoders import GatedConformer
 from dld.files import write_json
 from dld.gates import evenly_spaced, format_gates
+from dld.profiling.latency import threads
 from dld.provenance import git_hash, processor, versions
 
 SIZES = {

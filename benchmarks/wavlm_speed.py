@@ -18,10 +18,10 @@ import time
 import torch
 from torchaudio.models.wav2vec2.utils import import_huggingface_model
 
-from dld.budget.latency import threads
 from dld.encoders import GatedWavLM
 from dld.files import write_json
 from dld.gates import evenly_spaced
+from dld.profiling.latency import threads
 from dld.provenance import git_hash, processor, versions
 
 SIZES = {

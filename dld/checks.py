@@ -1,7 +1,7 @@
 """Types and ranges of settings, declared as data, and the one line that says what is allowed.
 
 A *kind* (`Whole(low=1)`, `Number(above=0)`, `Choice("fp32", "bf16")` …) has `accepts(value)` and, as text, what is
-allowed. `dld.keys` declares one for each key of an experiment file, and constructors check their arguments with
+allowed. `dld.config.keys` declares one for each key of an experiment file, and constructors check their arguments with
 `require`.
 """
 

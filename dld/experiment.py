@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from dld.checkpoints import has_checkpoints, remove_checkpoints
 from dld.data.fingerprint import MEANINGS, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
@@ -18,6 +17,7 @@ from dld.gates import GateTable
 from dld.network import GatedCTC
 from dld.provenance import command_line, git_hash, processor, versions
 from dld.saved import Settings, one_line
+from dld.training.checkpoints import has_checkpoints, remove_checkpoints
 
 logger = logging.getLogger(__name__)
 

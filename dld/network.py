@@ -1,6 +1,7 @@
 """The network that is trained, decoded and exported: front end, gated encoder, CTC head."""
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -17,13 +18,31 @@ def precision_context(device, precision):
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
+class Output(NamedTuple):
+    """What a network gives for a batch under several gate vectors.
+
+    Attributes
+    ----------
+    logits : list of Tensor (batch, frames, vocab_size)
+        In the order of the gate vectors.
+    lengths : LongTensor (batch,)
+        Valid frames.
+    hidden : list of Tensor (batch, frames, width)
+        What the heads read.
+    """
+
+    logits: list[torch.Tensor]
+    lengths: torch.Tensor
+    hidden: list[torch.Tensor]
+
+
 class GatedCTC(nn.Module):
     """Front end, gated encoder and a linear CTC head.
 
     Parameters
     ----------
     frontend : Module
-        (waveforms, lengths) → (features, lengths), such as `dld.features.LogMel`.
+        (waveforms, lengths) → (features, lengths), such as `dld.frontends.LogMel`.
     encoder : GatedEncoder
     vocab_size : int
         Units of the tokenizer, the blank (id 0) included.
@@ -71,7 +90,7 @@ class GatedCTC(nn.Module):
         exits = [*self.exit_heads, self.head] if self.exit_heads else [self.head] * self.num_blocks
         return exits[depth(gates) - 1]
 
-    def forward(self, features, lengths, gate_vectors, share_blocks=None, with_hidden=False):
+    def forward(self, features, lengths, gate_vectors, share_prefix=None):
         """Logits of a batch under each of several gate vectors.
 
         Parameters
@@ -80,25 +99,19 @@ class GatedCTC(nn.Module):
             From `frontend`; they are computed once, whatever the number of gate vectors.
         lengths : LongTensor (batch,)
         gate_vectors : list of gate vectors
-        share_blocks : bool, optional
+        share_prefix : bool, optional
             As in `GatedEncoder.encode`.
-        with_hidden : bool
-            Return what the heads read, too.
 
         Returns
         -------
-        logits : list of Tensor (batch, frames, vocab_size)
-        lengths : LongTensor (batch,)
-            Valid frames.
-        hidden : list of Tensor (batch, frames, width)
-            Only with `with_hidden`.
+        Output
         """
         if isinstance(gate_vectors[0], (bool, int)):
             raise DldError("forward takes a list of gate vectors; put a single one in a list")
         embedded = self.encoder.embed(features, lengths)
-        outputs = self.encoder.encode(embedded, gate_vectors, share_blocks)
+        outputs = self.encoder.encode(embedded, gate_vectors, share_prefix)
         logits = [self.head_of(gates)(hidden) for gates, hidden in zip(gate_vectors, outputs, strict=True)]
-        return (logits, embedded.lengths, outputs) if with_hidden else (logits, embedded.lengths)
+        return Output(logits, embedded.lengths, outputs)
 
     def parameter_counts(self, gates):
         """Parameters in all, and those that work under a gate vector.

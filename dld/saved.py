@@ -16,8 +16,8 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from dld.encoders import GatedConformer, GatedEncoder, GatedWavLM, GatedWhisper
 from dld.errors import DldError
-from dld.features import GlobalCMVN, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
 from dld.files import read_bytes
+from dld.frontends import GlobalCMVN, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
 from dld.network import GatedCTC
 
 #: What the settings of an experiment never reach; a larger file is made to use up memory or time.
@@ -58,8 +58,11 @@ def allow(cls):
 
 for _cls in (GatedConformer, GatedWavLM, GatedWhisper):
     CLASSES[f"dld.encoders.{_cls.__name__}"] = allow(_cls)
-for _cls in (LogMel, Waveform, WhisperLogMel, UtteranceCMVN, GlobalCMVN, GatedCTC):
-    allow(_cls)
+for _cls in (LogMel, Waveform, WhisperLogMel, UtteranceCMVN, GlobalCMVN):
+    CLASSES[f"dld.frontends.{_cls.__name__}"] = allow(_cls)
+    # The name before version 0.2.
+    CLASSES[f"dld.features.{_cls.__name__}"] = _cls
+allow(GatedCTC)
 
 
 class Settings:
@@ -258,7 +261,7 @@ class Settings:
         normalisation = getattr(network.frontend, "normalisation", None)
         for name, part in (("frontend", network.frontend), ("normalisation", normalisation or torch.nn.Identity())):
             if not isinstance(part, torch.nn.Module):
-                raise DldError(f"{self._where(node, 'network')}: {name} is not a class of dld.features")
+                raise DldError(f"{self._where(node, 'network')}: {name} is not a class of dld.frontends")
         return network
 
     def _build(self, node, key, device, built):

@@ -73,7 +73,7 @@ def tiny_settings(corpus, exp):
 def experiment(tiny_corpus, tmp_path_factory):
     """Makes and trains an experiment of the mini recipe, tiny: `experiment("ld", exp, lr=1e-3) -> folder`."""
     from dld.config import load_config
-    from dld.training import train
+    from dld.training.run import train
 
     def make(system, exp, restart=False, **overrides):
         name = "teacher" if system == "static" else system

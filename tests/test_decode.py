@@ -7,13 +7,13 @@ import torch
 
 from dld.bin import config as config_command
 from dld.bin import decode, gate_table
-from dld.budget.latency import real_time_factors
-from dld.budget.macs import gmacs_per_second
-from dld.budget.search import Evaluator, Quality, search_gate_table
 from dld.data.dataset import evaluation_loader, make_dataset
 from dld.experiment import GATE_TABLE, load_trained
 from dld.files import read_json
 from dld.gates import GateTable, depth, evenly_spaced, first_n
+from dld.gates.search import Evaluator, Quality, search_gate_table
+from dld.profiling.latency import real_time_factors
+from dld.profiling.macs import gmacs_per_second
 
 
 @pytest.fixture(scope="module")

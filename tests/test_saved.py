@@ -12,7 +12,7 @@ from dld.bin.config import show
 from dld.config import load_config
 from dld.errors import DldError
 from dld.experiment import load_trained
-from dld.features import UtteranceCMVN
+from dld.frontends import UtteranceCMVN
 from dld.saved import Settings
 
 # One of each kind of network.
@@ -41,10 +41,10 @@ def test_shown_and_stored_text_are_the_same(root):
 
 
 def test_training_warns_of_a_network_that_cannot_be_loaded_later(experiment, tmp_path, monkeypatch, caplog):
-    monkeypatch.delitem(saved.CLASSES, "dld.features.UtteranceCMVN")
+    monkeypatch.delitem(saved.CLASSES, "dld.frontends.UtteranceCMVN")
     folder = experiment("static", tmp_path, num_epochs=1)
     assert "dld-decode will not load it" in caplog.text and "normalisation" in caplog.text
-    with pytest.raises(DldError, match="normalisation: '!new:dld.features.UtteranceCMVN' is not one of the classes"):
+    with pytest.raises(DldError, match="normalisation: '!new:dld.frontends.UtteranceCMVN' is not one of the classes"):
         load_trained(folder)
 
 
@@ -54,7 +54,7 @@ def test_settings_are_plain_values_and_loading_draws_no_random_numbers(trained_p
     assert torch.equal(before, torch.get_rng_state())
     assert trained.settings["decode_depths"] == [1, 3]
     assert trained.settings["optimizer"]["!name:torch.optim.AdamW"]["betas"] == [0.9, 0.98]
-    assert trained.settings["brain"] == {"!name:dld.brains.DistillBrain": None}
+    assert trained.settings["brain"] == {"!name:dld.training.brain.DistillBrain": None}
     assert trained.settings["network"]["!new:dld.network.GatedCTC"]["vocab_size"] == 32
     stored = load_file(trained_pair / "dld/model.safetensors")
     assert all(torch.equal(tensor, stored[name]) for name, tensor in trained.network.state_dict().items())
@@ -73,7 +73,7 @@ def test_merge_keys_tuples_and_numbers_are_read_as_training_reads_them(tmp_path)
 def test_a_class_of_ones_own_can_be_allowed(trained_pair, tmp_path, monkeypatch):
     shutil.copytree(trained_pair / "static", tmp_path / "static")
     settings = tmp_path / "static/hyperparams.yaml"
-    settings.write_text(settings.read_text().replace("dld.features.UtteranceCMVN", f"{__name__}.Own"))
+    settings.write_text(settings.read_text().replace("dld.frontends.UtteranceCMVN", f"{__name__}.Own"))
     with pytest.raises(DldError, match="not one of the classes.*dld.saved.allow"):
         load_trained(tmp_path / "static")
     monkeypatch.setitem(saved.CLASSES, f"{__name__}.Own", Own)

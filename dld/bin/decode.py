@@ -11,8 +11,6 @@ import torch
 from tqdm import tqdm
 
 from dld.bin import add_pipes_option, add_progress_option, command, options
-from dld.budget.latency import real_time_factors
-from dld.budget.macs import gmacs_per_second
 from dld.checks import AT_LEAST_0, COUNT, POSITIVE, Number, Whole
 from dld.data import kaldi
 from dld.data.dataset import evaluation_loader, make_dataset, unpack
@@ -26,6 +24,8 @@ from dld.experiment import load_trained
 from dld.files import atomic_write, remove_folder, writable_folder, write_json
 from dld.gates import POLICIES, gates_for_depth, parse_depths
 from dld.network import precision_context
+from dld.profiling.latency import real_time_factors
+from dld.profiling.macs import gmacs_per_second
 from dld.provenance import git_hash
 from dld.scoring.decodes import name_of_set, refuse_other_set
 
@@ -202,7 +202,7 @@ def transcribe(trained, loader, gate_vectors, device, progress=True, searches=No
     for batch in tqdm(loader, desc="decode", disable=not progress, dynamic_ncols=True):
         features, frames = network.frontend(*unpack(batch.signal, device))
         with precision_context(device, precision):
-            logits, frames = network(features, frames, gate_vectors)
+            logits, frames, _ = network(features, frames, gate_vectors)
         for rows, scores, search in zip(texts, logits, searches, strict=True):
             rows.update(zip(batch.id, search(scores.float(), frames, network.blank), strict=True))
     return texts

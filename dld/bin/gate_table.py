@@ -4,13 +4,13 @@ import logging
 import sys
 
 from dld.bin import add_pipes_option, add_progress_option, command, options
-from dld.budget.search import Evaluator, search_gate_table
 from dld.checks import POSITIVE
 from dld.data import kaldi
 from dld.data.dataset import evaluation_loader, make_dataset
 from dld.data.feasibility import check_evaluation
 from dld.experiment import GATE_TABLE, load_trained
 from dld.files import writable_folder
+from dld.gates.search import Evaluator, search_gate_table
 
 logger = logging.getLogger(__name__)
 

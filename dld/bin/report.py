@@ -10,7 +10,7 @@ from dld.bin.options import Parser, of
 from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
 from dld.files import atomic_write, read_lines, read_record, writable_folder, write_json
-from dld.scoring import plots, report, tables
+from dld.reporting import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
 # Keys of results.json.

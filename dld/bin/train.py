@@ -9,8 +9,8 @@ import speechbrain as sb
 
 from dld.bin import add_pipes_option, add_progress_option, boolean, command, options
 from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
-from dld.stopping import Stopped
-from dld.training import train
+from dld.training.run import train
+from dld.training.stopping import Stopped
 
 
 def make_parser():

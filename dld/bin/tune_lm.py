@@ -75,7 +75,7 @@ def run_network(trained, loader, gates, device, precision="fp32"):
     for batch in loader:
         features, frames = trained.network.frontend(*unpack(batch.signal, device))
         with precision_context(device, precision):
-            [logits], frames = trained.network(features, frames, [gates])
+            [logits], frames, _ = trained.network(features, frames, [gates])
         log_probs.update(zip(batch.id, valid_log_probs(logits, frames), strict=True))
         ids = greedy(logits, frames, trained.network.blank)
         texts.update(zip(batch.id, map(trained.tokenizer.decode, ids), strict=True))

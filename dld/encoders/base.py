@@ -29,18 +29,6 @@ class Embedded:
     positions: torch.Tensor | None = None
 
 
-def padding_mask(lengths, frames):
-    """True on padded frames, shape (batch, frames).
-
-    Examples
-    --------
-    >>> padding_mask(torch.tensor([1, 3]), 3)
-    tensor([[False,  True,  True],
-            [False, False, False]])
-    """
-    return torch.arange(frames, device=lengths.device) >= lengths[:, None]
-
-
 class GatedEncoder(nn.Module):
     """An encoder of N blocks, each behind a gate.
 
@@ -90,31 +78,31 @@ class GatedEncoder(nn.Module):
     def on_update(self, update):
         """Called before each training batch with the number of updates made so far, for what is frozen at first."""
 
-    def encode(self, embedded, gate_vectors, share_blocks=None):
+    def encode(self, embedded, gate_vectors, share_prefix=None):
         """Run the blocks under each of several gate vectors.
 
-        In evaluation, vectors that begin alike share the blocks of their common beginning; the result is the same as
-        running each by itself. In training each runs by itself, with dropout of its own, unless `share_blocks` is true.
+        In evaluation, vectors with a common prefix share its blocks; the result is the same as
+        running each by itself. In training each runs by itself, with dropout of its own, unless `share_prefix` is true.
 
         Parameters
         ----------
         embedded : Embedded
         gate_vectors : list of gate vectors
             Each of `num_blocks` booleans with at least one open.
-        share_blocks : bool, optional
-            Run a common beginning once (default: in evaluation only).
+        share_prefix : bool, optional
+            Run a common prefix once (default: in evaluation only).
 
         Returns
         -------
         list of Tensor (batch, frames, output_size), in the order of `gate_vectors`
         """
         vectors = [check_gates(gates, self.num_blocks) for gates in gate_vectors]
-        share_blocks = not self.training if share_blocks is None else share_blocks
+        share_prefix = not self.training if share_prefix is None else share_prefix
         outputs = [None] * len(vectors)
         path, previous = [embedded.hidden], ()
         for place in sorted(range(len(vectors)), key=vectors.__getitem__):
             gates = vectors[place]
-            shared = _common_prefix(gates, previous) if share_blocks else 0
+            shared = _common_prefix(gates, previous) if share_prefix else 0
             del path[shared + 1 :]
             for index in range(shared, self.num_blocks):
                 hidden = path[-1]

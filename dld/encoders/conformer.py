@@ -7,9 +7,10 @@ from speechbrain.nnet.attention import RelPosEncXL
 from torch import nn
 
 from dld.checks import COUNT, FLAG, RATE, Nullable, Number, require
-from dld.encoders.base import Embedded, GatedEncoder, padding_mask
+from dld.encoders.base import Embedded, GatedEncoder
 from dld.encoders.subsampling import ConvSubsampling
 from dld.errors import DldError
+from dld.padding import padding_mask
 
 
 class PaddingFreeConvolution(ConvolutionModule):

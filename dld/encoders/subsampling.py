@@ -3,7 +3,7 @@
 from torch import nn
 
 from dld.checks import COUNT, RATE, Choice, Nullable, require
-from dld.encoders.base import padding_mask
+from dld.padding import padding_mask
 
 
 class ConvSubsampling(nn.Module):

@@ -25,11 +25,12 @@ from dld.checks import (
     Whole,
     require,
 )
-from dld.encoders.base import Embedded, GatedEncoder, padding_mask
-from dld.encoders.cpu import attention, linear, plain_cpu, plain_inference
+from dld.encoders.base import Embedded, GatedEncoder
+from dld.encoders.kernels import attention, linear, plain_cpu, plain_inference
 from dld.encoders.pretrained import load_exactly
 from dld.encoders.wavlm_weights import read_pretrained
 from dld.errors import DldError
+from dld.padding import padding_mask
 
 # Channels, kernel and stride of each convolution over the waveform; the same in Base and Large.
 CONV_LAYERS = ((512, 10, 5), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 2, 2), (512, 2, 2))

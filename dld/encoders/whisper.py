@@ -7,10 +7,11 @@ from torch import nn
 from torch.nn import functional
 
 from dld.checks import AT_LEAST_0, COUNT, FLAG, NOT_NEGATIVE, RATE, ListOf, Nullable, require
-from dld.encoders.base import Embedded, GatedEncoder, padding_mask
-from dld.encoders.cpu import attention, plain_cpu
+from dld.encoders.base import Embedded, GatedEncoder
+from dld.encoders.kernels import attention, plain_cpu
 from dld.encoders.pretrained import load_exactly, read_checkpoint
 from dld.errors import DldError
+from dld.padding import padding_mask
 
 # The encoder's weights within a file: of a speech-to-text model, of the model without its head, of an encoder alone.
 _PREFIXES = ("model.encoder.", "encoder.", "")
@@ -100,8 +101,8 @@ class GatedWhisper(GatedEncoder):
     """The encoder of Whisper (arXiv 2212.04356) with a gate before each block, as the body of a CTC network.
 
     Padding is masked and takes no part in anything: an utterance of any length up to that of the positions (30 s) is
-    encoded as long as it is, and as if it were alone. Takes the features of `dld.features.WhisperLogMel`. A closed gate
-    is the identity; as the blocks are pre-norm, there is no closing LayerNorm that it could keep.
+    encoded as long as it is, and as if it were alone. Takes the features of `dld.frontends.WhisperLogMel`. A closed
+    gate is the identity; as the blocks are pre-norm, there is no closing LayerNorm that it could keep.
 
     The defaults are the shape of Whisper tiny; `GatedWhisper.from_pretrained` takes it from the checkpoint.
 

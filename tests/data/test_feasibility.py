@@ -9,7 +9,7 @@ from dld.data import kaldi
 from dld.data.feasibility import check_evaluation
 from dld.errors import DldError
 from dld.files import read_json
-from dld.objectives import ctc_loss, feasible_ctc_loss
+from dld.training.objectives import ctc_loss, feasible_ctc_loss
 
 
 def test_the_loss_is_that_of_the_utterances_that_have_one():

@@ -12,7 +12,7 @@ from dld.decoding.lm import LanguageModel, Weights
 from dld.decoding.ngram import arpa_words
 from dld.errors import DldError
 from dld.files import read_json, write_json
-from dld.scoring import report
+from dld.reporting import report
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import soundfile
 import torch
 
 from dld.decoding import greedy
-from dld.encoders import GatedConformer, GatedWavLM, GatedWhisper, cpu, wavlm, whisper
-from dld.features import GlobalCMVN, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
+from dld.encoders import GatedConformer, GatedWavLM, GatedWhisper, kernels, wavlm, whisper
+from dld.frontends import GlobalCMVN, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
 from dld.gates import random_subset
 from dld.network import GatedCTC
 
@@ -59,7 +59,7 @@ def speech(root):
 def arithmetic(request, monkeypatch):
     """The ways to compute on a CPU: faster kernels in inference, PyTorch's own, and what training takes."""
     if request.param == "no kernels":
-        for module in (cpu, wavlm, whisper):
+        for module in (kernels, wavlm, whisper):
             for name in ("plain_cpu", "plain_inference"):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, lambda _: False)
@@ -85,7 +85,7 @@ def run_batch(network, signals, gates, extra=0, padding=0.0):
     batch = torch.full((len(signals), int(lengths.max()) + extra), padding)
     for row, signal in zip(batch, signals, strict=True):
         row[: len(signal)] = signal
-    [logits], frames = network(*network.frontend(batch, lengths), [gates])
+    [logits], frames, _ = network(*network.frontend(batch, lengths), [gates])
     return [row[:count].detach() for row, count in zip(logits, frames, strict=True)], greedy(logits, frames)
 
 

@@ -136,9 +136,9 @@ def test_sharing_common_beginnings_changes_nothing(make, batch):
 def test_without_dropout_sharing_changes_nothing_in_training(make, batch):
     vectors = [evenly_spaced(N, n) for n in (4, 1, 2)]
     results = []
-    for share_blocks in (False, True):
+    for share_prefix in (False, True):
         encoder = make().train()
-        outputs = encoder.encode(encoder.embed(*batch), vectors, share_blocks)
+        outputs = encoder.encode(encoder.embed(*batch), vectors, share_prefix)
         sum(output.square().sum() for output in outputs).backward()
         results.append([*outputs, *(p.grad for p in encoder.parameters())])
     for alone, shared in zip(*results, strict=True):

@@ -6,13 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dld.budget.macs import gmacs_per_second
 from dld.encoders import GatedWhisper
 from dld.encoders.whisper import sinusoids
 from dld.errors import DldError
-from dld.features import WhisperLogMel
+from dld.frontends import WhisperLogMel
 from dld.gates import evenly_spaced
 from dld.network import GatedCTC
+from dld.profiling.macs import gmacs_per_second
 
 N = 4
 

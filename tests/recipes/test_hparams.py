@@ -7,7 +7,7 @@ from dld.config import load_config
 from dld.data import kaldi
 from dld.data.tokenizer import train as train_tokenizer
 from dld.experiment import load_trained
-from dld.training import train
+from dld.training.run import train
 
 RIVALS = ("dld_plus", "dedicated", "early_exit", "interctc_sd", "self_kd")
 ABLATIONS = (

@@ -16,7 +16,7 @@ from dld.data.tokenizer import Tokenizer
 from dld.encoders import GatedWhisper
 from dld.errors import DldError
 from dld.experiment import load_trained
-from dld.training import train
+from dld.training.run import train
 
 SHAPE = {"num_blocks": 3, "d_model": 64, "encoder.d_ffn": 64}
 TINY = {**SHAPE, "vocab_size": 32, "num_epochs": 1, "max_batch_seconds": 20, "network.blank_bias": -2.0, "warmup": 2}

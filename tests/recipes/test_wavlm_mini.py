@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from dld.bin import decode, gate_table, report, score
-from dld.brains import StaticBrain
 from dld.config import load_config
 from dld.encoders import GatedWavLM
 from dld.errors import DldError
 from dld.experiment import load_trained
 from dld.files import read_json
 from dld.gates import GateTable, depth
-from dld.training import train
+from dld.training.brain import StaticBrain
+from dld.training.run import train
 
 BLOCKS = 3
 # Steps of 320 samples, as in the published models, in three convolutions.
@@ -33,7 +33,7 @@ WAVLM = """!new:dld.encoders.GatedWavLM
 """
 MINIATURE = {
     "encoder": WAVLM,
-    "frontend": "!new:dld.features.Waveform {}",
+    "frontend": "!new:dld.frontends.Waveform {}",
     "spec_augment": None,
     "num_blocks": BLOCKS,
     "num_epochs": 2,

@@ -12,7 +12,7 @@ from importlib import import_module
 
 import torch
 
-import dld.brains  # noqa: F401  experiment files name it
+import dld.training.brain  # noqa: F401  experiment files name it
 
 NOBODY = 65534
 COMMANDS = (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dld.checkpoints import Progress, WholeCheckpointer, add_json, damage
 from dld.files import read_json
+from dld.training.checkpoints import Progress, WholeCheckpointer, add_json, damage
 
 FILES = (
     "CKPT.yaml",

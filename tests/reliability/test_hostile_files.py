@@ -59,7 +59,7 @@ APPLY, NEW = PAYLOADS["apply"], PAYLOADS["new of a module"]
 STRUCTURES = {
     "encoder": (at("encoder", f"&id002 {APPLY}"), "the tag|alias"),
     "argument of the encoder": (replace("  d_model: 16\n", f"  d_model: {APPLY}\n"), "d_model: the tag"),
-    "normalisation": (replace("!new:dld.features.UtteranceCMVN", NEW), "normalisation: '!new:evil.Thing'"),
+    "normalisation": (replace("!new:dld.frontends.UtteranceCMVN", NEW), "normalisation: '!new:evil.Thing'"),
     "sample_rate": (at("sample_rate", APPLY), "sample_rate: the tag"),
     "sample_rate as an object": (at("sample_rate", NEW), "sample_rate is an object"),
     "decode_depths as an object": (at("decode_depths", f"[{NEW}]"), "depth"),
@@ -99,9 +99,12 @@ STRUCTURES = {
         "is not one of the classes",
     ),
     "class of dld that opens files": (at("network", "!new:dld.data.tokenizer.Tokenizer {path: EVIL}"), "not one of"),
-    "teacher as a network": (at("network", "!new:dld.teacher.Teacher [EVIL, null]"), "is not one of the classes"),
+    "teacher as a network": (
+        at("network", "!new:dld.training.targets.Teacher [EVIL, null]"),
+        "is not one of the classes",
+    ),
     "function of torch": (at("network", "!name:torch.load"), "is not one of the classes"),
-    "front end as a network": (at("network", "!new:dld.features.Waveform {}"), "not a dld.network.GatedCTC"),
+    "front end as a network": (at("network", "!new:dld.frontends.Waveform {}"), "not a dld.network.GatedCTC"),
     "number as a front end": (replace("frontend: *id001", "frontend: 5"), "frontend|fit the weights"),
     "hub id as pretrained": (at("pretrained", "evil/model"), None),
     "path in extends": (at("extends", "EVIL"), None),

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dld import gates as g
-from dld.checkpoints import average_states
 from dld.config import parse_overrides
 from dld.data import kaldi
 from dld.data.kaldi.tables import TABLES, read_entries, read_table
@@ -24,8 +23,9 @@ from dld.data.tokenizer import train as train_tokenizer
 from dld.decoding import greedy
 from dld.decoding.beam import BeamSearch, BeamSettings
 from dld.errors import DldError
-from dld.optim import Noam, WarmupCosine
 from dld.scoring import align, error_counts, paired_bootstrap, wer, wer_interval
+from dld.training.checkpoints import average_states
+from dld.training.optim import Noam, WarmupCosine
 
 # hypothesis asks every loaded module for its file. SpeechBrain's lazy modules would then import what is not installed.
 for module in list(sys.modules.values()):

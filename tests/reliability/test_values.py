@@ -9,7 +9,7 @@ import re
 import pytest
 
 from dld.config import load_config, parse_overrides
-from dld.preconditions import check_run
+from dld.training.preconditions import check_run
 
 TABLE = "wrong values"
 
@@ -193,7 +193,7 @@ WRONG_ARGUMENTS = [
     ("--schedule.num_blocks 4", "the schedule is for 4 blocks, the encoder has 12"),
     ("--schedule.seed 1.5", "Bernoulli: seed is 1.5; it must be a whole number"),
     ("--schedule null", "LayerDropBrain needs a schedule, a class of dld.gates"),
-    ("--schedule !new:dld.optim.Noam {peak: 1, warmup: 1}", "LayerDropBrain needs a schedule"),
+    ("--schedule !new:dld.training.optim.Noam {peak: 1, warmup: 1}", "LayerDropBrain needs a schedule"),
     (
         "--schedule !new:dld.gates.Bernoulli {blocks: 3}",
         "Bernoulli has no argument 'blocks'; did you mean 'num_blocks'?",
@@ -207,14 +207,14 @@ WRONG_ARGUMENTS = [
     ("--optimizer !name:torch.optim.AdamW {betaz: 1}", "AdamW has no argument 'betaz'; did you mean 'betas'?"),
     ("--optimizer.lr fast", "optimizer: "),
     (
-        "--speed_perturb !new:dld.features.SpeedPerturb {speeds: [0]}",
+        "--speed_perturb !new:dld.frontends.SpeedPerturb {speeds: [0]}",
         "SpeedPerturb: speeds is [0]; it must be a list of",
     ),
-    ("--speed_perturb !new:dld.features.SpeedPerturb {speeds: []}", "SpeedPerturb: speeds is []"),
-    ("--speed_perturb !new:dld.features.SpeedPerturb {speeds: [0.905]}", "each may have two decimals at most"),
-    ("--speed_perturb !new:dld.gates.AllOpen {num_blocks: 3}", "speed_perturb must be a dld.features.SpeedPerturb"),
-    ("--brain !name:dld.gates.Bernoulli", "brain must be a class of dld.brains"),
-    ("--network !new:dld.features.Waveform", "network must be a dld.network.GatedCTC"),
+    ("--speed_perturb !new:dld.frontends.SpeedPerturb {speeds: []}", "SpeedPerturb: speeds is []"),
+    ("--speed_perturb !new:dld.frontends.SpeedPerturb {speeds: [0.905]}", "each may have two decimals at most"),
+    ("--speed_perturb !new:dld.gates.AllOpen {num_blocks: 3}", "speed_perturb must be a dld.frontends.SpeedPerturb"),
+    ("--brain !name:dld.gates.Bernoulli", "brain must be a class of dld.training.brain"),
+    ("--network !new:dld.frontends.Waveform", "network must be a dld.network.GatedCTC"),
     ("--kd_weight !new:dld.gates.Ramp {start: 0, end: x, epochs: 1}", "Ramp: end is 'x'; it must be a number"),
     ("--kd_weight !new:dld.gates.Ramp {start: 0, end: -1, epochs: 1}", "kd_weight is Ramp"),
     ("--kd_weight !new:dld.gates.Ramp {start: 0, end: 1, epochs: -1}", "Ramp: epochs is -1"),
@@ -371,8 +371,8 @@ ACCEPTED = [
     ("--dropout 0", "none"),
     ("--encoder.residual_init 0", "each block begins as the identity"),
     ("--spec_augment.time_masks 0", "no masks of that kind"),
-    ("--speed_perturb !new:dld.features.SpeedPerturb", "a class with its defaults"),
-    ("--speed_perturb !new:dld.features.SpeedPerturb {speeds: [0.95, 1.0]}", "a class with arguments"),
+    ("--speed_perturb !new:dld.frontends.SpeedPerturb", "a class with its defaults"),
+    ("--speed_perturb !new:dld.frontends.SpeedPerturb {speeds: [0.95, 1.0]}", "a class with arguments"),
     ("--optimizer !name:torch.optim.SGD {lr: 0.1}", "another optimizer"),
     ("--optimizer.betas (0.9, 0.98)", "HyperPyYAML's tuples, of plain values"),
 ]

@@ -26,8 +26,8 @@ import time
 from pathlib import Path
 
 from dld.bin.train import main as train_main
-from dld.brains import StaticBrain
-from dld.checkpoints import WholeCheckpointer
+from dld.training.brain import StaticBrain
+from dld.training.checkpoints import WholeCheckpointer
 
 
 class Events:

@@ -1,0 +1,336 @@
+"""HyperPyYAML experiment files: layers, overrides, and an error for every key that nothing reads.
+
+A file may begin with `extends: base.yaml` (relative to itself): the base is read first and the file's own keys
+replace or extend its keys; of several, `extends: [base.yaml, ld.yaml]`, each extends those before it. Mappings are
+merged key by key unless the tag (`!new:…`) changes, then the new one replaces the old whole; `removes: [drop_prob]`
+takes away keys of the bases that nothing reads any more. Command-line overrides are the last layer and may only name
+keys that exist; `--encoder.dropout 0.2` reaches inside. Values are checked against the types and ranges of
+`dld.config.keys` before anything is built.
+
+An experiment file may run code (`!apply:`), as any program; an override is a plain value or a class of dld, SpeechBrain
+or torch.optim, see `dld.config.overrides`.
+"""
+
+import difflib
+import io
+import os
+import pydoc
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ruamel.yaml
+import torch
+import yaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from dld.checks import ListOf, Text, complaint, no_argument
+from dld.config.keys import EXPERIMENT_KEYS, KEYS, check_together, check_values, is_text
+from dld.config.overrides import is_plain, read_override
+from dld.errors import DldError, describe_os_error
+from dld.gates import Ramp
+
+# The first line of a resolved file. Its references are gone, and with them what tells a read key from an unread one.
+RESOLVED = "# Resolved: layers, overrides and references are worked in."
+
+_REFERENCE = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)")
+
+
+@dataclass(frozen=True)
+class Config:
+    """An experiment file, read and resolved.
+
+    Attributes
+    ----------
+    values : dict
+        Key → value, objects built.
+    text : str
+        The resolved YAML: all layers, overrides and references worked in.
+    path : str
+        The file, for messages.
+    """
+
+    values: dict
+    text: str
+    path: str = "experiment"
+
+
+def load_config(path, overrides=None):
+    """Read an experiment file with its bases and overrides, and build its objects.
+
+    Parameters
+    ----------
+    path : str or Path
+    overrides : dict, optional
+        Key → value; dots reach inside mappings. Values that are strings are read as YAML.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    DldError
+        Missing file, YAML mistakes, unknown keys (with the nearest known one), classes that cannot be built.
+    """
+    try:
+        return _load(path, overrides or {})
+    except RecursionError:
+        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
+
+
+def layered(path, overrides=None):
+    """Return an experiment file with its bases and overrides worked in, as text; references stay, nothing is built."""
+    try:
+        return _dump(_layered(path, overrides or {}))
+    except RecursionError:
+        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
+
+
+def _layered(path, overrides):
+    text = _read_text(Path(path))
+    tree = _read_layers(Path(path), (), text)
+    # Before the overrides: one that replaces a reference may leave the key it pointed to without a reader.
+    if text.partition("\n")[0].rstrip() != RESOLVED:
+        _check_keys(tree, path)
+    for dotted, value in overrides.items():
+        _override(tree, dotted, value, path)
+    # Before the references: an error in a number is to be told by its own key, not by those that refer to it.
+    check_values(tree, path)
+    return tree
+
+
+def _load(path, overrides):
+    resolved, values = _resolve(_dump(_layered(path, overrides)), path)
+    # The weights of the network are drawn when it is built.
+    if _tag(values.get("seed")):
+        raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
+    torch.manual_seed(values.get("seed", 0))
+    random.seed(values.get("seed", 0))
+    return _construct(resolved, path)
+
+
+def build(text, path):
+    """Resolve, check and build YAML text; `path` is named in errors."""
+    resolved, _ = _resolve(text, path)
+    return _construct(resolved, path)
+
+
+_PLAIN = (type(None), str, int, float, list, tuple, dict)
+# What a constructor, of dld or not, raises where its arguments are at fault.
+_BUILD_ERRORS = (
+    *(ImportError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError, RuntimeError),
+    *(OSError, YAMLError, yaml.YAMLError, pydoc.ErrorDuringImport),
+)
+
+
+def _resolve(text, path):
+    """YAML text without references, and its mapping, whose values are checked."""
+    try:
+        resolved = resolve_references(text).getvalue()
+        tree = ruamel.yaml.YAML().load(resolved)
+    except _BUILD_ERRORS as error:
+        raise DldError(f"{path}: cannot resolve the references: {_detail(error)}") from error
+    if not isinstance(tree, Mapping):
+        raise DldError(f"{path}: an experiment file is a mapping of keys to values")
+    check_values(tree, path)
+    check_together(tree, path)
+    _check_resolved(tree, path)
+    return resolved, tree
+
+
+def _check_resolved(node, path):
+    """Refuse references to themselves, and tags inside of text in parentheses.
+
+    HyperPyYAML reads such text as a tuple, wherever it comes from, by a parser that runs what tags say.
+    """
+    if _tag(node) in ("!ref", "!copy"):
+        raise DldError(f"{path}: the reference {node.value} leads back to itself")
+    if isinstance(node, Mapping):
+        node = [*node, *node.values()]
+    if isinstance(node, (list, tuple)):
+        for value in node:
+            _check_resolved(value, path)
+        return
+    text = node if isinstance(node, str) else getattr(node, "value", None)
+    if isinstance(text, str) and "!" in text and not is_plain(text):
+        raise DldError(f"{path}: {text!r} is read as a tuple, and a tuple may not hold tags; write a list")
+
+
+def _construct(resolved, path):
+    try:
+        values = load_hyperpyyaml(resolved)
+    except DldError as error:
+        raise DldError(f"{path}: {error}") from error
+    except _BUILD_ERRORS as error:
+        raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
+    # Again, for what `!apply:` and its kind gave.
+    check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
+    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path))
+
+
+def _detail(error):
+    """What an exception says, in one line; of a wrong keyword, the class and the nearest argument that it has."""
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    if isinstance(error, MarkedYAMLError):
+        return " ".join((error.problem or error.context or "not YAML").split())
+    text = " ".join(" ".join(map(str, error.args)).split()) or type(error).__name__
+    found = re.search(r"Invalid argument to (?:class|callable) (\S+) .*unexpected keyword argument '(\w+)'", text)
+    if not found:
+        return text
+    name, keyword = found.groups()
+    return no_argument(pydoc.locate(name), keyword)
+
+
+def parse_overrides(arguments):
+    """Turn `--key value` and `--key=value` arguments into a dict for `load_config`.
+
+    Examples
+    --------
+    >>> parse_overrides(["--lr", "5e-4", "--encoder.dropout=0.2"])
+    {'lr': '5e-4', 'encoder.dropout': '0.2'}
+    """
+    overrides, rest = {}, list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--") or argument == "--":
+            raise DldError(f"unexpected argument {argument!r}; overrides have the form --key value")
+        key, equals, value = argument[2:].partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise DldError(f"option --{key} needs a value")
+            value = rest.pop(0)
+        overrides[key.replace("-", "_")] = value
+    return overrides
+
+
+def _read_text(path):
+    """Text of an experiment file; a `DldError` says why it cannot be read."""
+    try:
+        if path.is_char_device():
+            raise DldError(f"{path}: is a device, an experiment file was expected")
+        return path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DldError(f"{path}: no such experiment file") from None
+    except IsADirectoryError:
+        raise DldError(f"{path}: is a folder; an experiment file was expected, such as hparams/dld.yaml") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DldError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
+    except OSError as error:
+        raise DldError(describe_os_error(error, path)) from None
+    except ValueError as error:
+        raise DldError(f"{path}: cannot be read ({error})") from None
+
+
+def _parse(text, path):
+    try:
+        tree = ruamel.yaml.YAML().load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        problem = " ".join((error.problem or error.context or "").split())
+        raise DldError(f"{path}:{line}: not YAML: {problem}") from None
+    except YAMLError as error:
+        problem = " ".join(str(getattr(error, "reason", None) or error).split())
+        raise DldError(f"{path}: not YAML: {problem}") from None
+    if tree is None:
+        raise DldError(f"{path}: is empty; an experiment file is a mapping of keys to values")
+    if not isinstance(tree, Mapping):
+        raise DldError(f"{path}: an experiment file is a mapping of keys to values")
+    return tree
+
+
+def _read_layers(path, above, text=None):
+    if path.resolve() in above:
+        raise DldError(f"{path}: the files extend each other in a circle")
+    tree = _parse(_read_text(path) if text is None else text, path)
+    names = _pop_names(tree, "extends", path)
+    gone = _pop_names(tree, "removes", path)
+    try:
+        bases = [_read_layers(path.parent / name, (*above, path.resolve())) for name in names]
+    except DldError as error:
+        raise DldError(str(error) if above else f"{error} (read for {path})") from None
+    layers = [*bases, tree]
+    for layer in layers[1:-1]:
+        _merge(layers[0], layer)
+    for key in gone:
+        if len(layers) == 1 or key not in layers[0]:
+            raise DldError(f"{path}: removes {key!r}, which no file that it extends has")
+        del layers[0][key]
+    if len(layers) > 1:
+        _merge(layers[0], tree)
+    return layers[0]
+
+
+def _pop_names(tree, key, path):
+    """Take out `extends` or `removes`: a name or a list of names."""
+    if key not in tree:
+        return []
+    names = tree.pop(key)
+    names = [names] if isinstance(names, str) else names
+    wrong = complaint(key, names, ListOf(Text(), meaning="a name or a list of names"))
+    if wrong:
+        raise DldError(f"{path}: {wrong}")
+    return names
+
+
+def _tag(node):
+    tag = getattr(node, "tag", None)
+    return getattr(tag, "value", None)
+
+
+def _merge(below, above):
+    for key, value in above.items():
+        mergeable = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+        if mergeable and _tag(value) in (None, _tag(below[key])):
+            _merge(below[key], value)
+        else:
+            below[key] = value
+
+
+def _unknown(key, known, where):
+    near = difflib.get_close_matches(str(key), list(map(str, known)), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return DldError(f"{where}: unknown key {key!r}{hint}")
+
+
+def _override(tree, dotted, value, path):
+    node, (*parents, last) = tree, dotted.split(".")
+    for parent in parents:
+        if not isinstance(node, Mapping) or parent not in node:
+            raise _unknown(dotted, _dotted_keys(tree), f"{path}: override --{dotted}")
+        node = node[parent]
+    if not isinstance(node, Mapping) or last not in node:
+        raise _unknown(dotted, _dotted_keys(tree), f"{path}: override --{dotted}")
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(value, str):
+        literal = not parents and is_text(last)
+        value = read_override(dotted, value, literal, literal and complaint(last, None, KEYS[last].kind) is None)
+    _merge(node, {last: value})
+
+
+def _dotted_keys(tree, prefix=""):
+    for key, value in tree.items():
+        yield prefix + str(key)
+        if isinstance(value, Mapping):
+            yield from _dotted_keys(value, f"{prefix}{key}.")
+
+
+def _check_keys(tree, path):
+    used = set(EXPERIMENT_KEYS) | set(_REFERENCE.findall(_dump(tree)))
+    for key in tree:
+        if key not in used:
+            raise _unknown(key, sorted(map(str, used | set(tree) - {key})), f"{path} (or a file that it extends)")
+    missing = {"system", "exp_dir", "network", "brain"} - set(tree)
+    if missing:
+        raise DldError(f"{path}: missing key {sorted(missing)[0]!r} ({EXPERIMENT_KEYS[sorted(missing)[0]]})")
+
+
+def _dump(tree):
+    out = io.StringIO()
+    ruamel.yaml.YAML().dump(tree, out)
+    return out.getvalue()

@@ -1,0 +1,79 @@
+"""Augmentation of waveforms and features, in training only."""
+
+import torch
+import torchaudio.functional
+import torchaudio.transforms
+from torch import nn
+
+from dld.checks import NOT_NEGATIVE, SHARE, ListOf, Number, require
+from dld.errors import DldError
+
+
+class SpecAugment(nn.Module):
+    """Masks over time and frequency, drawn for each utterance (SpecAugment, arXiv 1904.08779, without warping).
+
+    Parameters
+    ----------
+    time_masks, freq_masks : int
+        Masks of each kind.
+    time_width, freq_width : int
+        Largest width of a mask, in frames and bins; each is drawn uniformly from 0 up to it.
+    time_share : float
+        No time mask is wider than this share of the batch's longest utterance.
+    """
+
+    def __init__(self, time_masks=2, time_width=40, freq_masks=2, freq_width=27, time_share=0.2):
+        super().__init__()
+        require(self, NOT_NEGATIVE, time_masks=time_masks, time_width=time_width)
+        require(self, NOT_NEGATIVE, freq_masks=freq_masks, freq_width=freq_width)
+        require(self, SHARE, time_share=time_share)
+        self.time_masks = time_masks
+        self.time_width = time_width
+        self.freq_masks = freq_masks
+        self.freq_width = freq_width
+        self.time_share = time_share
+
+    def forward(self, features):
+        """Masked copy of features (batch, frames, bins); masked places are zero, the mean after CMVN."""
+        for _ in range(self.time_masks):
+            features = torchaudio.functional.mask_along_axis_iid(features, self.time_width, 0.0, 1, self.time_share)
+        for _ in range(self.freq_masks):
+            features = torchaudio.functional.mask_along_axis_iid(features, self.freq_width, 0.0, 2, 1.0)
+        return features
+
+
+class SpeedPerturb(nn.Module):
+    """Play each training batch at a speed drawn from a list (Ko et al., Interspeech 2015: 0.9, 1.0, 1.1).
+
+    Parameters
+    ----------
+    speeds : list of float
+        Each with at most two decimals.
+
+    Examples
+    --------
+    >>> waveforms, lengths = SpeedPerturb([0.5])(torch.randn(1, 1000), torch.tensor([1000]))
+    >>> waveforms.shape, lengths.tolist()
+    (torch.Size([1, 2000]), [2000])
+    """
+
+    def __init__(self, speeds=(0.9, 1.0, 1.1)):
+        super().__init__()
+        require(self, ListOf(Number(0.1, 10)), speeds=speeds)
+        for speed in speeds:
+            if abs(speed * 100 - round(speed * 100)) > 1e-6:
+                raise DldError(f"SpeedPerturb: speeds has {speed}; each may have two decimals at most")
+        self.resamplers = nn.ModuleList(
+            torchaudio.transforms.Resample(orig_freq=round(speed * 100), new_freq=100) for speed in speeds
+        )
+        self.fastest = max(speeds)
+
+    def forward(self, waveforms, lengths):
+        """(batch, samples), (batch,) → the same, shorter or longer."""
+        resampler = self.resamplers[int(torch.randint(len(self.resamplers), ()))]
+        if resampler.orig_freq == resampler.new_freq:
+            return waveforms, lengths
+        out = resampler(waveforms)
+        # torchaudio gives ceil(new_freq * samples / orig_freq) samples.
+        lengths = -(-lengths * resampler.new_freq // resampler.orig_freq)
+        return out, lengths.clamp_max(out.shape[1])

@@ -1,0 +1,51 @@
+"""The waveform itself, for encoders that take it."""
+
+import torch
+from torch import nn
+
+from dld.checks import FLAG, require
+from dld.padding import padding_mask
+
+
+class Waveform(nn.Module):
+    """The waveform itself, for encoders that begin with convolutions over it.
+
+    Parameters
+    ----------
+    normalise : bool
+        Zero mean and unit variance over each utterance's valid samples, as WavLM Large was trained with. Base was
+        trained without; as its first convolution has no bias and is normalised itself, it makes no difference there.
+
+    Examples
+    --------
+    >>> out, lengths = Waveform()(torch.tensor([[1.0, 3.0, 99.0]]), torch.tensor([2]))
+    >>> out.round(decimals=3).tolist(), lengths.tolist()
+    ([[-1.0, 1.0, 0.0]], [2])
+    """
+
+    output_size = 1
+    hop = 1
+    needs_statistics = False
+
+    def __init__(self, normalise=True):
+        super().__init__()
+        require(self, FLAG, normalise=normalise)
+        self.normalise = normalise
+
+    def extra_repr(self):
+        """The setting, so that two front ends that differ in it are seen to differ."""
+        return f"normalise={self.normalise}"
+
+    @torch.no_grad()
+    def forward(self, waveforms, lengths):
+        """Waveforms (batch, samples) and their lengths (batch,) → the same shapes, zero beyond the lengths."""
+        padding = padding_mask(lengths, waveforms.shape[1])
+        waveforms = waveforms.masked_fill(padding, 0.0)
+        if self.normalise:
+            count = lengths.clamp_min(1)[:, None]
+            # Sums of half a million samples: float32 would lose digits that depend on how long the batch is.
+            centred = waveforms.double() - waveforms.sum(1, keepdim=True, dtype=torch.float64) / count
+            centred = centred.masked_fill(padding, 0.0)
+            deviation = (centred.square().sum(1, keepdim=True) / count + 1e-7).sqrt()
+            waveforms = (centred / deviation).to(waveforms.dtype)
+        return waveforms, lengths

@@ -1,0 +1,162 @@
+"""Gate vectors, and the policies that choose one for a depth at inference."""
+
+import math
+import random
+
+from dld.checks import Depths, complaint, is_whole
+from dld.errors import DldError
+
+
+def depth(gates):
+    """Number of open gates.
+
+    Examples
+    --------
+    >>> depth((True, False, True))
+    2
+    """
+    return sum(map(bool, gates))
+
+
+def check_gates(gates, num_blocks):
+    """Return `gates` as a tuple of booleans, or raise a `DldError` if it does not fit an encoder of `num_blocks`."""
+    gates = tuple(map(bool, gates))
+    if len(gates) != num_blocks:
+        raise DldError(f"gate vector {format_gates(gates)} has {len(gates)} gates, the encoder has {num_blocks} blocks")
+    if not any(gates):
+        raise DldError(f"gate vector {format_gates(gates)} closes every block; at least one must stay open")
+    return gates
+
+
+def check_depth(value, num_blocks, name="depth"):
+    """Return `value` as an integer depth in 1…`num_blocks`, or raise a `DldError` that calls it `name`."""
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if not is_whole(number):
+        raise DldError(f"{name} {value!r} is not a whole number")
+    if not 1 <= number <= num_blocks:
+        raise DldError(f"{name} {number} is outside 1…{num_blocks}, the number of blocks of this encoder")
+    return number
+
+
+def parse_depths(text, num_blocks):
+    """Depths from a list or from text such as `"2,4,12"` or `"all"`, each checked against the encoder.
+
+    Examples
+    --------
+    >>> parse_depths("2,4", num_blocks=6)
+    [2, 4]
+    >>> parse_depths("all", num_blocks=3)
+    [1, 2, 3]
+    """
+    if text == "all":
+        return list(range(1, num_blocks + 1))
+    values = str(text).replace(",", " ").split() if isinstance(text, (str, int)) else text
+    if not isinstance(values, (list, tuple, range)):
+        raise DldError(complaint("depths", text, Depths()))
+    depths = [check_depth(value, num_blocks) for value in values]
+    if not depths:
+        raise DldError("the list of depths is empty")
+    if len(set(depths)) != len(depths):
+        raise DldError(f"the list of depths {depths} names one twice")
+    return depths
+
+
+def format_gates(gates):
+    """A gate vector as text, one digit per block.
+
+    Examples
+    --------
+    >>> format_gates((True, False, True))
+    '101'
+    """
+    return "".join("1" if gate else "0" for gate in gates)
+
+
+def parse_gates(text, num_blocks=None):
+    """A gate vector from text of ones and zeros, the inverse of `format_gates`.
+
+    Examples
+    --------
+    >>> parse_gates("101")
+    (True, False, True)
+    """
+    if not text or set(text) - {"0", "1"}:
+        raise DldError(f"gate vector {text!r} is not made of 0 and 1")
+    gates = tuple(digit == "1" for digit in text)
+    return check_gates(gates, len(gates) if num_blocks is None else num_blocks)
+
+
+# ---------------------------------------------------------------- policies
+
+
+def evenly_spaced(num_blocks, n):
+    """Open `n` of `num_blocks` gates as evenly as whole numbers allow, the first and the last block included.
+
+    Examples
+    --------
+    >>> format_gates(evenly_spaced(12, 4)), format_gates(evenly_spaced(12, 1))
+    ('100010010001', '100000000000')
+    """
+    n = check_depth(n, num_blocks)
+    if n == 1:
+        return first_n(num_blocks, 1)
+    step = (num_blocks - 1) / (n - 1)
+    chosen = {math.floor(k * step + 0.5) for k in range(n)}
+    return tuple(block in chosen for block in range(num_blocks))
+
+
+def first_n(num_blocks, n):
+    """Open the first `n` gates, as an early exit would.
+
+    Examples
+    --------
+    >>> format_gates(first_n(6, 2))
+    '110000'
+    """
+    n = check_depth(n, num_blocks)
+    return tuple(block < n for block in range(num_blocks))
+
+
+def random_subset(num_blocks, n, generator):
+    """Open `n` gates drawn without replacement by `generator` (a `random.Random`)."""
+    chosen = set(generator.sample(range(num_blocks), check_depth(n, num_blocks)))
+    return tuple(block in chosen for block in range(num_blocks))
+
+
+POLICIES = ("evenly-spaced", "first-n", "random", "table")
+
+
+def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
+    """The gate vector that a policy chooses for a depth.
+
+    Parameters
+    ----------
+    policy : {"evenly-spaced", "first-n", "random", "table"}
+        "random" is the same vector for the same `num_blocks`, `n` and `seed`.
+    num_blocks, n : int
+        Blocks of the encoder and blocks to run, 1 ≤ n ≤ num_blocks.
+    table : GateTable, optional
+        Needed by the policy "table".
+    seed : int
+        Used by the policy "random".
+
+    Returns
+    -------
+    tuple of bool
+
+    Examples
+    --------
+    >>> format_gates(gates_for_depth("first-n", 4, 2))
+    '1100'
+    """
+    if policy == "evenly-spaced":
+        return evenly_spaced(num_blocks, n)
+    if policy == "first-n":
+        return first_n(num_blocks, n)
+    if policy == "random":
+        return random_subset(num_blocks, n, random.Random(f"{seed}/{num_blocks}/{n}"))
+    if policy == "table":
+        if table is None:
+            raise DldError("the gate policy 'table' needs a gate table; stage 7 (dld-gate-table) makes one")
+        return table.gates(check_depth(n, num_blocks))
+    raise DldError(f"unknown gate policy {policy!r}; known are {', '.join(POLICIES)}")

@@ -1,0 +1,137 @@
+"""What must hold of a built experiment before a training makes anything: no folder, no lock, no network.
+
+The types and ranges of single values are checked when the file is read (`dld.config.keys`); here it is whether the
+objects that were built of them fit each other, the folders that are read exist, and the optimizer takes its settings.
+"""
+
+import copy
+import inspect
+import math
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from dld.checks import no_argument, shown
+from dld.config.keys import EXPERIMENT_KEYS
+from dld.errors import DldError
+from dld.experiment import ABOUT, MODEL
+from dld.gates import DropSchedule, parse_depths
+from dld.network import GatedCTC
+from dld.training.brain import DistillBrain, LayerDropBrain, SelfDistillBrain, StaticBrain
+
+
+def check_run(values, path):
+    """Raise a `DldError` that names the key where an experiment cannot be trained.
+
+    Parameters
+    ----------
+    values : dict
+        Of a `Config`.
+    path : str or Path
+        The experiment file, for messages.
+    """
+    try:
+        for check in (_complete, _network, _brain, _optimizer, _augmentation, _teacher, _start, _folders):
+            check(values)
+    except DldError as error:
+        raise DldError(f"{path}: {error}") from None
+
+
+def _complete(values):
+    missing = [key for key in EXPERIMENT_KEYS if key not in values and key != "pretrained"]
+    if missing:
+        raise DldError(f"no key {missing[0]!r} ({EXPERIMENT_KEYS[missing[0]]})")
+
+
+def _folders(values):
+    for key in ("train_data", "dev_data", "lang_dir"):
+        if not Path(values[key]).is_dir():
+            raise DldError(f"{key}: {values[key]} is not a folder")
+
+    exp_dir = Path(values["exp_dir"])
+    for key in ("train_data", "dev_data", "lang_dir", "teacher", "init_from", "pretrained"):
+        path = values.get(key)
+        if path and exp_dir.is_dir() and os.path.isdir(path) and os.path.samefile(path, exp_dir):
+            raise DldError(f"exp_dir is {exp_dir}, and {key} the same folder; give the run a folder of its own")
+
+
+def _network(values):
+    network = values["network"]
+    if not isinstance(network, GatedCTC):
+        raise DldError("network must be a dld.network.GatedCTC")
+    for key in ("valid_depths", "decode_depths"):
+        try:
+            parse_depths(values[key], network.num_blocks)
+        except DldError as error:
+            raise DldError(f"{key}: {error}") from None
+    rate = getattr(network.frontend, "sample_rate", values["sample_rate"])
+    if rate != values["sample_rate"]:
+        name = type(network.frontend).__name__
+        raise DldError(f"sample_rate is {values['sample_rate']}; the front end {name} takes {rate}")
+
+
+def _brain(values):
+    brain, schedule = values["brain"], values["schedule"]
+    if not (inspect.isclass(brain) and issubclass(brain, StaticBrain)):
+        raise DldError("brain must be a class of dld.training.brain")
+    if not issubclass(brain, LayerDropBrain):
+        return
+    blocks = values["network"].num_blocks
+    if not isinstance(schedule, DropSchedule):
+        raise DldError(f"{brain.__name__} needs a schedule, a class of dld.gates")
+    if schedule.num_blocks != blocks:
+        raise DldError(f"the schedule is for {schedule.num_blocks} blocks, the encoder has {blocks}")
+    if issubclass(brain, SelfDistillBrain) and copy.deepcopy(schedule).draw()[0] != (True,) * blocks:
+        raise DldError(
+            f"{brain.__name__} needs a schedule that begins each step with the full network, such as dld.gates.Sandwich"
+        )
+    if issubclass(brain, (DistillBrain, SelfDistillBrain)) and not callable(values["distillation"]):
+        raise DldError(f"{brain.__name__} needs a distillation, such as dld.training.objectives.MaskedKL")
+
+
+def _teacher(values):
+    if issubclass(values["brain"], DistillBrain):
+        teacher = values["teacher"]
+        if not teacher:
+            raise DldError(f"{values['brain'].__name__} needs a teacher: the folder of a trained static network")
+        finished = (Path(values["exp_dir"]) / ABOUT).is_file()
+        if not finished and not (Path(teacher) / ABOUT).is_file():
+            raise DldError(f"teacher: {teacher}: no finished model there ({ABOUT} is missing); train it first")
+        if values["teacher_memory"] and values["speed_perturb"] is not None:
+            raise DldError("teacher_memory needs speed_perturb: null, since another speed moves the frames")
+
+
+def _start(values):
+    start, encoder = values["init_from"], values["network"].encoder
+    # A run that has begun has its weights from there.
+    if start and not (Path(start) / MODEL).is_file() and not (Path(values["exp_dir"]) / "save").is_dir():
+        raise DldError(f"init_from: {start}: no finished model there ({MODEL} is missing); train it first")
+    if not start and values.get("pretrained") and not hasattr(encoder, "load_pretrained"):
+        raise DldError(f"pretrained: there are no published weights for {type(encoder).__name__}; set it to null")
+
+
+def _optimizer(values):
+    """Make the optimizer of a single number and the first and last learning rates: a wrong setting is found now."""
+    optimizer = values["optimizer"]
+    try:
+        optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        detail = no_argument(getattr(optimizer, "func", optimizer), wrong[1]) if wrong else " ".join(str(error).split())
+        raise DldError(f"optimizer: {detail}") from None
+    try:
+        rates = [values["lr_schedule"](update, 10) for update in (1, 10)]
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise DldError(f"lr_schedule: {' '.join(str(error).split())}") from None
+    for rate in rates:
+        if not (math.isfinite(rate) and rate >= 0):
+            raise DldError(f"lr_schedule gives the learning rate {shown(rate)}; it must be a number of at least 0")
+
+
+def _augmentation(values):
+    if values["speed_perturb"] is not None and not hasattr(values["speed_perturb"], "fastest"):
+        raise DldError("speed_perturb must be a dld.frontends.SpeedPerturb, or null")
+    if values["spec_augment"] is not None and not callable(values["spec_augment"]):
+        raise DldError("spec_augment must be a dld.frontends.SpecAugment, or null")

@@ -1,0 +1,141 @@
+"""Experiment files: layers, overrides, unknown keys."""
+
+import pytest
+
+from dld.config import load_config, parse_overrides
+from dld.errors import DldError
+from dld.gates import Bernoulli, UniformDepth
+
+BASE = """
+system: static
+seed: 7
+exp_dir: !ref exp/<system>
+num_blocks: 4
+p: 0.5
+network: !new:types.SimpleNamespace
+    blocks: !ref <num_blocks>
+brain: !name:dld.training.brain.StaticBrain
+schedule: !new:dld.gates.Bernoulli
+    num_blocks: !ref <num_blocks>
+    p: !ref <p>
+"""
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "base.yaml").write_text(BASE)
+    return tmp_path / "base.yaml"
+
+
+def child(base, text):
+    path = base.parent / "child.yaml"
+    path.write_text("extends: base.yaml\n" + text)
+    return path
+
+
+def test_one_edit_changes_a_shared_number_everywhere(base):
+    values = load_config(base, {"num_blocks": "6"}).values
+    assert values["network"].blocks == values["schedule"].num_blocks == 6
+
+
+def test_a_file_is_laid_over_the_one_it_extends(base):
+    values = load_config(child(base, "system: ld\np: 0.25\n")).values
+    assert values["exp_dir"] == "exp/ld"
+    assert values["schedule"].p == 0.25
+    assert isinstance(values["schedule"], Bernoulli)
+
+
+def test_of_several_files_the_later_is_laid_over_the_earlier(base):
+    (base.parent / "ld.yaml").write_text("system: ld\np: 0.25\n")
+    path = base.parent / "child.yaml"
+    path.write_text("extends: [base.yaml, ld.yaml]\np: 0.125\n")
+    values = load_config(path).values
+    assert (values["system"], values["schedule"].p, values["seed"]) == ("ld", 0.125, 7)
+    path.write_text("extends: [ld.yaml, base.yaml]\n")
+    assert load_config(path).values["schedule"].p == 0.5
+
+
+def test_another_class_replaces_the_old_one_with_its_settings(base):
+    path = child(base, "p: 0.1\nschedule: !new:dld.gates.UniformDepth\n    num_blocks: !ref <num_blocks>\n")
+    path.write_text(path.read_text().replace("p: 0.1\n", ""))
+    with pytest.raises(DldError, match="unknown key 'p'"):
+        load_config(path)
+    base.write_text(base.read_text().replace("p: 0.5\n", "").replace("<p>", "0.5"))
+    assert type(load_config(path).values["schedule"]) is UniformDepth
+
+
+def test_overrides_reach_inside_and_are_the_last_layer(base):
+    path = child(base, "p: 0.25\n")
+    assert load_config(path, {"p": "0.3"}).values["schedule"].p == 0.3
+    assert load_config(path, {"schedule.p": "0.4"}).values["schedule"].p == 0.4
+    assert load_config(path, {"seed": 9}).values["seed"] == 9
+
+
+def test_the_resolved_text_builds_the_same_experiment(base):
+    config = load_config(child(base, "system: ld\n"), {"p": "0.2"})
+    assert "!ref" not in config.text
+    (base.parent / "resolved.yaml").write_text(config.text)
+    again = load_config(base.parent / "resolved.yaml", {"p": 0.2})
+    assert again.values["schedule"].p == config.values["schedule"].p == 0.2
+    assert again.values["exp_dir"] == "exp/ld"
+
+
+@pytest.mark.parametrize("override", ["sed", "schedule.pp", "schedule.p.q", "nothing.at.all"])
+def test_an_override_of_an_unknown_key_is_an_error(base, override):
+    with pytest.raises(DldError, match=f"unknown key '{override}'"):
+        load_config(base, {override: "1"})
+
+
+def test_an_unknown_key_in_a_file_is_an_error_with_the_nearest_known_one(base):
+    with pytest.raises(DldError, match="unknown key 'num_epoch'; did you mean 'num_epochs'"):
+        load_config(child(base, "num_epoch: 3\n"))
+
+
+def test_an_override_may_leave_a_key_without_a_reader(base):
+    assert load_config(base, {"schedule.p": "0.1"}).values["schedule"].p == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("schedule: !new:dld.gates.Nothing\n    p: !ref <p>\n", "Nothing"),
+        ("schedule: !new:dld.gates.Bernoulli\n    blocks: !ref <p>\n", "blocks"),
+        ("p: !ref <nowhere>\n", "nowhere"),
+        ("p: 1.5\n", "drop probability"),
+        ("p: [1\n", "child.yaml:3"),
+        ("- 1\n", "child.yaml"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(base, text, message):
+    with pytest.raises(DldError, match=message) as caught:
+        load_config(child(base, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_missing_or_extend_each_other(base):
+    with pytest.raises(DldError, match="no such experiment file"):
+        load_config(base.parent / "none.yaml")
+    path = child(base, "")
+    base.write_text("extends: child.yaml\n" + BASE)
+    with pytest.raises(DldError, match="circle"):
+        load_config(path)
+
+
+def test_a_key_that_every_experiment_needs_is_missed(base):
+    base.write_text(BASE.replace("brain: !name:dld.training.brain.StaticBrain\n", ""))
+    with pytest.raises(DldError, match="missing key 'brain'"):
+        load_config(base)
+
+
+@pytest.mark.parametrize("words", [["lr", "3"], ["--lr"], ["--lr", "--seed", "3"]])
+def test_arguments_that_are_no_overrides(words):
+    with pytest.raises(DldError):
+        parse_overrides(words)
+
+
+def test_the_seed_decides_the_weights(base):
+    path = child(base, "network: !new:torch.nn.Linear\n    in_features: 3\n    out_features: 3\n")
+    first, second = (load_config(path).values["network"].weight for _ in range(2))
+    other = load_config(path, {"seed": "8"}).values["network"].weight
+    assert first.equal(second)
+    assert not first.equal(other)

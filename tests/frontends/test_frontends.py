@@ -1,0 +1,152 @@
+"""Front ends and augmentation."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dld.frontends import GlobalCMVN, LogMel, SpecAugment, SpeedPerturb, UtteranceCMVN, Waveform
+
+
+@pytest.fixture(scope="module")
+def speech(shared):
+    """Three real utterances of different lengths."""
+    files = sorted((shared / "corpora/LibriSpeech/test-clean").rglob("*.flac"))[:3]
+    return [
+        torch.from_numpy(soundfile.read(file, dtype="float32")[0][: 16000 * (2 + i)]) for i, file in enumerate(files)
+    ]
+
+
+def pad(waveforms):
+    lengths = torch.tensor([len(w) for w in waveforms])
+    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True), lengths
+
+
+def trained_cmvn(speech):
+    front_end = LogMel(normalisation=GlobalCMVN(80))
+    assert front_end.needs_statistics
+    front_end.estimate_statistics([pad(speech)])
+    assert not front_end.needs_statistics
+    return front_end
+
+
+@pytest.mark.parametrize("kind", ["none", "utterance", "global"])
+def test_features_do_not_depend_on_the_batch(speech, kind):
+    front_end = {
+        "none": lambda: LogMel(),
+        "utterance": lambda: LogMel(normalisation=UtteranceCMVN()),
+        "global": lambda: trained_cmvn(speech),
+    }[kind]()
+    features, lengths = front_end(*pad(speech))
+    for row, waveform in enumerate(speech):
+        alone, alone_length = front_end(*pad([waveform]))
+        assert lengths[row] == alone_length[0] == alone.shape[1]
+        torch.testing.assert_close(features[row, : lengths[row]], alone[0], atol=2e-4, rtol=1e-4)
+        assert not features[row, lengths[row] :].any()
+
+
+@pytest.mark.parametrize("kind", ["utterance", "global"])
+def test_normalisation_is_the_same_in_training_and_evaluation(speech, kind):
+    front_end = trained_cmvn(speech) if kind == "global" else LogMel(normalisation=UtteranceCMVN())
+    before = {name: value.clone() for name, value in front_end.state_dict().items()}
+    first, _ = front_end.train()(*pad(speech))
+    second, _ = front_end.eval()(*pad(speech))
+    assert torch.equal(first, second)
+    assert all(torch.equal(value, before[name]) for name, value in front_end.state_dict().items())
+
+
+def test_global_statistics_normalise_what_they_were_estimated_on(speech):
+    front_end = trained_cmvn(speech)
+    features, lengths = front_end(*pad(speech))
+    valid = torch.cat([row[:length] for row, length in zip(features, lengths, strict=True)])
+    torch.testing.assert_close(valid.mean(0), torch.zeros(80), atol=1e-3, rtol=0)
+    torch.testing.assert_close(valid.std(0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
+
+
+@pytest.fixture
+def padded():
+    """Features of three utterances, with padding that would be noticed."""
+    torch.manual_seed(0)
+    features, lengths = 2.0 * torch.randn(3, 50, 4) + torch.arange(4.0), torch.tensor([50, 20, 5])
+    for row, length in enumerate(lengths):
+        features[row, length:] = 1e3
+    return features, lengths
+
+
+@pytest.mark.parametrize("variance", [True, False])
+def test_utterance_normalisation_is_over_valid_frames_only(padded, variance):
+    out = UtteranceCMVN(variance)(*padded)
+    for features, row, length in zip(padded[0], out, padded[1], strict=True):
+        deviation = features[:length].std(0, correction=0)
+        torch.testing.assert_close(row[:length].mean(0), torch.zeros(4), atol=1e-4, rtol=0)
+        expected = torch.ones(4) if variance else deviation
+        torch.testing.assert_close(row[:length].std(0, correction=0), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_global_statistics_are_of_all_valid_frames_of_all_batches(padded):
+    features, lengths = padded
+    cmvn = GlobalCMVN(4)
+    cmvn.estimate([(features[:1], lengths[:1]), (features[1:], lengths[1:])])
+    valid = torch.cat([row[:length] for row, length in zip(features, lengths, strict=True)])
+    torch.testing.assert_close(cmvn.mean, valid.mean(0))
+    torch.testing.assert_close(cmvn.std, valid.std(0, correction=0))
+    assert cmvn.frames.item() == 75
+
+
+def test_louder_speech_has_the_same_features_after_utterance_normalisation(speech):
+    front_end = LogMel(normalisation=UtteranceCMVN())
+    soft, _ = front_end(*pad([speech[0] * 0.3]))
+    loud, _ = front_end(*pad([speech[0]]))
+    # Only frames at the floor of the logarithm can differ.
+    assert (soft - loud).abs().quantile(0.99) < 1e-2
+
+
+def test_waveforms_are_normalised_over_their_own_samples(speech):
+    waveforms, lengths = pad([0.1 + waveform for waveform in speech])
+    waveforms[0, lengths[0] :] = 7.0
+    out, out_lengths = Waveform()(waveforms, lengths)
+    assert torch.equal(out_lengths, lengths)
+    for row, length in enumerate(lengths):
+        valid = out[row, :length]
+        assert valid.mean().abs() < 1e-5
+        assert valid.std(correction=0) == pytest.approx(1.0, abs=1e-3)
+        torch.testing.assert_close(valid, Waveform()(waveforms[row : row + 1, :length], lengths[row : row + 1])[0][0])
+        assert not out[row, length:].any()
+
+
+def test_waveforms_may_stay_as_they_are(speech):
+    waveforms, lengths = pad(speech)
+    out, _ = Waveform(normalise=False)(waveforms + 0.0, lengths)
+    assert torch.equal(out, waveforms)
+    assert repr(Waveform(False)) != repr(Waveform(True))
+
+
+def test_a_tone_lands_in_its_mel_bin():
+    time = torch.arange(16000) / 16000
+    features, _ = LogMel(n_mels=40)(torch.sin(2 * np.pi * 1000 * time)[None], torch.tensor([16000]))
+    # HTK scale: 1 kHz is mel 1000 of 2840, the centre of bin 41 * 1000 / 2840 - 1.
+    assert features[0, 50].argmax() == round(41 * 1000 / 2840.02) - 1
+
+
+def test_spec_augment_masks_a_copy():
+    torch.manual_seed(0)
+    features = torch.ones(4, 200, 80)
+    masked = SpecAugment(time_masks=2, time_width=40, freq_masks=2, freq_width=27)(features)
+    assert features.all()
+    shares = (masked == 0).float().mean((1, 2))
+    assert (shares > 0).all()
+    assert (shares < 0.9).all()
+    assert len(set(shares.tolist())) > 1
+    per_frame = (masked == 0).all(2).sum(1)
+    assert (per_frame <= 80).all()
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
+def test_speed_changes_length_and_pitch_together(speed):
+    time = torch.arange(16000) / 16000
+    tone = torch.sin(2 * np.pi * 500 * time)
+    batch, lengths = SpeedPerturb([speed])(torch.stack([tone, tone]), torch.tensor([16000, 8000]))
+    assert lengths.tolist() == [int(np.ceil(16000 / speed)), int(np.ceil(8000 / speed))]
+    assert batch.shape[1] == lengths[0]
+    spectrum = torch.fft.rfft(batch[0, :14000] * torch.hann_window(14000)).abs()
+    assert spectrum.argmax() * 16000 / 14000 == pytest.approx(500 * speed, abs=2)
