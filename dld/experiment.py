@@ -82,7 +82,7 @@ def begin(config, made_from, restart=False):
 
     Keeps the fully resolved YAML, the tokenizer, what the run is made from, and one line for each start: command, git
     hash, versions, seed. Folder, data, teacher and start may have been moved, and what decoding alone reads may differ
-    from before: dld-decode takes what is new.
+    from before: dld decode takes what is new.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def begin(config, made_from, restart=False):
     try:
         Settings(settings).check_network()
     except DldError as error:
-        logger.warning("this network can be trained, but dld-decode will not load it: %s", error)
+        logger.warning("this network can be trained, but dld decode will not load it: %s", error)
     source = Path(config.values["lang_dir"]) / TOKENIZER
     with atomic_write(folder / TOKENIZER, "wb") as out:
         out.write(source.read_bytes())
@@ -144,7 +144,7 @@ def read_about(folder):
     """Return what `model.json` says of a finished experiment."""
     path = Path(folder) / ABOUT
     if not path.exists():
-        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld-train)")
+        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld train)")
     return read_record(path, ABOUT_KINDS, COPY_AGAIN)
 
 
@@ -315,7 +315,7 @@ def read_weights(folder, about):
     """Return a finished experiment's weights by name; damaged or other ones than `model.json` says are refused."""
     path = Path(folder) / MODEL
     if not path.exists():
-        raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld-train)")
+        raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld train)")
     open_file(path).close()
     try:
         state = load_file(path)
