@@ -21,8 +21,9 @@ from dld.bin import lm as lm_command
 from dld.bin import score as score_command
 from dld.bin import tune_lm as tune_lm_command
 from dld.data.tokenizer import train as train_tokenizer
-from dld.experiment import load_trained, save_model, tensors_hash
+from dld.experiment import load_trained, tensors_hash
 from dld.files import read_json, write_json
+from dld.training.folder import save_model
 
 TABLE = "damaged models"
 DEPTHS = ["--depths", "1,3", "--noprogressbar", "--rtf-utterances", "1"]
