@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from dld import decoding
 from dld.bin import config as config_command
 from dld.bin import decode, gate_table
 from dld.data.dataset import evaluation_loader, make_dataset
@@ -154,7 +155,7 @@ def test_the_policy_table_without_a_table_names_the_stage(trained_pair, tiny_cor
 
 
 def test_an_unknown_policy_is_refused(student, tiny_corpus, tmp_path, capsys):
-    assert run_decode(student, tiny_corpus / "test", tmp_path, "--policy", "middle") == 1
+    assert run_decode(student, tiny_corpus / "test", tmp_path, "--policy", "middle") == 2
     assert "evenly-spaced" in capsys.readouterr().err
 
 
@@ -200,8 +201,8 @@ def test_the_configuration_command_prints_values(root, capsys):
 
 def test_low_precision_is_a_variant_of_its_own_and_near(babbler, tiny_corpus, tmp_path, monkeypatch):
     seen = []
-    real = decode.greedy
-    monkeypatch.setattr(decode, "greedy", lambda logits, *rest: seen.append(logits) or real(logits, *rest))
+    real = decoding.greedy
+    monkeypatch.setattr(decoding, "greedy", lambda logits, *rest: seen.append(logits) or real(logits, *rest))
     for precision in ("fp32", "bf16"):
         assert run_decode(babbler, tiny_corpus / "test", tmp_path, "--depths", "3", "--precision", precision) == 0
     folders = [tmp_path / name for name in ("decode_test_n3", "decode_test_n3_bf16")]
