@@ -247,7 +247,7 @@ def test_errors_of_the_system_are_one_line(capsys, error, message):
     assert main([]) == 1
     text = capsys.readouterr().err
     assert text.count("\n") == 1
-    assert text.startswith("dld-")
+    assert text.startswith("dld: error: ")
     assert message in text
 
 
