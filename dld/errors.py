@@ -1,6 +1,7 @@
-"""The one exception that users are meant to see, and what the operating system's errors mean to them."""
+"""The exceptions that users see, and what errors of the operating system mean to them."""
 
 import errno
+import os
 import re
 
 
@@ -35,14 +36,14 @@ _OS_ERRORS = {
 }
 
 
-def describe_os_error(error, path=None):
+def describe_os_error(error: OSError, path: str | os.PathLike[str] | None = None) -> str:
     """Say in one line what an `OSError` means: the path, the reason and what to do.
 
     Parameters
     ----------
     error : OSError
     path : str or Path, optional
-        Where the error does not know it.
+        Used if the error does not name one.
 
     Examples
     --------
@@ -51,14 +52,14 @@ def describe_os_error(error, path=None):
     """
     reason = _OS_ERRORS.get(error.errno) or error.strerror or " ".join(str(error).split()) or type(error).__name__
     path = error.filename2 or error.filename or path
-    # Some libraries put a number there, of an open file.
+    # Some libraries put the number of an open file there.
     return f"{path}: {reason}" if isinstance(path, (str, bytes)) or hasattr(path, "__fspath__") else reason
 
 
-def worker_died(error):
-    """Return what to tell the user where a process that loads data was killed, None for any other exception.
+def worker_died(error: BaseException) -> DldError | None:
+    """Return the error for the user if a process that loads data was killed, None for any other exception.
 
-    PyTorch raises this in whatever its main process does at that moment.
+    PyTorch raises it in its main process, at whatever line that happens to be.
 
     Examples
     --------

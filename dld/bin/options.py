@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from dld.checks import Whole, shown
+from dld.checks import Kind, Whole, shown
 from dld.errors import UsageError
 
 
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def of(kind: Any) -> Callable[[str], float]:
+def of(kind: Kind) -> Callable[[str], float]:
     """Return the type of an option that takes a number of a kind of `dld.checks`.
 
     Examples
