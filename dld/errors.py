@@ -17,7 +17,7 @@ class UsageError(DldError):
     """A command that is called in a wrong way: an unknown option, a missing argument. The exit status is 2."""
 
 
-_OS_ERRORS = {
+_OS_ERRORS: dict[int | None, str] = {
     errno.EACCES: "no permission; change it (chmod), or give another path",
     errno.EPERM: "no permission; change it (chmod), or give another path",
     errno.EROFS: "the file system is read-only; give another path",

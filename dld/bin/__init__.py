@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dld.data.pipes import allow_pipes
 from dld.errors import DldError, UsageError, describe_os_error, worker_died
@@ -99,8 +100,14 @@ def add_progress_option(parser: argparse.ArgumentParser) -> None:
 
 
 class _AllowPipes(argparse.Action):
-    def __call__(self, parser, namespace, allowed, option_string=None):
-        allow_pipes(allowed)
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        allow_pipes(values)
 
 
 def add_pipes_option(parser: argparse.ArgumentParser) -> None:

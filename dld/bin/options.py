@@ -19,8 +19,12 @@ class Formatter(argparse.HelpFormatter):
             return text
         if "default" in text:
             return text
-        default = shown(action.default) if isinstance(action.default, bool) else "%(default)s"
-        return f"{text} (default: {default})"
+        default = action.default
+        if isinstance(default, (list, tuple)):
+            default = " ".join(map(str, default))
+        elif isinstance(default, bool):
+            default = shown(default)
+        return f"{text} (default: {str(default).replace('%', '%%')})"
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" not in text:
