@@ -1,6 +1,5 @@
 """Record what produced a result: code, command, libraries, machine."""
 
-import importlib.metadata
 import platform
 import shlex
 import subprocess
@@ -26,11 +25,14 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that results depend on."""
+    # It takes as long to import as all else that --help needs.
+    from importlib import metadata
+
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
 
