@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
@@ -115,7 +115,7 @@ def atomic_write(path: Pathlike, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Pathlike) -> Iterator[None]:
+def alone_in(folder: Pathlike, option: str = "exp_dir", remove: bool = False) -> Iterator[TextIO]:
     """Lock a folder for this process, until the block ends or the process does, however it ends.
 
     Temporary files that killed processes left in it are removed.
@@ -124,6 +124,15 @@ def alone_in(folder: Pathlike) -> Iterator[None]:
     ----------
     folder : str or Path
         Made if it is missing. Its file `IN_USE` names the process that has it.
+    option : str
+        Option by which the user gives another folder, for the message.
+    remove : bool
+        At the end, remove the file, and the folder if nothing else is in it.
+
+    Yields
+    ------
+    file object
+        The locked file. A process that inherits its descriptor has the lock, too.
 
     Raises
     ------
@@ -131,25 +140,42 @@ def alone_in(folder: Pathlike) -> Iterator[None]:
         Another process has locked it.
     """
     path = Path(folder) / IN_USE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _open_lock(path) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise DldError(
-                f"{folder}: {lock.read().strip() or 'another process'} is at work in it; "
-                "wait until it ends, stop it, or take another folder (exp_dir)"
-            ) from None
+    with _lock(path, option) as lock:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
         _locks.add(lock)
         try:
             sweep(folder)
-            yield
+            yield lock
         finally:
             _locks.discard(lock)
+            if remove:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    path.parent.rmdir()
+
+
+def _lock(path: Path, option: str) -> TextIO:
+    """Open and lock the file `IN_USE` of a folder."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _open_lock(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The process that had the folder may have removed the file after it was opened here.
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return lock
+        except BlockingIOError:
+            owner = lock.read().strip() or "another process"
+            lock.close()
+            raise DldError(
+                f"{path.parent}: {owner} is at work in it; "
+                f"wait until it ends, stop it, or take another folder ({option})"
+            ) from None
+        except FileNotFoundError:
+            pass
+        lock.close()
 
 
 def _open_lock(path: Path) -> TextIO:
@@ -225,14 +251,26 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def read_lines(path: Pathlike) -> Iterator[tuple[int, str]]:
+def read_lines(path: Pathlike, faulty: Callable[[int, str], object] | None = None) -> Iterator[tuple[int, str]]:
     """Yield `(line number, line without its end)` of a UTF-8 text file, without a byte order mark.
+
+    Parameters
+    ----------
+    path : str or Path
+    faulty : callable, optional
+        Called with (line number, what is wrong) for a line that is not text; the line is left out.
 
     Raises
     ------
     DldError
-        The file cannot be read, or a line is not UTF-8 or has a NUL byte (the message gives its number).
+        The file cannot be read or, without `faulty`, a line is not UTF-8 or has a NUL byte (the message gives its
+        number).
     """
+
+    def refuse(number: int, what: str) -> None:
+        raise DldError(f"{path}:{number}: {what}") from None
+
+    faulty = faulty or refuse
     try:
         with open(path, "rb") as stream:
             for number, raw in enumerate(stream, 1):
@@ -241,11 +279,14 @@ def read_lines(path: Pathlike) -> Iterator[tuple[int, str]]:
                     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                         raise DldError(f"{path}: is UTF-16 text; save it as UTF-8")
                 if b"\0" in raw:
-                    raise DldError(f"{path}:{number}: has a NUL byte; the file is damaged or not text, make it again")
+                    faulty(number, "has a NUL byte; the file is damaged or not text, make it again")
+                    continue
                 try:
-                    yield number, raw.decode("utf-8").rstrip("\r\n")
+                    line = raw.decode("utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
-                    raise DldError(f"{path}:{number}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+                    faulty(number, f"not UTF-8 text ({error.reason} at byte {error.start})")
+                    continue
+                yield number, line
     except FileNotFoundError:
         raise DldError(f"{path}: no such file") from None
     except OSError as error:
