@@ -13,7 +13,6 @@ from dld.data.fingerprint import MEANINGS, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.files import atomic_write, check_keys, check_kind, open_file, read_bytes, read_record, write_json
-from dld.gates import GateTable
 from dld.network import GatedCTC
 from dld.provenance import command_line, git_hash, processor, versions
 from dld.saved import Settings, one_line
@@ -253,11 +252,6 @@ class Trained:
     tokenizer: Tokenizer
     about: dict
     settings: dict
-
-    def gate_table(self):
-        """The gate table stored with the model, None where none was searched yet; one of another model is refused."""
-        path = self.folder / GATE_TABLE
-        return GateTable.load(path, self.network.num_blocks, self.about["state_sha256"]) if path.exists() else None
 
 
 def load_trained(folder, device="cpu"):
