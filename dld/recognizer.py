@@ -375,9 +375,10 @@ class Recognizer:
                 raise DldError(f"{name}: is a command, and none is run here; give a file")
             clip = _Clip(duration(name), lambda: read_audio(name, sample_rate=self.sample_rate, channel=self.channel))
         else:
+            samples = _samples(item, name)
             if not (is_whole(sample_rate) and sample_rate > 0):
                 raise DldError(f"{name}: sample_rate is {sample_rate!r}; give that of the samples, in Hz")
-            samples = resample(_samples(item, name), sample_rate, self.sample_rate)
+            samples = resample(samples, sample_rate, self.sample_rate)
             clip = _Clip(len(samples) / self.sample_rate, lambda: samples)
         longest = self.network.encoder.max_seconds
         if longest is not None and clip.seconds > longest:

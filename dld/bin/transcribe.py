@@ -22,7 +22,7 @@ def make_parser():
     add_beam_options(parser)
     add_lm_options(parser)
     parser.add_argument(
-        "--json", type=boolean, default=False, metavar="BOOL", help="print a JSON object a line (%(default)s)"
+        "--json", type=boolean, default=False, metavar="BOOL", help="print a JSON object a line (false)"
     )
     return parser
 

@@ -141,9 +141,9 @@ class LmWeights:
         """Read a file that `save` wrote."""
         if not Path(path).exists():
             raise DldError(
-                f"{path}: no such file; choose weights on dev with dld-tune-lm, or give --lm-alpha and --lm-beta"
+                f"{path}: no such file; choose weights on dev with dld tune-lm, or give --lm-alpha and --lm-beta"
             )
-        again = "choose them again with dld-tune-lm"
+        again = "choose them again with dld tune-lm"
         kinds = {"lm": dict, "model_sha256": str, "depths": dict, "ids_sha256": str, "data": str}
         about = read_record(path, kinds, again)
         check_keys(about["lm"], {"path": str, "sha256": str}, f"{path}: lm", again)
@@ -162,7 +162,7 @@ class LmWeights:
             They were chosen for another language model, acoustic model or gate vector, or not at its depth.
         """
         n = depth(gates)
-        again = "choose them again with dld-tune-lm"
+        again = "choose them again with dld tune-lm"
         if self.about["lm"]["sha256"] != model.sha256:
             raise DldError(f"{self.path}: chosen with another language model, {self.about['lm']['path']}; {again}")
         if self.about["model_sha256"] != model_sha256:

@@ -253,7 +253,7 @@ GATES = {
     "hash is a number": (with_value(5, "about", "state_sha256"), "searched for other weights than this model's"),
 }
 LM_WEIGHTS = {
-    "missing": (remove, "no such file; choose weights on dev with dld-tune-lm"),
+    "missing": (remove, "no such file; choose weights on dev with dld tune-lm"),
     **NO_JSON,
     "no depths": (without("depths"), "lacks depths"),
     "lm is text": (with_value("x", "lm"), "lm is text, expected an object"),
