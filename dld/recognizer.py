@@ -359,7 +359,7 @@ class Recognizer:
             waveforms = {}
             for index in sorted(numbers[position] for position in batch):
                 try:
-                    waveforms[index] = torch.from_numpy(clips[index].read())
+                    waveforms[index] = torch.tensor(clips[index].read())
                 except DldError as error:
                     yield [index], error
             if waveforms:
