@@ -26,12 +26,10 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Return the parser of the command line."""
-    parser = options.Parser(prog="dld-decode", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld decode", description=__doc__)
     parser.add_argument("--data", required=True, help="Kaldi data directory")
     add_set_options(parser)
-    parser.add_argument(
-        "--rtf-utterances", type=options.of(COUNT), default=10, help="timed one by one for the RTF (%(default)s)"
-    )
+    parser.add_argument("--rtf-utterances", type=options.of(COUNT), default=10, help="timed one by one for the RTF")
     parser.add_argument("--output", help="where decode_SET_nDEPTH[_VARIANT] folders go (default: the experiment)")
     add_lm_options(parser)
     parser.add_argument("--variant", help="end of the folders' names (default: lm, beam, bf16, as is decoded)")

@@ -13,13 +13,11 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Return the parser of the command line."""
-    parser = options.Parser(prog="dld-gate-table", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld gates", description=__doc__)
     parser.add_argument("--exp", required=True, help="folder of a trained experiment; the table goes there")
     parser.add_argument("--data", required=True, help="Kaldi data directory to search on: dev, never test")
-    parser.add_argument(
-        "--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds (%(default)s)"
-    )
-    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda … (%(default)s)")
+    parser.add_argument("--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds")
+    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda …")
     add_pipes_option(parser)
     add_progress_option(parser)
     return parser

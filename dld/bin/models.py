@@ -10,12 +10,10 @@ from dld.gates import POLICIES, parse_depths
 def add_network_options(parser):
     """Add what decides how a network runs: policy, batches, device, precision."""
     parser.add_argument("--policy", choices=POLICIES, help="gate policy (default: decode_policy of the experiment)")
-    parser.add_argument("--policy-seed", type=options.of(Whole()), default=0, help="of the policy random (%(default)s)")
-    parser.add_argument(
-        "--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds (%(default)s)"
-    )
-    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda … (%(default)s)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network (%(default)s)")
+    parser.add_argument("--policy-seed", type=options.of(Whole()), default=0, help="of the policy random")
+    parser.add_argument("--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds")
+    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda …")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network")
 
 
 def add_beam_options(parser):
@@ -30,17 +28,15 @@ def add_beam_options(parser):
         "--beam-logp",
         type=options.of(Number(below=0)),
         default=limits.beam_logp,
-        help="give up hypotheses so far below the best (%(default)s)",
+        help="give up hypotheses so far below the best",
     )
     parser.add_argument(
         "--token-logp",
         type=options.of(Number(below=0)),
         default=limits.token_logp,
-        help="in a frame, leave out tokens below (%(default)s)",
+        help="in a frame, leave out tokens below",
     )
-    parser.add_argument(
-        "--jobs", type=options.of(Whole(1, 1024)), default=1, help="processes of the beam search (%(default)s)"
-    )
+    parser.add_argument("--jobs", type=options.of(Whole(1, 1024)), default=1, help="processes of the beam search")
 
 
 def add_set_options(parser):
@@ -66,8 +62,7 @@ def add_lm_options(parser):
         "--lm-unknown",
         type=options.of(Number()),
         default=0.0,
-        help="with --lm-alpha: log10 score of unknown words in addition to that of <unk>; 0: open vocabulary "
-        "(%(default)s)",
+        help="with --lm-alpha: log10 score of unknown words in addition to that of <unk>; 0: open vocabulary",
     )
 
 

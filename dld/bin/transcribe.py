@@ -13,7 +13,7 @@ from dld.gates import depth, format_gates
 
 def make_parser():
     """Return the parser of the command line."""
-    parser = options.Parser(prog="dld transcribe", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld transcribe", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="folder of a trained experiment")
     parser.add_argument("files", metavar="FILE", nargs="+", help="audio of any rate: WAV, FLAC, OGG, MP3, SPHERE …")
     parser.add_argument("--depth", type=options.of(COUNT), help="blocks to run (default: all)")
@@ -21,9 +21,7 @@ def make_parser():
     add_network_options(parser)
     add_beam_options(parser)
     add_lm_options(parser)
-    parser.add_argument(
-        "--json", type=boolean, default=False, metavar="BOOL", help="print a JSON object a line (false)"
-    )
+    parser.add_argument("--json", type=boolean, default=False, metavar="BOOL", help="print a JSON object a line")
     return parser
 
 

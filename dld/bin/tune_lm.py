@@ -19,18 +19,14 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Return the parser of the command line."""
-    parser = options.Parser(prog="dld-tune-lm", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld tune-lm", description=__doc__)
     parser.add_argument("--data", required=True, help="Kaldi data directory to choose on: dev, never test")
     parser.add_argument("--lm", required=True, help="language model: ARPA, or KenLM's binary format")
     add_set_options(parser)
     grid = ",".join(map(str, ALPHAS)), ",".join(map(str, BETAS))
-    parser.add_argument("--alphas", default=grid[0], help="weights of the model to try (%(default)s)")
-    parser.add_argument(
-        "--betas", default=grid[1], help="bonuses per word to try, in nats, as --betas=-1,0,1 (%(default)s)"
-    )
-    parser.add_argument(
-        "--lm-unknown", type=options.of(Number()), default=0.0, help="see dld decode; not searched (%(default)s)"
-    )
+    parser.add_argument("--alphas", default=grid[0], help="weights of the model to try")
+    parser.add_argument("--betas", default=grid[1], help="bonuses per word to try, in nats, as --betas=-1,0,1")
+    parser.add_argument("--lm-unknown", type=options.of(Number()), default=0.0, help="see dld decode; not searched")
     parser.add_argument(
         "--max-utterances", type=options.of(COUNT), help="take this number of utterances, evenly spread (default: all)"
     )
