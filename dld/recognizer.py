@@ -3,17 +3,15 @@
 Validation, gate search, tuning, decoding, timing and the command line all call a `Recognizer`.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from dld.checks import is_whole
-from dld.data.audio import duration, is_pipe, read_audio, resample
-from dld.data.dataset import sorted_batches, unpack
+from dld.data.clips import Audio, Source, listed
+from dld.data.dataset import unpack
 from dld.data.tokenizer import Tokenizer
 from dld.decoding import greedy
 from dld.decoding.settings import LM_WEIGHTS, Search
@@ -23,8 +21,6 @@ from dld.experiment import GATE_TABLE, load_trained
 from dld.gates import GateTable, check_depth, check_gates, gates_for_depth, parse_depths, parse_gates
 from dld.network import GatedCTC, Output, precision_context
 
-#: A file, or samples: one dimension, floating point, full scale 1.
-Audio = str | os.PathLike | np.ndarray | torch.Tensor
 #: `101100`, or one boolean for each block.
 Gates = str | Sequence[bool]
 #: Logits (batch, frames, tokens) and valid frames (batch,) → a text for each utterance.
@@ -49,8 +45,8 @@ class Recognizer:
         Of the network; the front end always runs in fp32.
     policy : str
         Gate policy that chooses the gate vector for a depth unless told otherwise, see `dld.gates.gates_for_depth`.
-    depths : list of int, optional
-        Depths that a test set is decoded at unless told otherwise (default: all).
+    depths : list of int or str
+        Depths that a test set is decoded at unless told otherwise, as `dld.gates.parse_depths` takes them.
     about : dict, optional
         What `model.json` says of the weights.
     folder : str or Path, optional
@@ -64,7 +60,7 @@ class Recognizer:
     >>> tokenizer = train(["one two", "two three"], getfixture("tmp_path"), vocab_size=14)
     >>> encoder = GatedConformer(num_blocks=2, input_size=80, d_model=16, d_ffn=32, num_heads=2, kernel_size=15)
     >>> recognizer = Recognizer(GatedCTC(LogMel(), encoder, vocab_size=14), tokenizer, sample_rate=16000)
-    >>> recognizer.transcribe(np.zeros(16000), sample_rate=16000, depth=1)
+    >>> recognizer.transcribe(torch.zeros(16000), sample_rate=16000, depth=1)
     ''
     """
 
@@ -77,7 +73,7 @@ class Recognizer:
         channel: int | None = None,
         precision: str = "fp32",
         policy: str = "evenly-spaced",
-        depths: Sequence[int] | None = None,
+        depths: str | int | Sequence[int] = "all",
         about: dict | None = None,
         folder: str | Path | None = None,
     ):
@@ -88,7 +84,7 @@ class Recognizer:
         self.channel = channel
         self.precision = precision
         self.policy = policy
-        self.depths = list(depths or range(1, network.num_blocks + 1))
+        self.depths = depths
         self.about = about or {}
         self.folder = None if folder is None else Path(folder)
 
@@ -134,8 +130,9 @@ class Recognizer:
 
     def gate_table(self) -> GateTable | None:
         """Return the gate table stored with the model, None where none was searched yet; another model's is refused."""
-        path = self.folder and self.folder / GATE_TABLE
-        return GateTable.load(path, self.network.num_blocks, self._sha256()) if path and path.exists() else None
+        if self.folder is None or not (self.folder / GATE_TABLE).exists():
+            return None
+        return GateTable.load(self.folder / GATE_TABLE, self.network.num_blocks, self.about.get("state_sha256"))
 
     # ------------------------------------------------------------ batches
 
@@ -156,7 +153,7 @@ class Recognizer:
     @torch.no_grad()
     def embed(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> Embedded:
         """Return what enters the blocks, which may be kept for many gate vectors; see `run`."""
-        with _evaluation(self.network):
+        with self._evaluating():
             features, frames = self.network.frontend(waveforms.to(self.device), lengths.to(self.device))
             with precision_context(self.device, self.precision):
                 return self.network.encoder.embed(features, frames)
@@ -164,7 +161,7 @@ class Recognizer:
     @torch.no_grad()
     def outputs(self, embedded: Embedded, gate_vectors: Sequence[Sequence[bool]]) -> Output:
         """Return the second half of `run`, for what `embed` gave."""
-        with _evaluation(self.network), precision_context(self.device, self.precision):
+        with self._evaluating(), precision_context(self.device, self.precision):
             output = self.network.outputs(embedded, gate_vectors)
         return output._replace(logits=[logits.float() for logits in output.logits])
 
@@ -235,7 +232,7 @@ class Recognizer:
                 raise DldError(f"{search.lm}: a language model needs weights; give the search some")
             weights = LmWeights.load(self.folder / LM_WEIGHTS)
         if isinstance(weights, LmWeights):
-            return weights.weights(search.model, self._sha256(), gates)
+            return weights.weights(search.model, self.about.get("state_sha256"), gates)
         return weights
 
     # ------------------------------------------------------------ files and samples
@@ -273,7 +270,7 @@ class Recognizer:
         """
         vector = self.gate_vector(depth=depth, gates=gates, policy=policy)
         find = search and self.search(search, vector)
-        items, single = _listed(audio)
+        items, single = listed(audio)
         texts = [""] * len(items)
         for index, text in self.transcribe_each(items, vector, sample_rate, find, batch_seconds):
             if isinstance(text, DldError):
@@ -335,7 +332,7 @@ class Recognizer:
             vectors = [self.gate_vector(depth=n, policy=policy) for n in numbers]
         if not vectors:
             raise DldError("log_probs needs at least one gate vector")
-        items, single = _listed(audio)
+        items, single = listed(audio)
         found = [[] for _ in items]
         for indices, output in self._run_all(items, vectors, sample_rate, batch_seconds):
             if isinstance(output, DldError):
@@ -346,49 +343,22 @@ class Recognizer:
         return found[0] if single else found
 
     def _run_all(self, audio, vectors, sample_rate, batch_seconds) -> Iterator[tuple[list[int], Output | DldError]]:
-        """Run a list of audio in batches of similar duration; yield indices and output, faults as they are found."""
-        clips = {}
-        for index, item in enumerate(audio):
-            try:
-                clips[index] = self._clip(item, f"audio {index}", sample_rate)
-            except DldError as error:
-                yield [index], error
-        numbers = list(clips)
-        durations = [clip.seconds for clip in clips.values()]
-        for batch in sorted_batches(durations, max_batch_seconds=batch_seconds):
-            waveforms = {}
-            for index in sorted(numbers[position] for position in batch):
-                try:
-                    waveforms[index] = torch.tensor(clips[index].read())
-                except DldError as error:
-                    yield [index], error
-            if waveforms:
-                lengths = torch.tensor(list(map(len, waveforms.values())))
-                padded = torch.nn.utils.rnn.pad_sequence(list(waveforms.values()), batch_first=True)
-                yield list(waveforms), self.run(padded, lengths, vectors)
+        """Yield the indices and the output of batches, and of what cannot be read, index and error."""
+        source = Source(self.sample_rate, self.channel, self.network.encoder.max_seconds)
+        for indices, batch in source.batches(audio, sample_rate, batch_seconds):
+            yield indices, batch if isinstance(batch, DldError) else self.run(*batch, vectors)
 
-    def _clip(self, item, name, sample_rate):
-        """Check a file by its header, or samples; return a `_Clip`."""
-        if isinstance(item, (str, os.PathLike)):
-            name = os.fsdecode(item)
-            if is_pipe(name):
-                raise DldError(f"{name}: is a command, and none is run here; give a file")
-            clip = _Clip(duration(name), lambda: read_audio(name, sample_rate=self.sample_rate, channel=self.channel))
-        else:
-            samples = _samples(item, name)
-            if not (is_whole(sample_rate) and sample_rate > 0):
-                raise DldError(f"{name}: sample_rate is {sample_rate!r}; give that of the samples, in Hz")
-            samples = resample(samples, sample_rate, self.sample_rate)
-            clip = _Clip(len(samples) / self.sample_rate, lambda: samples)
-        longest = self.network.encoder.max_seconds
-        if longest is not None and clip.seconds > longest:
-            raise DldError(
-                f"{name}: {clip.seconds:.1f} s long, the encoder takes at most {longest:g} s; cut it into shorter parts"
-            )
-        return clip
-
-    def _sha256(self):
-        return self.about.get("state_sha256")
+    @contextlib.contextmanager
+    def _evaluating(self):
+        """Run the block with the network in evaluation mode; one that was in training mode returns to it."""
+        training = self.network.training
+        if training:
+            self.network.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.network.train()
 
 
 def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "fp32") -> Recognizer:
@@ -407,8 +377,12 @@ def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "f
     Raises
     ------
     DldError
-        There is no finished model, or a file of it is damaged, hostile or another model's.
+        There is no finished model, or a file of it is damaged, hostile or another model's; or there is no such device.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DldError(f"device {device!r} is not available: {str(error).splitlines()[0]}") from None
     trained = load_trained(path, device)
     return Recognizer(
         trained.network,
@@ -417,55 +391,7 @@ def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "f
         channel=trained.settings["channel"],
         precision=precision,
         policy=trained.settings["decode_policy"],
-        depths=parse_depths(trained.settings["decode_depths"], trained.network.num_blocks),
+        depths=trained.settings["decode_depths"],
         about=trained.about,
         folder=trained.folder,
     )
-
-
-@dataclass
-class _Clip:
-    """Audio that is to be transcribed: its duration, and what reads it at the network's rate."""
-
-    seconds: float
-    read: Callable[[], np.ndarray]
-
-
-class _evaluation:
-    """Run the block with a network in evaluation mode; one that was in training mode returns to it."""
-
-    def __init__(self, network):
-        self.network, self.training = network, network.training
-
-    def __enter__(self):
-        if self.training:
-            self.network.eval()
-
-    def __exit__(self, *_):
-        if self.training:
-            self.network.train()
-
-
-def _listed(audio):
-    """Return a list of audio, and whether it was a single one."""
-    if isinstance(audio, (str, os.PathLike, np.ndarray, torch.Tensor)):
-        return [audio], True
-    try:
-        return list(audio), False
-    except TypeError:
-        raise DldError(f"audio is a path, samples, or a list of those, not {type(audio).__name__}") from None
-
-
-def _samples(item, name):
-    """Return samples as a float32 array, checked."""
-    samples = item.detach().cpu().float().numpy() if isinstance(item, torch.Tensor) else item
-    if not isinstance(samples, np.ndarray):
-        raise DldError(f"{name}: audio is a path or an array of samples, not {type(item).__name__}")
-    if samples.ndim != 1 or not len(samples):
-        raise DldError(f"{name}: shape {samples.shape}; samples have one dimension, (samples,), and are at least one")
-    floating = item.is_floating_point() if isinstance(item, torch.Tensor) else np.issubdtype(item.dtype, np.floating)
-    if not floating:
-        raise DldError(f"{name}: samples of type {item.dtype}; floating point was expected, full scale 1")
-    if not np.isfinite(samples).all():
-        raise DldError(f"{name}: has values that are not finite numbers")
-    return samples.astype(np.float32, copy=False)

@@ -90,7 +90,7 @@ def load(path, arguments):
 def chosen_gates(recognizer, arguments):
     """Return the gate vector of each depth, by depth, and the policy that chose them."""
     blocks = recognizer.network.num_blocks
-    depths = recognizer.depths if arguments.depths is None else parse_depths(arguments.depths, blocks)
+    depths = parse_depths(recognizer.depths if arguments.depths is None else arguments.depths, blocks)
     policy = arguments.policy or recognizer.policy
     return {n: recognizer.gate_vector(depth=n, policy=policy, seed=arguments.policy_seed) for n in depths}, policy
 
