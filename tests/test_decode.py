@@ -156,7 +156,7 @@ def test_the_policy_table_without_a_table_names_the_stage(trained_pair, tiny_cor
 
 
 def test_an_unknown_policy_is_refused(student, tiny_corpus, tmp_path, capsys):
-    assert run_decode(student, tiny_corpus / "test", tmp_path, "--policy", "middle") == 1
+    assert run_decode(student, tiny_corpus / "test", tmp_path, "--policy", "middle") == 2
     assert "evenly-spaced" in capsys.readouterr().err
 
 
