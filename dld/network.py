@@ -91,7 +91,7 @@ class GatedCTC(nn.Module):
         return exits[depth(gates) - 1]
 
     def forward(self, features, lengths, gate_vectors, share_prefix=None):
-        """Logits of a batch under each of several gate vectors.
+        """Return the logits of a batch under each of several gate vectors.
 
         Parameters
         ----------
@@ -106,9 +106,12 @@ class GatedCTC(nn.Module):
         -------
         Output
         """
+        return self.outputs(self.encoder.embed(features, lengths), gate_vectors, share_prefix)
+
+    def outputs(self, embedded, gate_vectors, share_prefix=None):
+        """Return the `Output` of what `encoder.embed` gave and may be kept for other gate vectors; see `forward`."""
         if isinstance(gate_vectors[0], (bool, int)):
-            raise DldError("forward takes a list of gate vectors; put a single one in a list")
-        embedded = self.encoder.embed(features, lengths)
+            raise DldError("a list of gate vectors is needed; put a single one in a list")
         outputs = self.encoder.encode(embedded, gate_vectors, share_prefix)
         logits = [self.head_of(gates)(hidden) for gates, hidden in zip(gate_vectors, outputs, strict=True)]
         return Output(logits, embedded.lengths, outputs)
