@@ -219,14 +219,26 @@ def _exists(path):
     return True
 
 
-def read_lines(path):
+def read_lines(path, faulty=None):
     """Yield `(line number, line without its end)` of a UTF-8 text file; a byte order mark at its beginning is left out.
+
+    Parameters
+    ----------
+    path : str or Path
+    faulty : callable, optional
+        Is given (line number, what is wrong) of a line that is not text, which is then left out.
 
     Raises
     ------
     DldError
-        The file cannot be read, or a line is not UTF-8 or has a NUL byte (the message gives its number).
+        The file cannot be read, or, without `faulty`, a line is not UTF-8 or has a NUL byte (the message gives its
+        number).
     """
+
+    def refuse(number, what):
+        raise DldError(f"{path}:{number}: {what}") from None
+
+    faulty = faulty or refuse
     try:
         with open(path, "rb") as stream:
             for number, raw in enumerate(stream, 1):
@@ -235,11 +247,14 @@ def read_lines(path):
                     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                         raise DldError(f"{path}: is UTF-16 text; save it as UTF-8")
                 if b"\0" in raw:
-                    raise DldError(f"{path}:{number}: has a NUL byte; the file is damaged or not text, make it again")
+                    faulty(number, "has a NUL byte; the file is damaged or not text, make it again")
+                    continue
                 try:
-                    yield number, raw.decode("utf-8").rstrip("\r\n")
+                    line = raw.decode("utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
-                    raise DldError(f"{path}:{number}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+                    faulty(number, f"not UTF-8 text ({error.reason} at byte {error.start})")
+                    continue
+                yield number, line
     except FileNotFoundError:
         raise DldError(f"{path}: no such file") from None
     except OSError as error:

@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from dld.data.pipes import allow_pipes, is_pipe
 from dld.data.recordings import opened, say_once, source_path
@@ -187,6 +186,9 @@ def resample(samples, rate, target):
     """
     if rate == target:
         return samples.astype(np.float32, copy=False)
+    # Takes long to import, and only other rates need it.
+    from scipy.signal import resample_poly
+
     common = math.gcd(rate, target)
     return resample_poly(samples, target // common, rate // common).astype(np.float32, copy=False)
 

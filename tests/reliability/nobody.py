@@ -7,12 +7,14 @@ commands and used torch for nothing yet: a process that has threads cannot be fo
 import io
 import json
 import os
+import pkgutil
 import sys
 from importlib import import_module
 
 import torch
 
 import dld.training.brain  # noqa: F401  experiment files name it
+from dld.data import corpora
 
 NOBODY = 65534
 COMMANDS = (
@@ -20,8 +22,7 @@ COMMANDS = (
     "decode",
     "gate_table",
     "lm",
-    "mini_corpus",
-    "queen",
+    "prepare",
     "report",
     "score",
     "tokenizer",
@@ -59,6 +60,8 @@ if __name__ == "__main__":
     for command in COMMANDS:
         import_module(f"dld.bin.{command}")
     # Modules that are imported when they are needed: nobody may not read them where Python belongs to root.
+    for module in pkgutil.walk_packages(corpora.__path__, f"{corpora.__name__}."):
+        import_module(module.name)
     "".encode("utf-8-sig")
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     for line in sys.stdin:
