@@ -55,7 +55,7 @@ def info(source, utterance=None):
     DldError
         The audio is missing, unreadable, empty or cut short, or its header says what cannot be.
     """
-    with opened(source, _place(source, utterance)) as recording:
+    with opened(source, _where(source, utterance)) as recording:
         return AudioInfo(recording.samplerate, recording.channels, recording.length)
 
 
@@ -106,20 +106,20 @@ def read_audio(source, start=0.0, end=None, sample_rate=16000, channel=None, utt
     >>> read_audio(path, start=0.5, end=0.75).shape
     (4000,)
     """
-    place = _place(source, utterance)
-    with opened(source, place) as recording:
+    where = _where(source, utterance)
+    with opened(source, where) as recording:
         rate = recording.samplerate
-        first, last = _bounds(recording, start, end, sample_rate, place)
+        first, last = _bounds(recording, start, end, sample_rate, where)
         if recording.format == "MP3" and first > 0:
             say_once(
                 "MP3",
                 "segments of MP3 can differ from the whole in their first 9 ms, as its frames overlap; convert the "
-                f"recordings to FLAC for exact segments (first: {place})",
+                f"recordings to FLAC for exact segments (first: {where})",
             )
         if rate == sample_rate:
-            return _read_frames(recording, first, last, channel, place)
+            return _read_frames(recording, first, last, channel, where)
         say_once(("rate", rate, sample_rate), f"audio at {rate} Hz is resampled to {sample_rate} Hz (first: {source})")
-        return _read_resampled(recording, first, last, rate, sample_rate, channel, place)
+        return _read_resampled(recording, first, last, rate, sample_rate, channel, where)
 
 
 def decode_check(source, spans=(), utterance=None, sample_rate=16000):
@@ -146,19 +146,19 @@ def decode_check(source, spans=(), utterance=None, sample_rate=16000):
     DldError
         As `info` and `read_audio`. A recording of nothing but zeros is only logged.
     """
-    place = _place(source, utterance)
-    with opened(source, place) as recording:
+    where = _where(source, utterance)
+    with opened(source, where) as recording:
         for start, end in spans:
-            _bounds(recording, start, end, sample_rate, place)
+            _bounds(recording, start, end, sample_rate, where)
         frames, silent = 0, True
         for block in recording.blocks_of(recording.length):
-            _check_finite(block, frames, recording.samplerate, place)
+            _check_finite(block, frames, recording.samplerate, where)
             frames += len(block)
             silent = silent and not block.any()
         if frames < recording.length:
-            _cut_short(frames, recording.length, 0, place)
+            _cut_short(frames, recording.length, 0, where)
         if silent:
-            logger.warning("%s: silent, all %d samples are 0", place, frames)
+            logger.warning("%s: silent, all %d samples are 0", where, frames)
         return frames / recording.samplerate
 
 
@@ -193,13 +193,13 @@ def resample(samples, rate, target):
     return resample_poly(samples, target // common, rate // common).astype(np.float32, copy=False)
 
 
-def _bounds(recording, start, end, sample_rate, place):
+def _bounds(recording, start, end, sample_rate, where):
     """First and last sample of a segment at the output rate."""
     rate, length = recording.samplerate, recording.length / recording.samplerate
     stop = length if end is None else end
     if not 0 <= start < stop or start >= length or stop > length + TOLERANCE:
         raise DldError(
-            f"{place}: no segment from {start:g} s to {stop:g} s in {length:.3f} s of audio; correct segments"
+            f"{where}: no segment from {start:g} s to {stop:g} s in {length:.3f} s of audio; correct segments"
         )
     # Of the whole recording at the output rate there are as many samples as the resampler makes.
     total = -(-recording.length * sample_rate // rate)
@@ -207,12 +207,12 @@ def _bounds(recording, start, end, sample_rate, place):
     last = total if end is None else min(round(end * sample_rate), total)
     if last <= first:
         raise DldError(
-            f"{place}: the segment from {start:g} s to {stop:g} s is shorter than one sample; correct segments"
+            f"{where}: the segment from {start:g} s to {stop:g} s is shorter than one sample; correct segments"
         )
     return first, last
 
 
-def _read_resampled(recording, first, last, rate, target, channel, place):
+def _read_resampled(recording, first, last, rate, target, channel, where):
     common = math.gcd(rate, target)
     up, down = target // common, rate // common
     # The filter reaches 10 * max(up, down) / up input samples to either side; reading starts on a multiple of
@@ -220,39 +220,39 @@ def _read_resampled(recording, first, last, rate, target, channel, place):
     reach = 10 * max(up, down) // up + 1
     begin = max(0, first * down // up - reach) // down * down
     stop = min(recording.length, last * down // up + reach + 1)
-    samples = resample(_read_frames(recording, begin, stop, channel, place), rate, target)
+    samples = resample(_read_frames(recording, begin, stop, channel, where), rate, target)
     offset = begin // down * up
     return np.ascontiguousarray(samples[first - offset : last - offset])
 
 
-def _read_frames(recording, first, last, channel, place):
+def _read_frames(recording, first, last, channel, where):
     """One channel of the frames `first` ... `last - 1`, float32."""
     if recording.channels > 1 and channel is None:
-        say_once(("channels", recording.channels), f"audio has {recording.channels} channels: 0 is used ({place})")
+        say_once(("channels", recording.channels), f"audio has {recording.channels} channels: 0 is used ({where})")
     channel = channel or 0
     if not 0 <= channel < recording.channels:
-        raise DldError(f"{place}: no channel {channel}, the audio has {recording.channels} (counted from 0)")
+        raise DldError(f"{where}: no channel {channel}, the audio has {recording.channels} (counted from 0)")
     recording.go_to(first)
     blocks = [np.ascontiguousarray(block[:, channel]) for block in recording.blocks_of(last - first)]
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros(0, np.float32)])
     if len(samples) != last - first:
-        _cut_short(len(samples), last - first, first, place)
-    _check_finite(samples, first, recording.samplerate, place)
+        _cut_short(len(samples), last - first, first, where)
+    _check_finite(samples, first, recording.samplerate, where)
     return samples
 
 
-def _cut_short(there, wanted, first, place):
-    raise DldError(f"{place}: audio is cut short ({there} of {wanted} frames from frame {first}); copy it again")
+def _cut_short(there, wanted, first, where):
+    raise DldError(f"{where}: audio is cut short ({there} of {wanted} frames from frame {first}); copy it again")
 
 
-def _check_finite(samples, first, rate, place):
+def _check_finite(samples, first, rate, where):
     if not np.isfinite(samples).all():
         bad = np.flatnonzero(~np.isfinite(samples.reshape(len(samples), -1)).all(axis=1))[0]
         raise DldError(
-            f"{place}: audio has values that are not finite numbers (first at {(first + bad) / rate:.3f} s); "
+            f"{where}: audio has values that are not finite numbers (first at {(first + bad) / rate:.3f} s); "
             "convert the file again"
         )
 
 
-def _place(source, utterance):
+def _where(source, utterance):
     return f"{source} (utterance {utterance})" if utterance else str(source)

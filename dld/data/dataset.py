@@ -62,17 +62,17 @@ def make_dataset(
         characters), or nothing is left.
     """
     if isinstance(data, list):
-        place, utterances = "dataset", data
+        where, utterances = "dataset", data
     else:
         need = ("wav.scp", "utt2spk", "utt2dur") + (("text",) if tokenizer is not None else ())
-        place, utterances = str(data), kaldi.load(data, need)
+        where, utterances = str(data), kaldi.load(data, need)
     utterances, dropped = _split_by_duration(utterances, min_duration, max_duration)
-    _log_counts(place, len(utterances), dropped)
+    _log_counts(where, len(utterances), dropped)
     if max_utterances is not None and max_utterances < len(utterances):
-        logger.info("%s: %d of %d utterances are used, as asked for", place, max_utterances, len(utterances))
+        logger.info("%s: %d of %d utterances are used, as asked for", where, max_utterances, len(utterances))
         utterances = kaldi.spread(utterances, max_utterances)
     if not utterances:
-        raise DldError(f"{place}: no utterances left; check the duration limits")
+        raise DldError(f"{where}: no utterances left; check the duration limits")
     items = {}
     for u in utterances:
         items[u.id] = {
@@ -399,8 +399,8 @@ def _split_by_duration(utterances, low, high):
     return kept, dropped
 
 
-def _log_counts(place, kept, dropped):
+def _log_counts(where, kept, dropped):
     if dropped:
         total = kept + sum(map(len, dropped.values()))
         reasons = "; ".join(f"{len(ids)} {reason} (first: {ids[0]})" for reason, ids in dropped.items())
-        logger.info("%s: %d of %d utterances kept; left out: %s", place, kept, total, reasons)
+        logger.info("%s: %d of %d utterances kept; left out: %s", where, kept, total, reasons)
