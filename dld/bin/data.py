@@ -1,4 +1,4 @@
-"""Check, repair, count, cut and join Kaldi data directories (`dld-data`)."""
+"""Check, repair, count, cut and join Kaldi data directories."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from dld.files import writable_folder
 
 
 def _parser():
-    parser = Parser(prog="dld-data", description="Work on Kaldi data directories.")
+    parser = Parser(prog="dld data", description="Work on Kaldi data directories.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")
@@ -83,10 +83,10 @@ def _add_empty_option(action, what):
 
 
 def _validate(args):
-    if args.decode and args.no_audio:
-        raise DldError("--decode true reads the recordings and --no-audio does not; give one of them")
     from dld.data import kaldi
 
+    if args.decode and args.no_audio:
+        raise DldError("--decode true reads the recordings and --no-audio does not; give one of them")
     failed = 0
     for folder in args.dirs:
         problems = kaldi.validate(
@@ -98,7 +98,7 @@ def _validate(args):
             print(f"{folder}: valid")
         failed += bool(problems)
     if failed:
-        raise DldError(f"{failed} of {len(args.dirs)} directories not valid; `dld-data fix DIR` repairs most problems")
+        raise DldError(f"{failed} of {len(args.dirs)} directories not valid; `dld data fix DIR` repairs most problems")
 
 
 def _fix(args):
@@ -164,7 +164,7 @@ def _combine(args):
 
 @command
 def main(argv=None):
-    """Run the command; see `dld-data --help`."""
+    """Run the command; see `dld data --help`."""
     args = _parser().parse_args(argv)
     return args.run(args)
 

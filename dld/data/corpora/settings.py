@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dld.checks import FLAG, Choice, Text, Whole, complaint
-from dld.errors import DldError
+from dld.errors import DldError, UsageError
 from dld.files import writable_folder
 
 SETS = ("train", "dev", "test")
@@ -154,7 +154,7 @@ class Source:
         if self.corpus:
             return Path(self.corpus)
         if not self.downloads:
-            raise DldError("--corpus DIR or --downloads DIR is needed: the corpus, or a folder to download it to")
+            raise UsageError("--corpus DIR or --downloads DIR is needed: the corpus, or a folder to download it to")
         from dld.data.download import download_all
 
         writable_folder(self.downloads)

@@ -62,7 +62,7 @@ def test_a_folder_of_its_own_is_all_that_a_new_corpus_needs(tmp_path, monkeypatc
 
 
 def test_an_unknown_corpus_is_an_error_with_the_known_ones(tmp_path, capsys):
-    assert main(["librispeach", str(tmp_path / "data")]) == 1
+    assert main(["librispeach", str(tmp_path / "data")]) == 2
     assert "invalid choice: 'librispeach'" in capsys.readouterr().err
     with pytest.raises(DldError, match="did you mean 'librispeech'"):
         corpora.load("librispeach")
@@ -102,7 +102,7 @@ def test_sets_are_prepared_without_the_others_and_equal_those_of_the_whole(
 
 @pytest.mark.parametrize("name", EGS)
 def test_an_unknown_kind_of_set_is_an_error(root, tmp_path, capsys, name):
-    assert main([name, str(tmp_path), "--corpus", str(root / EGS[name]), "--sets", "tests"]) == 1
+    assert main([name, str(tmp_path), "--corpus", str(root / EGS[name]), "--sets", "tests"]) == 2
     assert (
         "argument --sets: 'tests' is not allowed; it must be words out of train, dev, test" in capsys.readouterr().err
     )

@@ -145,7 +145,7 @@ def test_a_file_that_is_not_the_games_is_refused(game, tmp_path):
 
 def test_a_file_that_is_not_there_is_named(tmp_path, capsys):
     assert main(["queen", str(tmp_path / "data"), "--corpus", str(tmp_path / "absent" / "queen.1c")]) == 1
-    assert f"prepare: error: {tmp_path}/absent/queen.1c: no such file; give" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"dld prepare: error: {tmp_path}/absent/queen.1c: no such file; give")
 
 
 def test_an_entry_of_another_layout_is_named(archives, tmp_path):
