@@ -2,7 +2,9 @@
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -31,12 +33,12 @@ class AudioInfo:
     frames: int
 
     @property
-    def duration(self):
-        """Seconds."""
+    def duration(self) -> float:
+        """Return the seconds."""
         return self.frames / self.sample_rate
 
 
-def info(source, utterance=None):
+def info(source: str | Path, utterance: str | None = None) -> AudioInfo:
     """Return the `AudioInfo` of a recording from its header; a pipe is run to its end for that.
 
     A WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG or MP3 file that is shorter than its header says is an error
@@ -59,12 +61,19 @@ def info(source, utterance=None):
         return AudioInfo(recording.samplerate, recording.channels, recording.length)
 
 
-def duration(source, utterance=None):
-    """Seconds of audio in a recording; see `info`."""
+def duration(source: str | Path, utterance: str | None = None) -> float:
+    """Return the seconds of audio in a recording; see `info`."""
     return info(source, utterance).duration
 
 
-def read_audio(source, start=0.0, end=None, sample_rate=16000, channel=None, utterance=None):
+def read_audio(
+    source: str | Path,
+    start: float = 0.0,
+    end: float | None = None,
+    sample_rate: int = 16000,
+    channel: int | None = None,
+    utterance: str | None = None,
+) -> np.ndarray:
     """Read a recording, or one segment of it by seeking, as mono float samples.
 
     `start` and `end` become sample numbers at the output rate, `round(seconds * sample_rate)`, so a segment equals
@@ -122,7 +131,12 @@ def read_audio(source, start=0.0, end=None, sample_rate=16000, channel=None, utt
         return _read_resampled(recording, first, last, rate, sample_rate, channel, where)
 
 
-def decode_check(source, spans=(), utterance=None, sample_rate=16000):
+def decode_check(
+    source: str | Path,
+    spans: Iterable[tuple[float, float | None]] = (),
+    utterance: str | None = None,
+    sample_rate: int = 16000,
+) -> float:
     """Decode a whole recording, in blocks, so that memory stays flat; raise at what reading it would refuse.
 
     Parameters
@@ -162,7 +176,7 @@ def decode_check(source, spans=(), utterance=None, sample_rate=16000):
         return frames / recording.samplerate
 
 
-def resample(samples, rate, target):
+def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Resample to another rate by a polyphase filter.
 
     SciPy's, not torchaudio's: it needs no torch, so the same code can serve where only the run-time lives.
@@ -194,7 +208,7 @@ def resample(samples, rate, target):
 
 
 def _bounds(recording, start, end, sample_rate, where):
-    """First and last sample of a segment at the output rate."""
+    """Return the first and the last sample of a segment at the output rate."""
     rate, length = recording.samplerate, recording.length / recording.samplerate
     stop = length if end is None else end
     if not 0 <= start < stop or start >= length or stop > length + TOLERANCE:
@@ -226,7 +240,7 @@ def _read_resampled(recording, first, last, rate, target, channel, where):
 
 
 def _read_frames(recording, first, last, channel, where):
-    """One channel of the frames `first` ... `last - 1`, float32."""
+    """Return one channel of the frames `first` ... `last - 1`, float32."""
     if recording.channels > 1 and channel is None:
         say_once(("channels", recording.channels), f"audio has {recording.channels} channels: 0 is used ({where})")
     channel = channel or 0

@@ -81,7 +81,7 @@ def make_dataset(
             "words": u.text or "",
         }
         if tokenizer is not None:
-            # Encoded now: a character without a unit must not stop the training in the middle of an epoch.
+            # Encoded now: a character without a token must not stop the training in the middle of an epoch.
             items[u.id]["token_ids"] = np.asarray(_encode(tokenizer, u), dtype=np.int32)
     read = functools.partial(_read_signal, sample_rate=sample_rate, channel=channel)
     pipeline = [{"func": read, "takes": ["source", "id"], "provides": "signal"}]
@@ -210,7 +210,7 @@ def _share(batch, keys):
 class EpochBatchSampler(DynamicBatchSampler):
     """SpeechBrain's batches by duration, in an order that depends on nothing but seed and epoch.
 
-    The parent draws anew at the end of each pass, so that its order also depends on how often it has been
+    The parent draws again at the end of each pass, so that its order also depends on how often it has been
     iterated, and an interrupted training would go on with other batches than an uninterrupted one. Call
     `set_epoch` before every epoch (a `Brain` does so for its `train_sampler`).
     """

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import struct
+from typing import BinaryIO
 
 from dld.errors import DldError
 
@@ -20,7 +21,7 @@ _MP3_KBPS = (
 )
 
 
-def check_complete(stream, where):
+def check_complete(stream: BinaryIO, where: str) -> tuple[int | None, int | None]:
     """Raise if a header promises more audio than the stream holds, or tells of none though there is some.
 
     Known are WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG and MP3; FLAC shows only when it is decoded.
@@ -104,7 +105,7 @@ def _chunks(stream, layout, position, align, counted=0):
 
 
 def _last_byte(chunks, name):
-    """Where the chunk `name` ends by its head; None where that is not told."""
+    """Return where the chunk `name` ends by its head; None where that is not told."""
     for found, position, size in chunks:
         if found == name:
             told = size < _STREAMED or (len(name) > 4 and size < 1 << 62)
@@ -130,7 +131,7 @@ def _wave_bytes(stream, head, where, there):
 
 
 def _nist(head, where):
-    """Bytes that the header promises, and samples per channel, each None where it is not told."""
+    """Return the bytes that the header promises, and samples per channel, each None where it is not told."""
     fields = dict(re.findall(rb"(\w+) -\w+ (\S+)", head.partition(b"end_head")[0]))
     coding = fields.get(b"sample_coding", b"").decode("ascii", "replace")
     if "shorten" in coding or "embedded" in coding:
@@ -165,7 +166,7 @@ def _check_ogg(stream, there, where):
 
 
 def _mp3_start(head):
-    """Where the first frame of MPEG audio, layer III, begins; None if it does not."""
+    """Return where the first frame of MPEG audio, layer III, begins; None if it does not."""
     position = 0
     if head.startswith(b"ID3") and len(head) >= 10:
         size = head[6:10]
@@ -175,7 +176,7 @@ def _mp3_start(head):
 
 
 def _mp3_frame(head):
-    """(Bytes, samples) of the frame of MPEG layer III that begins so; None if it is not one."""
+    """Return (bytes, samples) of the frame of MPEG layer III that begins so; None if it is not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None
     version, rate_index, kbps_index = head[1] >> 3 & 3, head[2] >> 2 & 3, head[2] >> 4

@@ -26,12 +26,12 @@ class PipesRefused(DldError):
     """Pipes may not run, or what limits them is not a number: no fault of the audio, so nothing may be left out."""
 
 
-def is_pipe(source):
-    """Whether a `wav.scp` value is a command whose output is the audio."""
+def is_pipe(source: object) -> bool:
+    """Return whether a `wav.scp` value is a command whose output is the audio."""
     return str(source).rstrip().endswith("|")
 
 
-def allow_pipes(allowed):
+def allow_pipes(allowed: bool) -> None:
     """Let pipes in `wav.scp` run, in this process and those it starts, or refuse them.
 
     Parameters
@@ -41,8 +41,8 @@ def allow_pipes(allowed):
     os.environ[ALLOW] = "true" if allowed else "false"
 
 
-def pipes_allowed():
-    """Whether pipes may run: the environment variable `DLD_ALLOW_PIPES`, by default yes, as in Kaldi.
+def pipes_allowed() -> bool:
+    """Return whether pipes may run: the environment variable `DLD_ALLOW_PIPES`, by default yes, as in Kaldi.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def pipes_allowed():
     return value == "true"
 
 
-def read_pipe(source, where):
+def read_pipe(source: str, where: str) -> bytes:
     """Run a pipe and return what it writes.
 
     A command that writes nothing for `DLD_PIPE_TIMEOUT` seconds (60), runs for 60 times as long, or writes more than

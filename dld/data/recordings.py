@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile
@@ -111,14 +112,14 @@ class _View:
         return len(data)
 
 
-def say_once(key, message):
+def say_once(key: object, message: str) -> None:
     """Log a warning the first time that `key` is met in this process."""
     if key not in _said:
         _said.add(key)
         logger.warning(message)
 
 
-def source_path(source):
+def source_path(source: str | Path) -> Path | None:
     """Return the file that a `wav.scp` value reads, or None for a pipe.
 
     Examples
@@ -130,7 +131,7 @@ def source_path(source):
 
 
 @contextlib.contextmanager
-def opened(source, where):
+def opened(source: str | Path, where: str) -> Iterator[Recording]:
     """Open what a `wav.scp` value names as a `Recording`; failures become `DldError`, also those within the block.
 
     Parameters
@@ -186,7 +187,7 @@ def _open(source, where, stack):
 
 
 def _identity(source, data, path):
-    """What a counted length is kept by; another content has another identity."""
+    """Return what a counted length is kept by; another content has another identity."""
     if data is not None:
         return source, hash(data)
     status = path.stat()

@@ -35,7 +35,7 @@ def archives(root):
 
 @pytest.fixture(scope="session")
 def game(archives, tiny_corpus, tmp_path_factory):
-    """A miniature of the game's file, with the game's read-me beside it."""
+    """A miniature of the game's file, with the game's read-me next to it."""
     path = archives.game(tmp_path_factory.mktemp("game") / "queen.1c", tiny_corpus)
     (path.parent / "readme.txt").write_text("Please read the legal stuff.\n")
     return path
