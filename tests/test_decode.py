@@ -5,7 +5,6 @@ import shutil
 import pytest
 import torch
 
-from dld import decoding
 from dld.bin import config as config_command
 from dld.bin import decode, gate_table
 from dld.data.dataset import evaluation_loader, make_dataset

@@ -123,24 +123,6 @@ def add_pipes_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_corpus_options(parser, folder, gigabytes):
-    """Add what the commands for corpora that are downloaded have: `--corpus` or `--download`, and `--allow-partial`.
-
-    Returns
-    -------
-    The group of the first two, of which one must be given; another way may be added to it.
-    """
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", metavar="DIR", help=f"the folder {folder}, or the one that holds it")
-    source.add_argument(
-        "--download", metavar="DIR", help=f"download to this folder what is not there yet ({gigabytes} GB)"
-    )
-    parser.add_argument(
-        "--allow-partial", type=boolean, default=False, metavar="BOOL", help="leave out what is missing or faulty"
-    )
-    return source
-
-
 def boolean(text: str) -> bool:
     """Read the value of an option that takes `true` or `false`, as the recipes' scripts do."""
     if text not in ("true", "false"):

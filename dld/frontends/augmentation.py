@@ -45,6 +45,10 @@ class SpecAugment(nn.Module):
 class SpeedPerturb(nn.Module):
     """Play each training batch at a speed drawn from a list (Ko et al., Interspeech 2015: 0.9, 1.0, 1.1).
 
+    The resampling is torchaudio's. Its `SpeedPerturbation` gives the same signals for 0.9 and 1.1, but truncates
+    `factor * 100`, so that 1.15 becomes 1.14 (69 of the speeds from 0.1 to 10), and rounds lengths as float32, which
+    are wrong by one from 118 s on: masks and losses would then include a sample of padding.
+
     Parameters
     ----------
     speeds : list of float
