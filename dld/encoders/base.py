@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from dld.gates import check_gates
@@ -57,8 +56,8 @@ class GatedEncoder(nn.Module, ABC):
     - set `layers`, an `nn.ModuleList` of its blocks, which holds all of their parameters,
     - implement `embed` (everything before the blocks) and `run_block`.
 
-    It may replace `finish` (everything after the blocks) or `finish_path`, `skip_block` where a closed gate is more than
-    the identity, `parameter_groups`, and `on_update`. What `embed` and `run_block` compute for an utterance must not
+    It may replace `finish` (everything after the blocks) or `finish_path`, `skip_block` where a closed gate is more
+    than the identity, `parameter_groups`, and `on_update`. What `embed` and `run_block` compute for an utterance must not
     depend on the padding, nor on the other utterances of the batch; `tests/encoders/test_gated.py` checks that and the
     rest for every encoder.
 
@@ -83,6 +82,7 @@ class GatedEncoder(nn.Module, ABC):
 
     Examples
     --------
+    >>> import torch
     >>> class Residual(GatedEncoder):
     ...     def __init__(self, width, num_blocks):
     ...         super().__init__(num_blocks=num_blocks, output_size=width, subsampling=1, input_size=width)

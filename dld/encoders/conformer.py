@@ -67,8 +67,8 @@ class ConformerConfig(EncoderConfig):
     subsampling_channels: Annotated[int | None, Nullable(COUNT)] = None
     """Channels of its convolutions; by default `d_model`."""
     closed_norm: Switch = False
-    """What a closed gate does. False: the identity, as in the DLD equation (arXiv 2601.16117). True: the block's closing
-    LayerNorm still runs, as in LDASR (EUSIPCO 2024)."""
+    """What a closed gate does. False: the identity, as in the DLD equation (arXiv 2601.16117). True: the block's
+    closing LayerNorm still runs, as in LDASR (EUSIPCO 2024)."""
     residual_init: Annotated[float | None, Nullable(AT_LEAST_0)] = None
     """Factor on the initial output projections of the residual branches; by default `1 / sqrt(4 N)`, four branches to a
     block (after GPT-2, Radford et al. 2019). Without it a deep encoder trained with CTC forgets its input within a few

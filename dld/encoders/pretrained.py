@@ -22,7 +22,7 @@ _PICKLED = "pytorch_model.bin"
 
 
 def checkpoint_folder(source: str | Path, pickled: bool = False) -> Path:
-    """Return the folder of a checkpoint: `source` itself, or what the hub gives for an id such as `openai/whisper-base`.
+    """Return the folder of a checkpoint: `source` itself, or that of an id of the hub such as `openai/whisper-base`.
 
     Parameters
     ----------

@@ -145,10 +145,8 @@ class GatedWavLM(GatedEncoder):
     @contextlib.contextmanager
     def _running(self, frozen: bool) -> Iterator[None]:
         """Compute gradients where they are wanted, in low precision where that is."""
-        device = self.mask_embedding.device.type
-        precision = (
-            torch.autocast(device, torch.bfloat16) if self.config.low_precision == "all" else contextlib.nullcontext()
-        )
+        low = self.config.low_precision == "all"
+        precision = torch.autocast(self.mask_embedding.device.type, torch.bfloat16) if low else contextlib.nullcontext()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.training and frozen)), precision:
             yield
 
