@@ -57,9 +57,9 @@ class GatedEncoder(nn.Module, ABC):
     - implement `embed` (everything before the blocks) and `run_block`.
 
     It may replace `finish` (everything after the blocks) or `finish_path`, `skip_block` where a closed gate is more
-    than the identity, `parameter_groups`, and `on_update`. What `embed` and `run_block` compute for an utterance must not
-    depend on the padding, nor on the other utterances of the batch; `tests/encoders/test_gated.py` checks that and the
-    rest for every encoder.
+    than the identity, `parameter_groups`, and `on_update`. What `embed` and `run_block` compute for an utterance must
+    not depend on the padding, nor on the other utterances of the batch; `tests/encoders/test_gated.py` checks that and
+    the rest for every encoder.
 
     Parameters
     ----------

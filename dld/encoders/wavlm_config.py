@@ -7,7 +7,6 @@ from dld.checks import COUNT, FLAG, NOT_NEGATIVE, RATE, Choice, ListOf, Nullable
 from dld.encoders.config import AtLeast0, Count, EncoderConfig, Named, Share, Switch, marks
 from dld.errors import DldError
 
-
 # Channels, kernel and stride; the same in Base and Large.
 _CONV_LAYERS = ((512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2)
 _LAYERS = ListOf(ListOf(COUNT, 3))

@@ -7,4 +7,13 @@ from dld.frontends.logmel import LogMel
 from dld.frontends.waveform import Waveform
 from dld.frontends.whisper import WhisperLogMel
 
-__all__ = ["FrontEnd", "GlobalCMVN", "LogMel", "SpecAugment", "SpeedPerturb", "UtteranceCMVN", "Waveform", "WhisperLogMel"]
+__all__ = [
+    "FrontEnd",
+    "GlobalCMVN",
+    "LogMel",
+    "SpecAugment",
+    "SpeedPerturb",
+    "UtteranceCMVN",
+    "Waveform",
+    "WhisperLogMel",
+]
