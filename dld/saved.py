@@ -360,11 +360,11 @@ def shown(text: str, longest: int = 60) -> str:
 
 
 def one_line(error: object) -> str:
-    """Return an exception's message on one line, cut where it is long.
+    r"""Return an exception's message on one line, cut where it is long.
 
     Examples
     --------
-    >>> one_line(ValueError("not\\n  good"))
+    >>> one_line(ValueError("not\n  good"))
     'not good'
     """
     text = " ".join(str(error).split()) or type(error).__name__

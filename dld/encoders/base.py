@@ -23,14 +23,14 @@ class Embedded:
         Valid frames of each utterance in the encoder's output.
     padding : BoolTensor (batch, frames) or None
         True on padded frames; None where there are none.
-    positions : Tensor or None
-        What the blocks' attention needs to know of positions, computed outside the gates.
+    positions : object
+        What the blocks' attention needs to know of positions, computed outside the gates; None for nothing.
     """
 
     hidden: Tensor
     lengths: Tensor
     padding: Tensor | None
-    positions: Tensor | None = None
+    positions: Any = None
 
 
 class Encoded(NamedTuple):

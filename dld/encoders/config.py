@@ -54,6 +54,7 @@ class EncoderConfig:
     owner: ClassVar[str] = "encoder"
 
     def __post_init__(self) -> None:
+        """Check every value by the kind in its annotation."""
         for name, kind in marks(type(self), "accepts").items():
             value = getattr(self, name)
             wrong = complaint(name, value, kind)
@@ -67,6 +68,7 @@ class EncoderConfig:
         """Raise a `DldError` where values contradict each other, though each is allowed."""
 
     def __str__(self) -> str:
+        """Return the settings as YAML, as an experiment file has them."""
         return "\n".join(f"{field.name}: {json.dumps(getattr(self, field.name))}" for field in fields(self))
 
 
@@ -121,7 +123,8 @@ def configured(kind: type[EncoderConfig]) -> Callable[[Callable], Callable[..., 
             init(self, config)
 
         own, *_ = inspect.signature(init).parameters.values()
-        wrapper.__signature__ = inspect.Signature([own, *inspect.signature(kind).parameters.values()])
+        signature = inspect.Signature([own, *inspect.signature(kind).parameters.values()])
+        wrapper.__signature__ = signature  # type: ignore[attr-defined]
         return wrapper
 
     return decorate

@@ -50,6 +50,7 @@ class ConvSubsampling(nn.Module):
         require(self, RATE, dropout=dropout)
         channels = channels or output_size
         self.kind = kind
+        convolution: type[nn.Conv1d] | type[nn.Conv2d]
         if kind == "conv1d":
             convolution, sizes, flat = nn.Conv1d, (input_size, channels), channels
         else:

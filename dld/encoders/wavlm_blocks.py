@@ -77,15 +77,18 @@ class GatedBiasAttention(WavLMSelfAttention):
         gate = self._gate(query.view(batch, frames, self.num_heads, self.head_dim))
         projected = linear(query, self.attention.in_proj_weight, self.attention.in_proj_bias)
         projected = projected.view(batch, frames, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        queries, keys, values = projected.unbind()
         p = self.dropout if self.training else 0.0
         if torch.is_grad_enabled() and applicable(query):
-            out = attention(*projected, key_padding_mask, gate, position_bias, p)
+            out = attention(queries, keys, values, key_padding_mask, gate, position_bias, p)
         else:
+            assert position_bias is not None  # optional in torchaudio's signature only
             bias = gate * position_bias
             if key_padding_mask is not None:
                 # Not minus infinity: where all keys are padding that would give NaN.
                 bias = bias.masked_fill(key_padding_mask[:, None, None], torch.finfo(bias.dtype).min)
-            out = functional.scaled_dot_product_attention(*projected, attn_mask=bias.to(projected.dtype), dropout_p=p)
+            bias = bias.to(queries.dtype)
+            out = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, dropout_p=p)
         project = self.attention.out_proj
         return linear(out.transpose(1, 2).flatten(2), project.weight, project.bias), position_bias
 

@@ -32,7 +32,7 @@ class ConvExtractor(nn.Module):
         self.layers = layers
         self.low_precision = low_precision
         self.output_size = layers[-1].conv.out_channels
-        self.hop, self.window = geometry(layers)
+        self.hop, self.window = geometry(list(layers))
 
     def output_frames(self, samples):
         """Return the frames of a number of samples, for integers and integer tensors; 0 where none is whole."""
@@ -96,13 +96,14 @@ class ConvExtractor(nn.Module):
             dtype = torch.get_autocast_dtype(device)
         batch, frames = len(waveforms), self.output_frames(waveforms.shape[1])
         with torch.autocast(device, enabled=False):
-            matrices = [as_matrix(layer.conv, dtype) for layer in self.layers[1:]]
+            layers = list(self.layers)
+            matrices = [as_matrix(layer.conv, dtype) for layer in layers[1:]]
             out = waveforms.new_zeros(batch, frames, self.output_size, dtype=dtype)
             for row, waveform, length in zip(out, waveforms.float(), lengths.tolist(), strict=True):
                 count = self.output_frames(length)
                 if count:
                     samples = waveform[:length]
-                    row[:count] = convolve_utterance(self.layers, samples, self._first(samples), matrices)
+                    row[:count] = convolve_utterance(layers, samples, self._first(samples), matrices)
         return out
 
     def _first(self, samples: Tensor) -> tuple[Tensor, Tensor | None]:

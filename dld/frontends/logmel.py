@@ -96,7 +96,8 @@ class LogMel(FrontEnd):
 
     def estimate_statistics(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Estimate them from (waveforms (batch, samples), lengths (batch,)) pairs."""
-        self.normalisation.estimate(self.log_mel(*batch) for batch in batches)
+        if isinstance(self.normalisation, GlobalCMVN):
+            self.normalisation.estimate(self.log_mel(*batch) for batch in batches)
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,9 +29,10 @@ class use:  # noqa: N801 - called like a function, as torch.set_grad_enabled is
         self.before, _enabled = _enabled, enabled
 
     def __enter__(self) -> None:
-        pass
+        """Change nothing: they are on or off already."""
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
+        """Return to what was before."""
         global _enabled
         _enabled = self.before
 
