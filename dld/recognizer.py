@@ -377,7 +377,7 @@ def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "f
     Raises
     ------
     DldError
-        There is no finished model, or a file of it is damaged, hostile or another model's; or there is no such device.
+        There is no finished model, or a file of it is damaged, hostile or of another model; or there is no such device.
     """
     try:
         torch.empty(0, device=device)

@@ -1,4 +1,4 @@
-"""Options by which commands run a trained model, and what they stand for; this module is no command."""
+"""Options by which commands run a trained model, and what they stand for; this module is not a command."""
 
 from dld.bin import add_pipes_option, add_progress_option, options
 from dld.checks import AT_LEAST_0, COUNT, POSITIVE, Number, Whole
