@@ -1,6 +1,7 @@
 """A finished experiment as it is read: its settings, its tokenizer, its final model."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
 
 #: What is read of `model.json`, and of the settings when a model runs.
-ABOUT_KINDS = {
+ABOUT_KINDS: dict[str, type | tuple[type, ...]] = {
     "num_blocks": int,
     "vocab_size": int,
     "tokenizer_sha256": str,
@@ -31,7 +32,7 @@ ABOUT_KINDS = {
     "updates": int,
     "train_seconds": (int, float),
 }
-SETTING_KINDS = {
+SETTING_KINDS: dict[str, type | tuple[type, ...]] = {
     "sample_rate": int,
     "channel": (int, type(None)),
     "decode_depths": (str, int, list),
@@ -90,7 +91,7 @@ class Trained:
     settings: dict
 
 
-def load_trained(folder: str | Path, device: str = "cpu") -> Trained:
+def load_trained(folder: str | os.PathLike, device: str = "cpu") -> Trained:
     """Load a finished experiment, without running anything that its files name.
 
     Weights and tokenizer are checked against the hashes that were written with them.

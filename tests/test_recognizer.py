@@ -136,7 +136,7 @@ def test_the_shortest_audio_has_a_text(recognizer, samples):
         (np.zeros((2, 100)), {"sample_rate": 16000}, r"shape \(2, 100\)"),
         (np.zeros(0), {"sample_rate": 16000}, r"shape \(0,\)"),
         (np.zeros(100, np.int16), {"sample_rate": 16000}, "samples of type int16; floating point"),
-        (torch.zeros(100, dtype=torch.int16), {"sample_rate": 16000}, "samples of type torch.int16"),
+        (torch.zeros(100, dtype=torch.int16), {"sample_rate": 16000}, "samples of type int16"),
         (np.full(100, np.nan), {"sample_rate": 16000}, "not finite"),
         ("a.wav", {"depth": 0}, "depth 0 is outside 1…3"),
         ("a.wav", {"depth": 4}, "depth 4 is outside 1…3"),
