@@ -21,13 +21,13 @@ from dld.decoding.lm import Weights
 from dld.decoding.tuning import LM_WEIGHTS, LmWeights, check_vocabulary, ids_sha256
 from dld.errors import DldError
 from dld.experiment import load_trained
-from dld.files import atomic_write, remove_folder, writable_folder, write_json
-from dld.gates import POLICIES, gates_for_depth, parse_depths
+from dld.files import atomic_write, remove_folder, writable_folder
+from dld.gates import POLICIES, format_gates, gates_for_depth, parse_depths
 from dld.network import precision_context
 from dld.profiling.latency import real_time_factors
 from dld.profiling.macs import gmacs_per_second
 from dld.provenance import git_hash
-from dld.scoring.decodes import name_of_set, refuse_other_set
+from dld.scoring.decodes import DecodeRecord, name_of_set, refuse_other_set
 
 logger = logging.getLogger(__name__)
 
@@ -252,32 +252,31 @@ def main(argv=None):
             out.writelines(f"{key} {rows[key]}".rstrip() + "\n" for key in sorted(rows, key=str.encode))
         params, active = network.parameter_counts(gates)
         gmacs = gmacs_per_second(network, gates, sample_rate)
-        about = {
-            "system": trained.about["system"],
-            "test_set": test_set,
-            "data_dir": arguments.data,
-            "depth": n,
-            "num_blocks": network.num_blocks,
-            "gates": [int(gate) for gate in gates],
-            "policy": policy,
-            "params": params,
-            "params_active": active,
-            "gmacs_per_s": gmacs,
-            "rtf": rtf,
-            "rtf_threads": 1,
-            "precision": precision,
-            "audio_seconds": audio_seconds,
-            "model": network.encoder.description,
-            "model_sha256": trained.about["state_sha256"],
-            "seed": trained.about["seed"],
-            "updates": trained.about["updates"],
-            "train_seconds": trained.about["train_seconds"],
-            "trained_git": trained.about.get("git"),
-            "git": git_hash(),
-            "lm": None,
+        record = DecodeRecord(
+            system=trained.about["system"],
+            test_set=test_set,
+            data_dir=arguments.data,
+            depth=n,
+            num_blocks=network.num_blocks,
+            gates=format_gates(gates),
+            policy=policy,
+            params=params,
+            params_active=active,
+            gmacs_per_s=gmacs,
+            rtf=rtf,
+            rtf_threads=1,
+            precision=precision,
+            audio_seconds=audio_seconds,
+            model=network.encoder.description,
+            model_sha256=trained.about["state_sha256"],
+            seed=trained.about["seed"],
+            updates=trained.about["updates"],
+            train_seconds=trained.about["train_seconds"],
+            trained_git=trained.about.get("git"),
+            git=git_hash(),
             **search,
-        }
-        write_json(folder / "decode.json", about)
+        )
+        record.save(folder / "decode.json")
         logger.info("depth %2d of %d: %.3f GMAC/s, RTF %.4f → %s", n, network.num_blocks, gmacs, rtf, folder / "text")
 
 
