@@ -153,7 +153,8 @@ def _draw_panel(axis, rows, styles):
         y, low, high = ([max(floor, getattr(row, name)) for row in points] for name in ("wer", "wer_low", "wer_high"))
         style = styles[system]
         label = NAMES.get(system, system) + (f", {variant}" if variant else "")
-        bars = [[a - b for a, b in zip(y, low, strict=True)], [b - a for a, b in zip(y, high, strict=True)]]
+        # Of a few draws, an interval need not hold the rate.
+        bars = [[max(0.0, a - b) for a, b in pairs] for pairs in (zip(y, low, strict=True), zip(high, y, strict=True))]
         axis.errorbar(
             x,
             y,
