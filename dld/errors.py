@@ -12,6 +12,10 @@ class DldError(Exception):
     """
 
 
+class UsageError(DldError):
+    """A command that is called in a wrong way: an unknown option, a missing argument. The exit status is 2."""
+
+
 _OS_ERRORS = {
     errno.EACCES: "no permission; change it (chmod), or give another path",
     errno.EPERM: "no permission; change it (chmod), or give another path",

@@ -105,7 +105,7 @@ class Settings:
             raise DldError(f"{path}: nested too deeply for settings of an experiment") from None
 
     def text_of(self, key):
-        """Return the value of a key as `dld-config --get` prints it."""
+        """Return the value of a key as `dld config --get` prints it."""
         if key not in self.values:
             raise DldError(f"{self.path}: no key {key!r}")
         return str(self.values[key])

@@ -142,7 +142,7 @@ def test_decoding_again_removes_the_scores_of_before(student, tiny_corpus, tmp_p
 def test_bad_input_is_one_line_and_leaves_nothing(student, tiny_corpus, tmp_path, capsys, options, message):
     assert run_decode(student, tiny_corpus / "test", tmp_path, *options) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("dld-decode: error: ")
+    assert error.startswith("dld decode: error: ")
     assert message in error
     assert not list(tmp_path.iterdir())
 

@@ -7,34 +7,20 @@ import re
 import sys
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-
 from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.checks import AT_LEAST_0, COUNT, POSITIVE, Number, Whole
-from dld.data import kaldi
-from dld.data.dataset import evaluation_loader, make_dataset, unpack
-from dld.data.feasibility import check_evaluation
-from dld.decoding import greedy
-from dld.decoding.beam import BeamSettings, SearchPool, valid_log_probs
-from dld.decoding.lm import Weights
-from dld.decoding.tuning import LM_WEIGHTS, LmWeights, check_vocabulary, ids_sha256
+from dld.decoding.settings import LM_WEIGHTS, BeamSettings
 from dld.errors import DldError
-from dld.experiment import load_trained
 from dld.files import atomic_write, remove_folder, writable_folder, write_json
 from dld.gates import POLICIES, gates_for_depth, parse_depths
-from dld.network import precision_context
-from dld.profiling.latency import real_time_factors
-from dld.profiling.macs import gmacs_per_second
 from dld.provenance import git_hash
-from dld.scoring.decodes import name_of_set, refuse_other_set
 
 logger = logging.getLogger(__name__)
 
 
 def make_parser():
     """Command-line options."""
-    parser = options.Parser(prog="dld-decode", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld decode", description=__doc__)
     parser.add_argument("--data", required=True, help="Kaldi data directory")
     add_model_options(parser)
     parser.add_argument(
@@ -42,7 +28,7 @@ def make_parser():
     )
     parser.add_argument("--output", help="where decode_SET_nDEPTH[_VARIANT] folders go (default: the experiment)")
     parser.add_argument("--lm", help="language model, ARPA or KenLM's binary format: beam search with it")
-    parser.add_argument("--lm-weights", help=f"file of dld-tune-lm (default: {LM_WEIGHTS} in the experiment)")
+    parser.add_argument("--lm-weights", help=f"file of dld tune-lm (default: {LM_WEIGHTS} in the experiment)")
     parser.add_argument(
         "--lm-alpha", type=options.of(AT_LEAST_0), help="instead of --lm-weights: weight of the model, at every depth"
     )
@@ -126,13 +112,16 @@ def chosen_gates(trained, arguments):
 
 def chosen_weights(trained, model, gates, arguments):
     """Language-model `Weights` of each depth, in the order of `gates`, and the file of them if there is one."""
+    from dld.decoding.lm import Weights
+    from dld.decoding.tuning import LmWeights
+
     given = (arguments.lm_alpha, arguments.lm_beta)
     if given != (None, None):
         if None in given or arguments.lm_weights:
             raise DldError("give either --lm-weights or both --lm-alpha and --lm-beta")
         return [Weights(*given, arguments.lm_unknown)] * len(gates), None
     if arguments.lm_unknown:
-        raise DldError("--lm-unknown goes with --lm-alpha and --lm-beta; for tuned weights give it to dld-tune-lm")
+        raise DldError("--lm-unknown goes with --lm-alpha and --lm-beta; for tuned weights give it to dld tune-lm")
     stored = LmWeights.load(arguments.lm_weights or trained.folder / LM_WEIGHTS)
     return [stored.weights(model, trained.about["state_sha256"], n, vector) for n, vector in gates.items()], stored
 
@@ -148,6 +137,9 @@ def make_searches(trained, pool, gates, dataset, arguments):
         The same in this process alone, for timing.
     list of dict
     """
+    from dld.decoding.beam import valid_log_probs
+    from dld.decoding.tuning import check_vocabulary, ids_sha256
+
     weights, stored, about = [None] * len(gates), None, {}
     if pool.model is not None:
         weights, stored = chosen_weights(trained, pool.model, gates, arguments)
@@ -172,7 +164,6 @@ def make_searches(trained, pool, gates, dataset, arguments):
     return list(map(spread, weights)), list(map(pool.search, weights)), rows
 
 
-@torch.no_grad()
 def transcribe(trained, loader, gate_vectors, device, progress=True, searches=None, precision="fp32"):
     """Hypotheses of a data set under each gate vector.
 
@@ -192,6 +183,13 @@ def transcribe(trained, loader, gate_vectors, device, progress=True, searches=No
     list of dict
         Utterance id → text, in the order of `gate_vectors`.
     """
+    import torch
+    from tqdm import tqdm
+
+    from dld.data.dataset import unpack
+    from dld.decoding import greedy
+    from dld.network import precision_context
+
     network, tokenizer = trained.network, trained.tokenizer
 
     def best_path(*arguments):
@@ -200,8 +198,9 @@ def transcribe(trained, loader, gate_vectors, device, progress=True, searches=No
     searches = searches or [best_path] * len(gate_vectors)
     texts = [{} for _ in gate_vectors]
     for batch in tqdm(loader, desc="decode", disable=not progress, dynamic_ncols=True):
-        features, frames = network.frontend(*unpack(batch.signal, device))
-        with precision_context(device, precision):
+        with torch.no_grad():
+            features, frames = network.frontend(*unpack(batch.signal, device))
+        with torch.no_grad(), precision_context(device, precision):
             logits, frames, _ = network(features, frames, gate_vectors)
         for rows, scores, search in zip(texts, logits, searches, strict=True):
             rows.update(zip(batch.id, search(scores.float(), frames, network.blank), strict=True))
@@ -217,6 +216,15 @@ def timing_sample(dataset, number):
 @command
 def main(argv=None):
     arguments = make_parser().parse_args(argv)
+    from dld.data import kaldi
+    from dld.data.dataset import evaluation_loader, make_dataset
+    from dld.data.feasibility import check_evaluation
+    from dld.decoding.beam import SearchPool
+    from dld.experiment import load_trained
+    from dld.profiling.latency import real_time_factors
+    from dld.profiling.macs import gmacs_per_second
+    from dld.scoring.decodes import name_of_set, refuse_other_set
+
     trained = load_trained(arguments.exp, arguments.device)
     network, sample_rate = trained.network, trained.settings["sample_rate"]
     gates_of, policy = chosen_gates(trained, arguments)

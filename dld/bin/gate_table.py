@@ -5,19 +5,14 @@ import sys
 
 from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.checks import POSITIVE
-from dld.data import kaldi
-from dld.data.dataset import evaluation_loader, make_dataset
-from dld.data.feasibility import check_evaluation
-from dld.experiment import GATE_TABLE, load_trained
 from dld.files import writable_folder
-from dld.gates.search import Evaluator, search_gate_table
 
 logger = logging.getLogger(__name__)
 
 
 def make_parser():
     """Command-line options."""
-    parser = options.Parser(prog="dld-gate-table", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld gates", description=__doc__)
     parser.add_argument("--exp", required=True, help="folder of a trained experiment; the table goes there")
     parser.add_argument("--data", required=True, help="Kaldi data directory to search on: dev, never test")
     parser.add_argument(
@@ -32,6 +27,12 @@ def make_parser():
 @command
 def main(argv=None):
     arguments = make_parser().parse_args(argv)
+    from dld.data import kaldi
+    from dld.data.dataset import evaluation_loader, make_dataset
+    from dld.data.feasibility import check_evaluation
+    from dld.experiment import GATE_TABLE, load_trained
+    from dld.gates.search import Evaluator, search_gate_table
+
     trained = load_trained(arguments.exp, arguments.device)
     writable_folder(trained.folder)
     utterances = kaldi.load(arguments.data)

@@ -6,39 +6,21 @@ import logging
 import math
 import sys
 
-import torch
-from tqdm import tqdm
-
 from dld.bin import command, options
 from dld.bin.decode import add_model_options, beam_settings, chosen_gates
 from dld.checks import COUNT, Number
-from dld.data.dataset import evaluation_loader, make_dataset, unpack
-from dld.decoding import greedy
-from dld.decoding.beam import SearchPool, valid_log_probs
-from dld.decoding.tuning import (
-    ALPHAS,
-    BETAS,
-    LM_WEIGHTS,
-    LmWeights,
-    check_vocabulary,
-    choose_weights,
-    ids_sha256,
-    parse_grid,
-)
+from dld.decoding.settings import ALPHAS, BETAS, LM_WEIGHTS
 from dld.errors import DldError
-from dld.experiment import load_trained
 from dld.files import writable_file
 from dld.gates import format_gates
-from dld.network import precision_context
 from dld.provenance import git_hash
-from dld.scoring import wer
 
 logger = logging.getLogger(__name__)
 
 
 def make_parser():
     """Command-line options."""
-    parser = options.Parser(prog="dld-tune-lm", description=__doc__, allow_abbrev=False)
+    parser = options.Parser(prog="dld tune-lm", description=__doc__)
     parser.add_argument("--data", required=True, help="Kaldi data directory to choose on: dev, never test")
     parser.add_argument("--lm", required=True, help="language model: ARPA, or KenLM's binary format")
     add_model_options(parser)
@@ -48,19 +30,18 @@ def make_parser():
         "--betas", default=grid[1], help="bonuses per word to try, in nats, as --betas=-1,0,1 (%(default)s)"
     )
     parser.add_argument(
-        "--lm-unknown", type=options.of(Number()), default=0.0, help="see dld-decode; not searched (%(default)s)"
+        "--lm-unknown", type=options.of(Number()), default=0.0, help="see dld decode; not searched (%(default)s)"
     )
     parser.add_argument(
         "--max-utterances", type=options.of(COUNT), help="take this number of utterances, evenly spread (default: all)"
     )
     for name in ("--rtf-utterances", "--variant"):
-        # Of dld-decode: recipes give both commands the same options.
+        # Of dld decode: recipes give both commands the same options.
         parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("--output", help=f"file to write (default: {LM_WEIGHTS} in the experiment)")
     return parser
 
 
-@torch.no_grad()
 def run_network(trained, loader, gates, device, precision="fp32"):
     """Run a data set under one gate vector.
 
@@ -71,10 +52,18 @@ def run_network(trained, loader, gates, device, precision="fp32"):
     texts : dict of str to str
         Greedy hypotheses.
     """
+    import torch
+
+    from dld.data.dataset import unpack
+    from dld.decoding import greedy
+    from dld.decoding.beam import valid_log_probs
+    from dld.network import precision_context
+
     log_probs, texts = {}, {}
     for batch in loader:
-        features, frames = trained.network.frontend(*unpack(batch.signal, device))
-        with precision_context(device, precision):
+        with torch.no_grad():
+            features, frames = trained.network.frontend(*unpack(batch.signal, device))
+        with torch.no_grad(), precision_context(device, precision):
             [logits], frames, _ = trained.network(features, frames, [gates])
         log_probs.update(zip(batch.id, valid_log_probs(logits, frames), strict=True))
         ids = greedy(logits, frames, trained.network.blank)
@@ -85,6 +74,14 @@ def run_network(trained, loader, gates, device, precision="fp32"):
 @command
 def main(argv=None):
     arguments = make_parser().parse_args(argv)
+    from tqdm import tqdm
+
+    from dld.data.dataset import evaluation_loader, make_dataset
+    from dld.decoding.beam import SearchPool
+    from dld.decoding.tuning import LmWeights, check_vocabulary, choose_weights, ids_sha256, parse_grid
+    from dld.experiment import load_trained
+    from dld.scoring import wer
+
     alphas, betas = parse_grid(arguments.alphas, "--alphas"), parse_grid(arguments.betas, "--betas")
     settings = beam_settings(arguments)
     if not all(map(math.isfinite, (*alphas, *betas))):

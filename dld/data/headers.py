@@ -42,7 +42,7 @@ def check_complete(stream, place):
     there = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if there == 0:
-        raise DldError(f"{place}: no audio in it (zero length); remove it with `dld-data fix`")
+        raise DldError(f"{place}: no audio in it (zero length); remove it with `dld data fix`")
     head = stream.read(4096)
     promised = frames = None
     if head.startswith(b"NIST_1A"):

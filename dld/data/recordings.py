@@ -248,7 +248,7 @@ def _check_sane(recording, place):
 
 def _check_length(recording, place):
     if recording.length <= 0:
-        raise DldError(f"{place}: no audio in it (zero length); remove it with `dld-data fix`")
+        raise DldError(f"{place}: no audio in it (zero length); remove it with `dld data fix`")
     seconds = recording.length / recording.samplerate
     if seconds > MOST_SECONDS:
         raise DldError(

@@ -13,7 +13,7 @@ _FOUND = re.compile(r"<unk>|<blk>|(?<![^ \t])(?:<s>|</s>|#0|<eps>|<UNK>)(?![^ \t
 def reserved_symbol(text):
     """Return the first reserved symbol of a text, None where there is none.
 
-    The same rule holds in `dld-data validate`, in the training of tokenizers and when text becomes units.
+    The same rule holds in `dld data validate`, in the training of tokenizers and when text becomes units.
 
     Examples
     --------

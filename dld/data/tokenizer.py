@@ -54,7 +54,7 @@ class Tokenizer:
         try:
             model = Path(path).read_bytes()
         except OSError as error:
-            raise DldError(f"{path}: {error.strerror}; make it with dld-tokenizer") from None
+            raise DldError(f"{path}: {error.strerror}; make it with dld tokenizer") from None
         self._load(model, path)
 
     def _load(self, model, path):
@@ -64,9 +64,9 @@ class Tokenizer:
         try:
             self._processor.load_from_serialized_proto(model)
         except RuntimeError:
-            raise DldError(f"{path}: not a SentencePiece model; make it with dld-tokenizer") from None
+            raise DldError(f"{path}: not a SentencePiece model; make it with dld tokenizer") from None
         if self._processor.id_to_piece(0) != BLANK or self._processor.unk_id() != 1:
-            raise DldError(f"{path}: unit 0 is not {BLANK} and unit 1 not {UNKNOWN}; make it with dld-tokenizer")
+            raise DldError(f"{path}: unit 0 is not {BLANK} and unit 1 not {UNKNOWN}; make it with dld tokenizer")
         self.sha256 = hashlib.sha256(model).hexdigest()
 
     @classmethod

@@ -2,41 +2,14 @@
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from speechbrain.decoders.ctc import CTCBeamSearcher
 
 from dld.data.tokenizer import UNKNOWN
 from dld.decoding.lm import LanguageModel, WordScorer
+from dld.decoding.settings import BeamSettings
 from dld.errors import DldError
-
-
-@dataclass(frozen=True)
-class BeamSettings:
-    """Limits of the beam search.
-
-    Attributes
-    ----------
-    size : int
-        Hypotheses that are kept after each frame.
-    beam_logp : float
-        Hypotheses so much worse than the best (nats) are given up.
-    token_logp : float
-        Units with a lower log probability in a frame (nats) are not tried there, except the best one.
-    """
-
-    size: int = 50
-    beam_logp: float = -12.0
-    token_logp: float = -6.0
-
-    def __post_init__(self):
-        if self.size < 1:
-            raise DldError(f"beam size {self.size}: must be at least 1")
-        if not (self.beam_logp < 0 and self.token_logp < 0):
-            raise DldError(
-                f"beam limits {self.beam_logp:g} and {self.token_logp:g}: both are log probabilities, below 0"
-            )
 
 
 class _Searcher(CTCBeamSearcher):

@@ -1,7 +1,5 @@
 """Best-path CTC decoding."""
 
-import torch
-
 
 def greedy(logits, lengths, blank=0):
     """Best unit of each valid frame, repeats merged and blanks removed.
@@ -20,10 +18,13 @@ def greedy(logits, lengths, blank=0):
 
     Examples
     --------
+    >>> import torch
     >>> best = torch.nn.functional.one_hot(torch.tensor([[1, 1, 0, 1, 2, 2]]), 3)
     >>> greedy(best, torch.tensor([5]))
     [[1, 1, 2]]
     """
+    import torch
+
     rows = []
     for best, length in zip(logits.argmax(-1), lengths.tolist(), strict=True):
         merged = torch.unique_consecutive(best[:length])

@@ -5,16 +5,13 @@ import logging
 from pathlib import Path
 
 from dld.decoding.lm import Weights
+from dld.decoding.settings import ALPHAS, BETAS, LM_WEIGHTS
 from dld.errors import DldError
 from dld.files import check_keys, read_record, write_json
 from dld.gates import format_gates
 from dld.scoring import wer
 
 logger = logging.getLogger(__name__)
-
-LM_WEIGHTS = "lm_weights.json"
-ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
-BETAS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 
 
 def parse_grid(text, name):
@@ -141,9 +138,9 @@ class LmWeights:
         """Read a file that `save` wrote."""
         if not Path(path).exists():
             raise DldError(
-                f"{path}: no such file; choose weights on dev with dld-tune-lm, or give --lm-alpha and --lm-beta"
+                f"{path}: no such file; choose weights on dev with dld tune-lm, or give --lm-alpha and --lm-beta"
             )
-        again = "choose them again with dld-tune-lm"
+        again = "choose them again with dld tune-lm"
         kinds = {"lm": dict, "model_sha256": str, "depths": dict, "ids_sha256": str, "data": str}
         about = read_record(path, kinds, again)
         check_keys(about["lm"], {"path": str, "sha256": str}, f"{path}: lm", again)
@@ -161,7 +158,7 @@ class LmWeights:
         DldError
             They were chosen for another language model, acoustic model or gate vector, or not at that depth.
         """
-        again = "choose them again with dld-tune-lm"
+        again = "choose them again with dld tune-lm"
         if self.about["lm"]["sha256"] != model.sha256:
             raise DldError(f"{self.path}: chosen with another language model, {self.about['lm']['path']}; {again}")
         if self.about["model_sha256"] != model_sha256:

@@ -125,7 +125,7 @@ def test_load_says_what_is_missing(folder):
     with pytest.raises(DldError, match="elsewhere: no such folder"):
         kaldi.load(folder / "elsewhere")
     (folder / "utt2dur").unlink()
-    with pytest.raises(DldError, match=r"utt2dur: no such file; run `dld-data fix"):
+    with pytest.raises(DldError, match=r"utt2dur: no such file; run `dld data fix"):
         kaldi.load(folder)
     (folder / "text").unlink()
     assert kaldi.load(folder, need=("wav.scp",))[0].text is None
@@ -205,7 +205,7 @@ def test_validate_missing_files_and_empty_audio(folder):
     (folder / "text").unlink()
     soundfile.write(folder.parent / "wav/carl-1.wav", [], 16000)
     problems = "\n".join(kaldi.validate(folder))
-    assert "spk2utt: no such file; `dld-data fix" in problems
+    assert "spk2utt: no such file; `dld data fix" in problems
     assert "text: no such file" in problems
     assert "wav.scp:5: carl-1:" in problems and "zero length" in problems
     assert "text: no such file" not in "\n".join(kaldi.validate(folder, text=False))

@@ -94,7 +94,7 @@ def test_other_faults_in_training(tmp_path):
 
 
 def test_files_that_are_no_tokenizer(tmp_path):
-    with pytest.raises(DldError, match=r"bpe\.model: No such file.*dld-tokenizer"):
+    with pytest.raises(DldError, match=r"bpe\.model: No such file.*dld tokenizer"):
         Tokenizer.load(tmp_path)
     (tmp_path / "bpe.model").write_bytes(b"not a model")
     with pytest.raises(DldError, match="not a SentencePiece model"):
@@ -105,8 +105,8 @@ def test_command_line(tmp_path, capsys):
     (tmp_path / "text").write_text("".join(f"utt{i} {line}\n" for i, line in enumerate(LINES)))
     command = ["--text", str(tmp_path / "text"), "--output", str(tmp_path / "lang")]
     assert main([*command, "--vocab-size", "40"]) == 0
-    assert "40 units from 5 utterances" in capsys.readouterr().out
+    assert "40 tokens from 5 utterances" in capsys.readouterr().out
     assert len(Tokenizer.load(tmp_path / "lang")) == 40
     assert main([*command, "--vocab-size", "4000"]) == 1
-    assert "dld-tokenizer: error: this text gives at most" in capsys.readouterr().err
+    assert "dld tokenizer: error: this text gives at most" in capsys.readouterr().err
     assert len(Tokenizer.load(tmp_path / "lang")) == 40

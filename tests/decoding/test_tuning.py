@@ -106,8 +106,8 @@ def test_scoring_the_set_of_the_tuning_is_called_an_oracle(tuned, tiny_corpus, n
         (["--depths", 2], "no weights for depth 2"),
         (["--policy", "first-n"], "at depth 1 chosen with gates|at depth 3"),
         (["--lm-alpha", 0.5], "both --lm-alpha and --lm-beta"),
-        (["--lm-weights", "nowhere.json"], "dld-tune-lm"),
-        (["--lm-unknown", -2], "dld-tune-lm"),
+        (["--lm-weights", "nowhere.json"], "dld tune-lm"),
+        (["--lm-unknown", -2], "dld tune-lm"),
         (["--variant", "a/b"], "--variant"),
         (["--beam-size", 0], "argument --beam-size: '0' is not allowed"),
         (["--jobs", 0], "argument --jobs: '0' is not allowed"),
@@ -124,7 +124,7 @@ def test_bad_options_are_one_line_and_leave_nothing(tuned, tiny_corpus, number_l
     output = tmp_path / "out"
     assert decode_with(tuned, tiny_corpus / "test", output, "--lm", number_lm, *options) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("dld-decode: error: ")
+    assert error.startswith("dld decode: error: ")
     assert any(part in error for part in message.split("|"))
     assert not output.exists()
 

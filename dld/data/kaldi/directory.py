@@ -74,7 +74,7 @@ def load(folder, need=("wav.scp", "utt2spk", "text", "utt2dur")):
     require_folder(folder)
     for name in ("wav.scp", *need):
         if not has_table(folder, name):
-            hint = "a data directory needs it" if name in BASIC else f"run `dld-data fix {folder}` to make it"
+            hint = "a data directory needs it" if name in BASIC else f"run `dld data fix {folder}` to make it"
             raise DldError(f"{folder / name}: no such file; {hint}")
     tables = {n: read_entries(folder / n, *limits) for n, limits in TABLES.items() if has_table(folder, n)}
     source = "segments" if "segments" in tables else "wav.scp"
@@ -137,7 +137,7 @@ def _same_ids(folder, first, expected, name, table):
         )
         raise DldError(
             f"{folder / name}: {len(missing)} ids of {first} are missing and {len(extra)} are not in it. {examples} "
-            f"See `dld-data validate {folder}`, repair with `dld-data fix {folder}`"
+            f"See `dld data validate {folder}`, repair with `dld data fix {folder}`"
         )
 
 
