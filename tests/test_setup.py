@@ -203,6 +203,12 @@ def test_the_driver_refuses_what_it_does_not_know(checkout, arguments, complaint
     assert error.startswith("run.sh: error: ") and complaint in error
 
 
+def test_continuous_integration_refuses_steps_that_it_does_not_know(checkout):
+    done = subprocess.run([checkout / ".ci/run", "lint", "tset"], capture_output=True, text=True)
+    assert done.returncode == 1 and not (checkout / "tools/calls").exists()
+    assert done.stderr == ".ci/run: error: unknown step 'tset'; there are lint, types, docs, test, slow\n"
+
+
 def test_the_environment_is_the_named_then_the_active_then_our_own(root):
     def chosen(**environment):
         script = f'. "{root}/tools/environment.sh"; echo "$DLD_VENV"'

@@ -1,8 +1,8 @@
 """A plugin of mypy for torch (`plugins` in pyproject.toml).
 
-torch declares every attribute of a module that is not written in its class, hence every registered buffer, parameter and
-submodule, as `Tensor | Module`, and each use of one would need a cast. Here it is `Any`. What a class declares
-itself (`window: Tensor`) is checked as declared.
+torch declares what is not written in a module class, hence every registered buffer, parameter and submodule, as
+`Tensor | Module`, so that each use of one would need a cast. Here it is `Any`. What a class declares itself
+(`window: Tensor`) is checked as declared.
 """
 
 from collections.abc import Callable
