@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.files import check_kind, open_file, read_bytes, read_record
-from dld.gates import GateTable
 from dld.network import GatedCTC
 from dld.saved import Settings, one_line
 
@@ -89,11 +88,6 @@ class Trained:
     tokenizer: Tokenizer
     about: dict
     settings: dict
-
-    def gate_table(self):
-        """The gate table stored with the model, None where none was searched yet; one of another model is refused."""
-        path = self.folder / GATE_TABLE
-        return GateTable.load(path, self.network.num_blocks, self.about["state_sha256"]) if path.exists() else None
 
 
 def load_trained(folder, device="cpu"):

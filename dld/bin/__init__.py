@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dld.data.pipes import allow_pipes
 from dld.errors import DldError, UsageError, describe_os_error, worker_died
@@ -99,8 +100,14 @@ def add_progress_option(parser: argparse.ArgumentParser) -> None:
 
 
 class _AllowPipes(argparse.Action):
-    def __call__(self, parser, namespace, allowed, option_string=None):
-        allow_pipes(allowed)
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        allow_pipes(values)
 
 
 def add_pipes_option(parser: argparse.ArgumentParser) -> None:
@@ -114,24 +121,6 @@ def add_pipes_option(parser: argparse.ArgumentParser) -> None:
         help="whether entries of wav.scp that end in | run as commands, as Kaldi's tools do; refuse them for data "
         "that you do not trust (default: the environment variable DLD_ALLOW_PIPES, or true)",
     )
-
-
-def add_corpus_options(parser, folder, gigabytes):
-    """Add what the commands for corpora that are downloaded have: `--corpus` or `--download`, and `--allow-partial`.
-
-    Returns
-    -------
-    The group of the first two, of which one must be given; another way may be added to it.
-    """
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", metavar="DIR", help=f"the folder {folder}, or the one that holds it")
-    source.add_argument(
-        "--download", metavar="DIR", help=f"download to this folder what is not there yet ({gigabytes} GB)"
-    )
-    parser.add_argument(
-        "--allow-partial", type=boolean, default=False, metavar="BOOL", help="leave out what is missing or faulty"
-    )
-    return source
 
 
 def boolean(text: str) -> bool:

@@ -53,6 +53,18 @@ def _parser():
     action.add_argument("destination", metavar="DEST")
     action.set_defaults(run=_subset)
 
+    action = actions.add_parser("archive", help="write a copy whose recordings are entries of one Kaldi archive")
+    add_pipes_option(action)
+    action.add_argument(
+        "--format",
+        default="flac",
+        choices=("flac", "wav"),
+        help="wav, twice as large, is for Kaldi's own tools (flac)",
+    )
+    action.add_argument("source", metavar="SRC")
+    action.add_argument("destination", metavar="DEST")
+    action.set_defaults(run=_archive)
+
     action = actions.add_parser("combine", help="write the utterances of several directories as one")
     action.add_argument("destination", metavar="DEST")
     action.add_argument("sources", nargs="+", metavar="SRC")
@@ -132,6 +144,14 @@ def _subset(args):
         choice["ids"] = kaldi.read_table(args.ids)
     chosen = kaldi.subset(args.source, args.destination, **choice)
     print(f"{args.destination}: {len(chosen)} utterances of {args.source}")
+
+
+def _archive(args):
+    from dld.data import kaldi
+
+    writable_folder(args.destination)
+    utterances = kaldi.archive(args.source, args.destination, args.format)
+    print(f"{args.destination}: {len(utterances)} utterances of {args.source}, audio in audio.ark")
 
 
 def _combine(args):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from dld.checks import Whole, shown
+from dld.checks import Kind, Whole, shown
 from dld.errors import UsageError
 
 
@@ -19,8 +19,12 @@ class Formatter(argparse.HelpFormatter):
             return text
         if "default" in text:
             return text
-        default = shown(action.default) if isinstance(action.default, bool) else "%(default)s"
-        return f"{text} (default: {default})"
+        default = action.default
+        if isinstance(default, (list, tuple)):
+            default = " ".join(map(str, default))
+        elif isinstance(default, bool):
+            default = shown(default)
+        return f"{text} (default: {str(default).replace('%', '%%')})"
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" not in text:
@@ -39,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def of(kind: Any) -> Callable[[str], float]:
+def of(kind: Kind) -> Callable[[str], float]:
     """Return the type of an option that takes a number of a kind of `dld.checks`.
 
     Examples

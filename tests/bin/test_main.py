@@ -42,6 +42,14 @@ def test_help_imports_nothing_that_takes_long(root, name):
     assert HEAVY & set(json.loads(done.stderr)) == set()
 
 
+@pytest.mark.parametrize(
+    "module", ["dld", "dld.errors", "dld.checks", "dld.files", "dld.gates", "dld.config.keys", "dld.bin.options"]
+)
+def test_modules_that_commands_import_at_their_top_are_quick(root, module):
+    done = run(root, code=f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))")
+    assert HEAVY & set(json.loads(done.stdout)) == set()
+
+
 def test_a_wrong_option_is_one_line_and_status_2(name, capsys):
     assert main([name, "--no-such-option"]) == 2
     out, err = capsys.readouterr()

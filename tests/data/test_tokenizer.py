@@ -70,9 +70,9 @@ def test_a_very_long_line_counts_too(tmp_path):
 
 
 def test_impossible_sizes_name_one_that_works(tmp_path):
-    with pytest.raises(DldError, match=r"at most (\d+) units, not 999") as high:
+    with pytest.raises(DldError, match=r"at most (\d+) tokens, not 999") as high:
         train(LINES, tmp_path, 999)
-    with pytest.raises(DldError, match=r"at least (\d+) units .*, not 5;") as low:
+    with pytest.raises(DldError, match=r"at least (\d+) tokens .*, not 5;") as low:
         train(LINES, tmp_path, 5)
     for error, pattern in ((high, "at most "), (low, "at least ")):
         size = int(str(error.value).split(pattern)[1].split()[0])
@@ -85,7 +85,7 @@ def test_other_faults_in_training(tmp_path):
         train(["", " "], tmp_path, 30)
     with pytest.raises(DldError, match=r"U\+2581"):
         train(["a▁b"], tmp_path, 30)
-    with pytest.raises(DldError, match="unknown kind of units 'words'"):
+    with pytest.raises(DldError, match="unknown kind of tokens 'words'"):
         train(LINES, tmp_path, 30, "words")
     with pytest.raises(DldError, match="one per character: this text has 26, not 99"):
         train(LINES, tmp_path, 99, "char")

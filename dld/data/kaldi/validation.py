@@ -22,7 +22,14 @@ from dld.errors import DldError
 logger = logging.getLogger(__name__)
 
 
-def validate(folder, audio=True, text=True, per_kind=None, decode=False, allow_empty=False):
+def validate(
+    folder: str | Path,
+    audio: bool = True,
+    text: bool = True,
+    per_kind: int | None = None,
+    decode: bool = False,
+    allow_empty: bool = False,
+) -> list[str]:
     """Check a data directory by the rules of Kaldi's `validate_data_dir.sh`, and its audio too.
 
     Every table is sorted in C order without repeated keys; ids agree across files; `spk2utt` is the inverse of

@@ -1,12 +1,14 @@
 """Best-path CTC decoding."""
 
+import torch
 
-def greedy(logits, lengths, blank=0):
-    """Best unit of each valid frame, repeats merged and blanks removed.
+
+def greedy(logits: torch.Tensor, lengths: torch.Tensor, blank: int = 0) -> list[list[int]]:
+    """Return the best token of each valid frame, repeats merged and blanks removed.
 
     Parameters
     ----------
-    logits : Tensor (batch, frames, units)
+    logits : Tensor (batch, frames, tokens)
     lengths : LongTensor (batch,)
         Valid frames.
     blank : int
@@ -14,17 +16,14 @@ def greedy(logits, lengths, blank=0):
     Returns
     -------
     list of list of int
-        Unit ids of each utterance.
+        Token ids of each utterance.
 
     Examples
     --------
-    >>> import torch
     >>> best = torch.nn.functional.one_hot(torch.tensor([[1, 1, 0, 1, 2, 2]]), 3)
     >>> greedy(best, torch.tensor([5]))
     [[1, 1, 2]]
     """
-    import torch
-
     rows = []
     for best, length in zip(logits.argmax(-1), lengths.tolist(), strict=True):
         merged = torch.unique_consecutive(best[:length])
