@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Print the packages of dld, their lines, and what imports what; exit with status 1 if an import points upwards.
 
-Imports inside functions count like all others. A package may import from its own row of `LAYERS` and from those below
-it; within a row, packages must not import each other in a circle. Only the standard library is needed.
+Imports inside functions count like all others, those for a type checker alone (`if TYPE_CHECKING:`) do not. A package
+may import from its own row of `LAYERS` and from those below it; within a row, packages must not import each other in a
+circle. Only the standard library is needed.
 
     python3 tools/imports.py
 """
@@ -18,20 +19,23 @@ from pathlib import Path
 # themselves. A new package or module of dld has to be given a row.
 LAYERS = [
     ["bin", "__main__"],
-    ["deploy", "reporting"],
+    ["deploy", "reporting", "profiling"],
     ["recognizer", "training", "comparison"],
-    ["experiment", "profiling"],
+    ["experiment"],
     ["saved", "config"],
     ["network", "encoders", "frontends", "decoding"],
     ["gates", "data", "scoring"],
-    ["checks", "files", "padding", "provenance", "errors", "__init__"],
+    ["checks", "ctc", "files", "padding", "provenance", "errors", "__init__"],
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 
 
 def imported_modules(path: Path, package: str) -> Iterator[tuple[int, str]]:
-    """Yield line number and full name of everything that the module at `path`, in `package`, imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+    """Yield line number and full name of everything that the module at `path`, in `package`, imports when it runs."""
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"), str(path))]
+    for node in nodes:
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            nodes.extend(ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
