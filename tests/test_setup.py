@@ -19,7 +19,7 @@ from dld.bin.main import OLD_NAMES
 # What is installed by another name than it is imported by.
 INSTALLED_AS = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
 # Declared, and not used yet.
-USED_LATER = {"jiwer", "kaldiio"}
+USED_LATER = {"jiwer"}
 
 ROOT_FILES = (
     "run.sh",
