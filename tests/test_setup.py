@@ -18,8 +18,6 @@ from dld.bin.main import OLD_NAMES
 
 # What is installed by another name than it is imported by.
 INSTALLED_AS = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
-# Declared, and not used yet.
-USED_LATER = {"jiwer"}
 
 ROOT_FILES = (
     "run.sh",
@@ -57,8 +55,6 @@ def test_every_command_exists_and_explains_itself(root, monkeypatch, capsys):
     for command in commands:
         name, module, function = re.fullmatch(r"(\S+) = (\S+):(\S+)", command).groups()
         monkeypatch.setattr(sys, "argv", [f"/usr/bin/{name}", "--help"])
-        if "prepare" in OLD_NAMES.get(name.removeprefix("dld-"), ()) and not (root / "dld/bin/prepare.py").exists():
-            continue
         arguments = OLD_NAMES.get(name.removeprefix("dld-"), [])
         with contextlib.suppress(SystemExit):
             assert getattr(importlib.import_module(module), function)() == 0
@@ -97,7 +93,7 @@ def test_every_imported_package_is_declared_and_every_declared_one_is_used(root,
     at_import, anywhere = _imports(root / "dld", deep=False), _imports(root / "dld")
     assert sorted(at_import - required) == []
     assert sorted(anywhere - required - optional) == []
-    assert sorted((required | optional) - anywhere - USED_LATER) == []
+    assert sorted((required | optional) - anywhere) == []
     tested = set.union(*(_imports(root / folder) for folder in ("tests", "benchmarks", "egs_data")))
     assert sorted(tested - required - optional - _names(given["extras_require"]["test"])) == ["setuptools"]
 
