@@ -74,7 +74,7 @@ def test_from_gate_table_to_report(systems, tiny_corpus, tmp_path):
             assert score.main(["--ref", str(tiny_corpus / "test/text"), "--hyp", str(output / "text")]) == 0
     names = "static,ld,dld"
     assert report.main(["--exp", str(systems), "--output", str(tmp_path), "--systems", names]) == 0
-    assert all(name in (tmp_path / "results.md").read_text() for name in names.split(","))
+    assert all(name in (tmp_path / "README.md").read_text() for name in names.split(","))
     shallow, full = (read_json(path) for path in sorted((systems / "dld").glob("decode_test_n*/decode.json")))
     assert shallow["gmacs_per_s"] < full["gmacs_per_s"]
     assert shallow["params_active"] < full["params_active"]

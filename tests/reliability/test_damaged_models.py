@@ -279,7 +279,7 @@ RUN = {
 DECODE = {
     **NO_JSON,
     "no gates": (without("gates"), "lacks gates"),
-    "gates are text": (with_value("100", "gates"), "gates is text, expected a list"),
+    "gates are a number": (with_value(100, "gates"), "gates is 100, expected text"),
     "gates are not 0 and 1": (with_value([{}, 0, 0], "gates"), "not a list of 0 and 1"),
     "depth is text": (with_value("1", "depth"), "depth is text, expected a whole number"),
     "rtf is null": (with_value(None, "rtf"), "rtf is null, expected"),
@@ -378,7 +378,7 @@ def test_a_file_that_may_not_be_read_is_one_line(outcome, root, tiny_corpus, who
 @pytest.mark.parametrize("name", [*NO_JSON, "rows are null"])
 def test_damaged_results_are_one_line(outcome, tmp_path, name):
     results = tmp_path / "results.json"
-    lists = ("rows", "summary", "comparisons", "training", "convergence", "twins")
+    lists = ("rows", "summary", "comparisons", "training", "convergence", "equal_transcripts")
     write_json(results, {"title": "x", **dict.fromkeys(lists, []), "environment": {}})
     damage, message = {**NO_JSON, "rows are null": (with_value(None, "rows"), "rows is null, expected a list")}[name]
     damage(results)

@@ -1,7 +1,7 @@
 """Options of a corpus as a dataclass, and the same as options of a command: declared once."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,9 +67,9 @@ def add_settings(parser: argparse.ArgumentParser, record: type) -> None:
         )
 
 
-def from_arguments(record: type[Record], arguments: argparse.Namespace) -> Record:
+def from_arguments(record: Callable[..., Record], arguments: argparse.Namespace) -> Record:
     """Return the dataclass that parsed arguments describe."""
-    return record(**{each.name: getattr(arguments, each.name) for each in fields(record)})
+    return record(**{each.name: getattr(arguments, each.name) for each in fields(record)})  # type: ignore[arg-type]
 
 
 def check_settings(options: Any) -> None:
