@@ -63,9 +63,8 @@ def test_from_gate_table_to_report(systems, tiny_corpus, tmp_path):
     for system in ("static", "ld", "dld"):
         folder = systems / system
         if system != "static":
-            assert (
-                gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]) == 0
-            )
+            arguments = ["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]
+            assert gate_table.main(arguments) == 0
             table = GateTable.load(folder / "gate_table.json")
             assert [depth(table.gates(n)) for n in range(1, BLOCKS + 1)] == [1, 2, 3]
         depths = "3" if system == "static" else "1,3"
