@@ -285,7 +285,7 @@ run_stages() {
     local reported=
     for system in "${system_names[@]}"; do reported+=,$(system_of "$system"); done
     run python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "${reported#,}" "${report_words[@]}"
-    echo "see $exp/report/results.md and $exp/report/tradeoff.png"
+    echo "see $exp/report/README.md and $exp/report/tradeoff.png"
   fi
   echo "== done (${SECONDS} s)"
 }
