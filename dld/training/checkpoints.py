@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
 
 from dld.errors import DldError
 from dld.files import read_json, remove_folder, sha256, sync, write_json
+from dld.training.metrics import Means
 
 logger = logging.getLogger(__name__)
 
@@ -245,9 +245,9 @@ class Progress:
         Time spent in training steps, without validation, over all starts of the run.
     history : list of dict
         One entry for each finished epoch.
-    sums : Counter
-        Sums of the losses over the batches of the present epoch, and their number, so that an epoch's means are of the
-        whole epoch in a run that was resumed within it.
+    means : Means
+        Of the losses over the batches of the present epoch, so that an epoch's means are of the whole epoch in a run
+        that was resumed within it.
     processes : int
         On which the run began; batches and schedule are planned for that.
     """
@@ -255,16 +255,17 @@ class Progress:
     total_updates: int = 0
     train_seconds: float = 0.0
     history: list = field(default_factory=list)
-    sums: Counter = field(default_factory=Counter)
+    means: Means = field(default_factory=Means)
     processes: int = 1
 
     def state_dict(self):
-        """All fields."""
-        return {**vars(self), "sums": dict(self.sums)}
+        """Return all fields."""
+        return {**vars(self), "means": self.means.state_dict()}
 
     def load_state_dict(self, state):
         """Put back what `state_dict` gave."""
-        vars(self).update(state, sums=Counter(state.get("sums", {})))
+        self.means.load_state_dict(state["means"])
+        vars(self).update({**state, "means": self.means})
 
 
 def add_json(checkpointer, name, thing):
