@@ -56,6 +56,7 @@ class DynamicBrain(Engine):
     ----------
     hparams : dict
         The values of an experiment file, see `dld.config.EXPERIMENT_KEYS`.
+        Its soft targets, where there are any, have been loaded.
     tokenizer : Tokenizer
     run_opts, checkpointer, stop
         As in `Engine`.
@@ -76,7 +77,7 @@ class DynamicBrain(Engine):
             if hparams[name] is not None:
                 hparams[name].to(self.device)
         if self.soft_targets is not None:
-            self.soft_targets.load(tokenizer, self.device)
+            self.soft_targets.to(self.device)
         if checkpointer is not None:
             add_json(checkpointer, "schedule", self.schedule)
         depths = parse_depths(hparams["valid_depths"], self.network.num_blocks)

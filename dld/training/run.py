@@ -90,6 +90,8 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     fresh = checkpointer.find_checkpoint() is None
     if fresh:
         load_first_weights(values, tokenizer)
+    if values["soft_targets"] is not None:
+        values["soft_targets"].load(tokenizer)
     data = Data.load(values, tokenizer, utterances, dev_utterances)
     checkpointer.add_recoverable("dataloader-TRAIN", data.train)
     brain = values.get("brain", DynamicBrain)(values, tokenizer, run_opts, checkpointer, stop, data.without_loss)

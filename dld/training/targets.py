@@ -56,8 +56,11 @@ class TargetSource:
     sha256: str | None = None
     frontend: torch.nn.Module | None = None
 
-    def load(self, tokenizer, device: str = "cpu") -> None:
-        """Load what it needs."""
+    def load(self, tokenizer) -> None:
+        """Load what it needs, in main memory."""
+
+    def to(self, device: str) -> None:
+        """Move what was loaded to a device."""
 
     def check_draw(self, draw: Draw) -> None:
         """Raise a `DldError` where the gate vectors of a step do not give what it needs."""
@@ -131,11 +134,11 @@ class FrozenTeacher(TargetSource):
         self.network = None
         self._kept: dict[str, list[Tensor]] = {}
 
-    def load(self, tokenizer, device: str = "cpu") -> None:
+    def load(self, tokenizer) -> None:
         """Load the teacher; its tokenizer must be the student's."""
         # Building a network draws random numbers, and the student's run must not depend on that.
         with torch.random.fork_rng():
-            trained = load_trained(self.experiment, device)
+            trained = load_trained(self.experiment)
         if trained.tokenizer.sha256 != tokenizer.sha256:
             raise DldError(
                 f"teacher and student have different tokenizers: the student's is not {trained.folder / 'bpe.model'}; "
@@ -144,6 +147,9 @@ class FrozenTeacher(TargetSource):
         self.network = trained.network.requires_grad_(False)
         self.frontend = self.network.frontend
         self.sha256 = trained.about["state_sha256"]
+
+    def to(self, device: str) -> None:
+        self.network.to(device)
 
     def __call__(self, ids: Sequence[str], inputs: Inputs, draw: Draw, output: Output) -> SoftTarget:
         if self.cache:

@@ -192,7 +192,6 @@ WRONG_ARGUMENTS = [
     ("--schedule.num_blocks 4", "the schedule is for 4 blocks, the encoder has 12"),
     ("--schedule.seed 1.5", "Bernoulli: seed is 1.5; it must be a whole number"),
     ("--schedule !new:dld.training.optim.Noam {peak: 1, warmup: 1}", "schedule must be a drop schedule, a class of"),
-    ("--objectives {}", "objectives: there are none; give at least ctc"),
     ("--objectives {ctc: !new:dld.gates.AllOpen {num_blocks: 3}}", "objectives: ctc must be an objective"),
     ("--objectives {loss: !new:dld.training.objectives.CTC}", "loss is the name of their sum"),
     ("--objectives.ctc.weight -1", "objectives.ctc.weight is -1; it must be a number of at least 0, or a dld.gates"),
