@@ -245,7 +245,7 @@ WRONG_OVERRIDES = [
     ("--optimizer.betas (!!python/object/apply:os.system ['touch {marker}'])", "is read as a tuple"),
     ("--lr !ref (!!python/object/apply:os.system ['touch {marker}<seed>'])", "is read as a tuple"),
     ("--lr !ref <encoder.__init__>", "asks for an attribute of an object"),
-    ("--schedule !!binary aGVsbG8=", "schedule is b'hello'; it must be made by !new: of a class, or null"),
+    ("--schedule !!binary aGVsbG8=", "schedule is b'hello'; it must be made by !new: of a class"),
     ("--schedule !new:torch.optim.SGD", "missing 1 required positional argument: 'params'"),
     ("--schedule !new:speechbrain.k2_integration.X", "there is no class speechbrain.k2_integration.X"),
     ("--lr !ref <nowhere>", 'The reference "nowhere" is not valid'),
