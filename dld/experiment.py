@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.files import check_kind, open_file, read_bytes, read_record
-from dld.gates import GateTable
 from dld.network import GatedCTC
 from dld.saved import Settings, one_line
 
@@ -59,7 +58,7 @@ def read_about(folder):
     """Return what `model.json` says of a finished experiment."""
     path = Path(folder) / ABOUT
     if not path.exists():
-        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld-train)")
+        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld train)")
     return read_record(path, ABOUT_KINDS, COPY_AGAIN)
 
 
@@ -89,11 +88,6 @@ class Trained:
     tokenizer: Tokenizer
     about: dict
     settings: dict
-
-    def gate_table(self):
-        """The gate table stored with the model, None where none was searched yet; one of another model is refused."""
-        path = self.folder / GATE_TABLE
-        return GateTable.load(path, self.network.num_blocks, self.about["state_sha256"]) if path.exists() else None
 
 
 def load_trained(folder, device="cpu"):
@@ -151,7 +145,7 @@ def read_weights(folder, about):
     """Return a finished experiment's weights by name; damaged or other ones than `model.json` says are refused."""
     path = Path(folder) / MODEL
     if not path.exists():
-        raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld-train)")
+        raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld train)")
     open_file(path).close()
     try:
         state = load_file(path)

@@ -2,23 +2,18 @@
 
 import sys
 
-from hyperpyyaml import resolve_references
-
 from dld.bin import command
 from dld.bin.options import Parser
-from dld.config import RESOLVED, layered, parse_overrides
 from dld.errors import DldError
 from dld.files import read_bytes
-from dld.saved import MOST_BYTES, Settings, one_line
 
 
 def make_parser():
-    """Command-line options."""
+    """Return the parser of the options."""
     parser = Parser(
-        prog="dld-config",
+        prog="dld config",
         description=__doc__,
-        allow_abbrev=False,
-        usage="dld-config EXPERIMENT.yaml [--get KEY] [--KEY VALUE …]",
+        usage="dld config EXPERIMENT.yaml [--get KEY] [--KEY VALUE …]",
     )
     parser.add_argument("experiment", help="HyperPyYAML file, or the hyperparams.yaml of an experiment")
     parser.add_argument("--get", metavar="KEY", help="print the value of one key only")
@@ -39,6 +34,11 @@ def show(path, overrides):
     str
     Settings
     """
+    from hyperpyyaml import resolve_references
+
+    from dld.config import RESOLVED, layered
+    from dld.saved import MOST_BYTES, Settings, one_line
+
     raw = read_bytes(path, MOST_BYTES)
     if raw.startswith(RESOLVED.encode()) and not overrides:
         return raw.decode("utf-8", "replace"), Settings(path, raw)
@@ -55,6 +55,8 @@ def show(path, overrides):
 @command
 def main(argv=None):
     arguments, rest = make_parser().parse_known_args(argv)
+    from dld.config import parse_overrides
+
     text, settings = show(arguments.experiment, parse_overrides(rest))
     if arguments.get is None:
         print(text, end="")

@@ -22,9 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ruamel.yaml
-import torch
 import yaml
-from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from dld.checks import ListOf, Text, complaint, no_argument
@@ -105,6 +103,8 @@ def _layered(path, overrides):
 
 def _load(path, overrides):
     resolved, values = _resolve(_dump(_layered(path, overrides)), path)
+    import torch
+
     # The weights of the network are drawn when it is built.
     if _tag(values.get("seed")):
         raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
@@ -129,6 +129,8 @@ _BUILD_ERRORS = (
 
 def _resolve(text, path):
     """YAML text without references, and its mapping, whose values are checked."""
+    from hyperpyyaml import resolve_references
+
     try:
         resolved = resolve_references(text).getvalue()
         # HyperPyYAML follows a reference to a key that is itself one only where that key comes first.
@@ -164,6 +166,8 @@ def _check_resolved(node, path):
 
 
 def _construct(resolved, path):
+    from hyperpyyaml import load_hyperpyyaml
+
     try:
         values = load_hyperpyyaml(resolved)
     except DldError as error:

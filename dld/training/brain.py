@@ -14,9 +14,9 @@ import speechbrain as sb
 from torch import Tensor
 
 from dld.data.dataset import unpack
-from dld.decoding import greedy
 from dld.gates import Draw, gates_for_depth, parse_depths, value_at
 from dld.network import Output
+from dld.recognizer import Recognizer
 from dld.training.checkpoints import add_json
 from dld.training.engine import Engine
 from dld.training.metrics import Means, WordErrors
@@ -68,7 +68,8 @@ class DynamicBrain(Engine):
 
     def __init__(self, hparams, tokenizer, run_opts=None, checkpointer=None, stop=None, without_loss=()):
         super().__init__(hparams["network"], hparams, run_opts, checkpointer, stop)
-        self.tokenizer = tokenizer
+        audio = {"sample_rate": hparams["sample_rate"], "channel": hparams["channel"]}
+        self.recognizer = Recognizer(self.network, tokenizer, **audio)
         self.without_loss = set(without_loss)
         self.schedule = hparams["schedule"]
         self.objectives = hparams["objectives"]
@@ -150,12 +151,9 @@ class DynamicBrain(Engine):
 
     def collect(self, output: Output, batch) -> None:
         """Keep hypotheses and references of a validation batch."""
-        self.word_errors.add(batch.words, [self.texts(logits, output.lengths) for logits in output.logits])
+        texts = [self.recognizer.texts(logits, output.lengths) for logits in output.logits]
+        self.word_errors.add(batch.words, texts)
         self.blanks.add({"blank_share": blank_share(output.logits[-1], output.lengths, self.network.blank)})
-
-    def texts(self, logits: Tensor, lengths: Tensor) -> list[str]:
-        """Return the text of each utterance, by greedy search."""
-        return [self.tokenizer.decode(ids) for ids in greedy(logits, lengths, self.network.blank)]
 
     def reset_scores(self):
         self.word_errors.reset()

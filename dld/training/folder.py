@@ -40,7 +40,7 @@ def begin(config, made_from, restart=False):
 
     Keeps the fully resolved YAML, the tokenizer, what the run is made from, and one line for each start: command, git
     hash, versions, seed. Folder, data, teacher and start may have been moved, and what decoding alone reads may differ
-    from before: dld-decode takes what is new.
+    from before: dld decode takes what is new.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def begin(config, made_from, restart=False):
     try:
         Settings(settings).check_network()
     except DldError as error:
-        logger.warning("this network can be trained, but dld-decode will not load it: %s", error)
+        logger.warning("this network can be trained, but dld decode will not load it: %s", error)
     source = Path(config.values["lang_dir"]) / TOKENIZER
     with atomic_write(folder / TOKENIZER, "wb") as out:
         out.write(source.read_bytes())

@@ -33,8 +33,8 @@ options_help() {
   --systems 'A B'     systems to train and compare ($systems)
   --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
-  --decode-args 'ARGS'   options of dld-decode for stage 8, as '--depths 1,2,3 --policy first-n'
-  --report-args 'ARGS'   options of dld-report for stage 10, as '--baseline ld'
+  --decode-args 'ARGS'   options of dld decode for stage 8, as '--depths 1,2,3 --policy first-n'
+  --report-args 'ARGS'   options of dld report for stage 10, as '--baseline ld'
   --lm WHAT           decode with a language model too, its weights tuned on dev in stage 7: train (a 3-gram of the
                       training text), corpus (what LibriSpeech and TED-LIUM 3 come with) or an ARPA file (none)
   --restart BOOL      train again from scratch where there is a run already ($restart)

@@ -63,7 +63,7 @@ setting_of() {
   python -m dld.bin.config "$(hparams_of "$1")" --get "$2" "${run_args[@]}" "${setting_args[@]}"
 }
 
-# The policy that dld-decode will take: what the network was trained with says so; its experiment file may have changed.
+# The policy that dld decode will take: what the network was trained with says so; its experiment file may have changed.
 decode_policy() {
   local file=$exp/$1/hyperparams.yaml
   if [[ -e $file ]]; then

@@ -56,7 +56,7 @@ make_corpus() {
 
 # A 3-gram of the books, pruned; the larger ones can be given as --lm FILE.
 corpus_lm() {
-  run python -m dld.bin.librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
+  run python -m dld.bin.prepare librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
 }
 
 . ../common/stages.sh

@@ -34,7 +34,7 @@ if "dld.bin.train" in sys.argv:
     time.sleep(300)
 """
 CORPUS = """
-if "dld.bin.mini_corpus" in sys.argv:
+if "dld.bin.prepare" in sys.argv:
     import time
     open(folder + "/started", "a").write(f"{os.getpid()}\\n")
     time.sleep(300)
