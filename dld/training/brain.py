@@ -47,7 +47,7 @@ class Predictions(NamedTuple):
 
 
 class DynamicBrain(Engine):
-    """Trains a network under gate vectors that a schedule draws.
+    """Train a network under gate vectors that a schedule draws.
 
     `L = Σ_g w_g Σ_k λ_k L_k`, over the gate vectors g of the step and the objectives k. With the objectives CTC and
     SoftTargets and a frozen teacher that is DLD, `L = L_CTC + λ L_KLD` (arXiv 2601.16117).

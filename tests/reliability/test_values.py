@@ -193,7 +193,7 @@ WRONG_ARGUMENTS = [
     ("--schedule.seed 1.5", "Bernoulli: seed is 1.5; it must be a whole number"),
     ("--schedule !new:dld.training.optim.Noam {peak: 1, warmup: 1}", "schedule must be a drop schedule, a class of"),
     ("--objectives {ctc: !new:dld.gates.AllOpen {num_blocks: 3}}", "objectives: ctc must be an objective"),
-    ("--objectives {loss: !new:dld.training.objectives.CTC}", "loss is the name of their sum"),
+    ("--objectives {loss: !new:dld.training.objectives.CTC {}}", "loss is the name of their sum"),
     ("--objectives.ctc.weight -1", "objectives.ctc.weight is -1; it must be a number of at least 0, or a dld.gates"),
     ("--soft_targets !new:dld.gates.AllOpen {num_blocks: 3}", "soft_targets must be a class of dld.training.targets"),
     ("--soft_targets !new:dld.training.targets.FullDepth", "FullDepth needs a schedule that draws the full network"),
