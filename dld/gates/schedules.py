@@ -70,16 +70,17 @@ class Draw(NamedTuple):
         At least one.
     weights : list of float
         Weight of each vector in the loss; they sum to 1.
-    share_prefix : bool
-        Run the blocks of a common prefix of the vectors once, with one draw of dropout: one run with several exits.
+    share_prefix : bool or None
+        Run the blocks of a common prefix of the vectors once, with one draw of dropout: one run with several exits. None:
+        only where there is no dropout, in evaluation.
     """
 
     vectors: list[tuple[bool, ...]]
     weights: list[float]
-    share_prefix: bool = False
+    share_prefix: bool | None = False
 
     @classmethod
-    def even(cls, vectors: Sequence[tuple[bool, ...]], share_prefix: bool = False) -> Draw:
+    def even(cls, vectors: Sequence[tuple[bool, ...]], share_prefix: bool | None = False) -> Draw:
         """Give all vectors the same weight.
 
         Examples

@@ -15,6 +15,7 @@ from torch import Tensor
 from dld.checks import FLAG, Choice, require
 from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
+from dld.frontends.base import FrontEnd
 from dld.gates import Draw
 from dld.network import Output
 from dld.training.objectives import SoftTarget
@@ -47,14 +48,14 @@ class TargetSource:
         Whether `fill` is to be called before training.
     sha256 : str or None
         Of the weights that it has loaded.
-    frontend : Module or None
+    frontend : FrontEnd or None
         The front end that its features must come from.
     """
 
     experiment: str | None = None
     cache = False
     sha256: str | None = None
-    frontend: torch.nn.Module | None = None
+    frontend: FrontEnd | None = None
 
     def load(self, tokenizer) -> None:
         """Load what it needs, in main memory."""
@@ -188,9 +189,9 @@ class FrozenTeacher(TargetSource):
         pad = torch.nn.utils.rnn.pad_sequence
         return SoftTarget(*(pad(rows, batch_first=True).float().to(device) for rows in columns))
 
-    def check_front_end(self, frontend: torch.nn.Module) -> None:
+    def check_front_end(self, frontend: FrontEnd) -> None:
         """Raise if a student's front end gives other features than the teacher was trained with."""
-        if repr(frontend) != repr(self.frontend) or state_hash(frontend) != state_hash(self.frontend):
+        if not frontend.same_as(self.frontend) or state_hash(frontend) != state_hash(self.frontend):
             raise DldError(
                 f"teacher {self.experiment} and student have different front ends, and a student shares its features "
                 "with its teacher; give both the same frontend settings"
