@@ -71,8 +71,8 @@ class Draw(NamedTuple):
     weights : list of float
         Weight of each vector in the loss; they sum to 1.
     share_prefix : bool or None
-        Run the blocks of a common prefix of the vectors once, with one draw of dropout: one run with several exits. None:
-        only where there is no dropout, in evaluation.
+        Run the blocks of a common prefix of the vectors once, with one draw of dropout: one run with several exits.
+        None: in evaluation only.
     """
 
     vectors: list[tuple[bool, ...]]
