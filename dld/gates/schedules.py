@@ -219,7 +219,7 @@ class WithExits(DropSchedule):
         super().__init__(schedule.num_blocks)
         require(self, Number(above=0, below=1), weight=weight)
         self.schedule = schedule
-        if is_whole(exits):
+        if isinstance(exits, int) and is_whole(exits):
             require(self, COUNT, exits=exits)
             spread = (round(k * schedule.num_blocks / (exits + 1)) for k in range(1, exits + 1))
             exits = sorted({max(1, block) for block in spread})
@@ -419,7 +419,8 @@ class Sandwich(UniformDepth):
         self.between = [n for n in self.depths[1:] if n < num_blocks] or self.depths
 
     def draw(self) -> Draw:
-        vectors, pool = [(True,) * self.num_blocks, self.vector(self.depths[0])], []
+        vectors = [(True,) * self.num_blocks, self.vector(self.depths[0])]
+        pool: list[int] = []
         for _ in range(self.num_random):
             pool = pool or list(self.between)
             n = self.generator.choice(pool)

@@ -101,10 +101,11 @@ class DynamicBrain(Engine):
         """Return the weighted sum of the losses; validation also collects hypotheses."""
         training = stage == sb.Stage.TRAIN
         (logits, lengths, hidden), weights, target = predictions
-        labels = unpack(batch.tokens, self.device)
-        terms = defaultdict(float)
+        tokens, token_lengths = unpack(batch.tokens, self.device)
+        blank = self.network.blank
+        terms: dict[str, Any] = defaultdict(float)
         for index, weight in enumerate(weights):
-            x = LossInput(logits[index], hidden[index], lengths, *labels, self.network.blank, target, training)
+            x = LossInput(logits[index], hidden[index], lengths, tokens, token_lengths, blank, target, training)
             for name, objective in self.objectives.items():
                 if objective.needs_target and target is None:
                     continue

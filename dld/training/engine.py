@@ -84,7 +84,7 @@ class Engine(sb.Brain):
             )
 
     @property
-    def network(self) -> torch.nn.Module:
+    def network(self) -> Any:
         """The network itself, out of any distributed wrapper."""
         wrapped = self.modules["network"]
         return getattr(wrapped, "module", wrapped)

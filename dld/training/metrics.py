@@ -108,7 +108,8 @@ class WordErrors:
 
     def reset(self) -> None:
         """Forget all sentences."""
-        self.references, self.hypotheses = [], [[] for _ in self.depths]
+        self.references: list[str] = []
+        self.hypotheses: list[list[str]] = [[] for _ in self.depths]
 
     def add(self, references: Sequence[str], hypotheses: Sequence[Sequence[str]]) -> None:
         """Add the sentences of a batch, the hypotheses for each depth."""

@@ -5,6 +5,7 @@ Every loss is a mean of the kind that its docstring states, so that weights mean
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -108,13 +109,14 @@ class SoftTargets(Objective):
 
     needs_target = True
 
-    def __init__(self, weight: float | Ramp = 1.0, divergence: MaskedKL | None = None):
+    def __init__(self, weight: float | Ramp = 1.0, divergence: Callable | None = None):
         super().__init__(weight)
         if not callable(divergence):
             raise DldError("SoftTargets needs a divergence, such as dld.training.objectives.MaskedKL")
-        self.divergence = divergence
+        self.divergence: Callable[[Tensor, Tensor, Tensor], Tensor] = divergence
 
     def __call__(self, x: LossInput) -> Tensor:
+        assert x.target is not None
         return self.divergence(x.logits, x.target.logits, x.lengths)
 
 
@@ -125,6 +127,7 @@ class HiddenDistance(Objective):
     needs_hidden = True
 
     def __call__(self, x: LossInput) -> Tensor:
+        assert x.target is not None and x.target.hidden is not None
         return hidden_distance(x.hidden, x.target.hidden, x.lengths)
 
 
@@ -180,7 +183,7 @@ class MaskedKL(nn.Module):
             )
         valid = ~padding_mask(lengths, student.shape[1])
         if self.blank_context is not None:
-            valid &= self.near_tokens(teacher, valid)
+            valid &= self.near_tokens(teacher, valid, self.blank_context)
         # Selecting the frames first keeps padding out of the sum whatever it holds, NaN included.
         student = (student[valid].float() / self.temperature).log_softmax(-1)
         teacher = (teacher[valid].float() / self.temperature).log_softmax(-1)
@@ -189,11 +192,10 @@ class MaskedKL(nn.Module):
         # Blank selection may leave no frame at all.
         return self.temperature**2 * divergence / max(1, len(student))
 
-    def near_tokens(self, teacher: Tensor, valid: Tensor) -> Tensor:
-        """Return the frames (batch, frames) within `blank_context` of a valid one whose best token is not the blank."""
+    def near_tokens(self, teacher: Tensor, valid: Tensor, context: int) -> Tensor:
+        """Return the frames (batch, frames) within `context` of a valid one whose best token is not the blank."""
         tokens = (teacher.argmax(-1) != self.blank) & valid
-        width = 2 * self.blank_context + 1
-        return nn.functional.max_pool1d(tokens.float(), width, stride=1, padding=self.blank_context) > 0
+        return nn.functional.max_pool1d(tokens.float(), 2 * context + 1, stride=1, padding=context) > 0
 
 
 def hidden_distance(student: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ training begins.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,7 +132,7 @@ class FrozenTeacher(TargetSource):
         self.experiment = str(experiment)
         self.input = input
         self.cache = cache
-        self.network = None
+        self.network: Any = None  # a GatedCTC once it is loaded
         self._kept: dict[str, list[Tensor]] = {}
 
     def load(self, tokenizer) -> None:
@@ -178,20 +178,20 @@ class FrozenTeacher(TargetSource):
             Keep the encoder's output, too.
         """
         for ids, waveforms, lengths in batches:
-            target, frames = self.target(*self.frontend(waveforms, lengths))
-            kept = target if with_hidden else target[:1]
-            for name, count, *rows in zip(ids, frames.tolist(), *(t.half().cpu() for t in kept), strict=True):
+            target, frames = self.target(*self.network.frontend(waveforms, lengths))
+            kept = [t.half().cpu() for t in target[: 2 if with_hidden else 1] if t is not None]
+            for name, count, *rows in zip(ids, frames.tolist(), *kept, strict=True):
                 self._kept[name] = [row[:count].clone() for row in rows]
 
     def recall(self, ids: Sequence[str], device: str | torch.device = "cpu") -> SoftTarget:
         """Return what `fill` kept of a batch, zero on padded frames."""
         columns = zip(*(self._kept[name] for name in ids), strict=True)
         pad = torch.nn.utils.rnn.pad_sequence
-        return SoftTarget(*(pad(rows, batch_first=True).float().to(device) for rows in columns))
+        return SoftTarget(*(pad(list(rows), batch_first=True).float().to(device) for rows in columns))
 
     def check_front_end(self, frontend: FrontEnd) -> None:
         """Raise if a student's front end gives other features than the teacher was trained with."""
-        if not frontend.same_as(self.frontend) or state_hash(frontend) != state_hash(self.frontend):
+        if not frontend.same_as(self.network.frontend) or state_hash(frontend) != state_hash(self.network.frontend):
             raise DldError(
                 f"teacher {self.experiment} and student have different front ends, and a student shares its features "
                 "with its teacher; give both the same frontend settings"
