@@ -13,7 +13,7 @@ from dld.errors import DldError
 from dld.experiment import load_trained
 from dld.files import read_json
 from dld.gates import GateTable, depth
-from dld.training.brain import StaticBrain
+from dld.training.engine import Engine
 from dld.training.run import train
 
 BLOCKS = 3
@@ -104,7 +104,7 @@ def test_a_student_may_start_from_the_teacher(experiment, systems, tmp_path):
 
 def test_the_encoder_is_frozen_for_the_first_updates_and_has_a_rate_of_its_own(experiment, tmp_path, monkeypatch):
     seen = []
-    real = StaticBrain.optimizers_step
+    real = Engine.optimizers_step
 
     def look(brain):
         encoder = brain.network.encoder
@@ -119,7 +119,7 @@ def test_the_encoder_is_frozen_for_the_first_updates_and_has_a_rate_of_its_own(e
         )
         real(brain)
 
-    monkeypatch.setattr(StaticBrain, "optimizers_step", look)
+    monkeypatch.setattr(Engine, "optimizers_step", look)
     encoder = WAVLM + "    freeze_updates: 3\n    lr_scale: 0.1\n    layer_decay: 0.5\n"
     experiment("static", tmp_path, **{**MINIATURE, "encoder": encoder, "num_epochs": 1})
     assert [(head, body) for head, body, _, _ in seen[:5]] == [(True, False)] * 3 + [(True, True)] * 2
