@@ -43,7 +43,6 @@ setup(
         "kaldiio>=2.18",
         "soundfile>=0.12.1",
         "jiwer>=4,<5",
-        "rapidfuzz>=3",
         "numpy>=2",
         "scipy>=1.13",
         "matplotlib>=3.9",
