@@ -63,7 +63,7 @@ class Record:
         """
         check_keys(content, {}, where, advice)
         values = {}
-        for name, (hint, required) in _fields(cls).items():
+        for name, (hint, required) in _fields(cast(Any, cls)).items():
             key = _key(name)
             if key in content:
                 values[name] = _read(content[key], hint, where, key, advice)
