@@ -22,7 +22,7 @@ from dld.recognizer import Recognizer, load_model
 def student(trained_pair, tiny_corpus):
     """A DLD student with its gate table."""
     folder = trained_pair / "dld"
-    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--noprogressbar"]) == 0
+    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]) == 0
     return folder
 
 
@@ -30,12 +30,12 @@ def student(trained_pair, tiny_corpus):
 def babbler(experiment, tiny_corpus, tmp_path_factory):
     """A dynamic network that was not trained and writes much: nonsense, but nonsense that hangs on every frame."""
     folder = experiment("ld", tmp_path_factory.mktemp("babbler"), lr=0.0, num_epochs=1, **{"network.blank_bias": -5.0})
-    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--noprogressbar"]) == 0
+    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]) == 0
     return folder
 
 
 def run_decode(student, data, output, *options):
-    arguments = ["--exp", str(student), "--data", str(data), "--output", str(output), "--noprogressbar"]
+    arguments = ["--exp", str(student), "--data", str(data), "--output", str(output), "--progress", "false"]
     return decode.main([*arguments, "--rtf-utterances", "1", *options])
 
 

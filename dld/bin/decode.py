@@ -123,7 +123,7 @@ def main(argv=None):
             weights = [recognizer.lm_weights(search, gates) for gates in vectors]
             about_search = describe_search(search, weights, dataset, arguments.data)
             finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
-        bar = tqdm(loader, desc="decode", disable=arguments.noprogressbar, dynamic_ncols=True)
+        bar = tqdm(loader, desc="decode", disable=not arguments.progress, dynamic_ncols=True)
         texts = recognizer.decode(bar, vectors, finds)
     factors = real_time_factors(recognizer, timing_sample(dataset, arguments.rtf_utterances), vectors, timed)
     common = {

@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from dld.bin import boolean
 from dld.checks import Kind, Whole, shown
 from dld.errors import UsageError
 
 
 class Formatter(argparse.HelpFormatter):
-    """Add the default to the help of each option that has one; keep line breaks of texts that have them."""
+    """Show the default of each option and a short word for its value; keep the line breaks of texts."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
@@ -25,6 +26,11 @@ class Formatter(argparse.HelpFormatter):
         elif isinstance(default, bool):
             default = shown(default)
         return f"{text} (default: {str(default).replace('%', '%%')})"
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        if action.type is boolean:
+            return "true|false"
+        return getattr(action.type, "metavar", action.dest.rpartition("_")[2].upper())
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" not in text:
@@ -62,6 +68,7 @@ def of(kind: Kind) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be {kind}")
         return value
 
+    read.metavar = "N" if isinstance(kind, Whole) else "X"  # type: ignore[attr-defined]
     return read
 
 

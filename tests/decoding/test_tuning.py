@@ -25,7 +25,7 @@ def number_lm(kenlm, tiny_corpus, tmp_path_factory):
 
 
 def run(command, exp, data, *options):
-    arguments = ["--exp", exp, "--data", data, "--policy", "evenly-spaced", "--noprogressbar", *options]
+    arguments = ["--exp", exp, "--data", data, "--policy", "evenly-spaced", "--progress", "false", *options]
     return command.main(list(map(str, arguments)))
 
 

@@ -13,7 +13,7 @@ from dld.errors import DldError
 from dld.experiment import load_trained
 from dld.files import read_json
 from dld.gates import GateTable, depth
-from dld.training.brain import StaticBrain
+from dld.training.engine import Engine
 from dld.training.run import train
 
 BLOCKS = 3
@@ -63,11 +63,12 @@ def test_from_gate_table_to_report(systems, tiny_corpus, tmp_path):
     for system in ("static", "ld", "dld"):
         folder = systems / system
         if system != "static":
-            assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--noprogressbar"]) == 0
+            arguments = ["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]
+            assert gate_table.main(arguments) == 0
             table = GateTable.load(folder / "gate_table.json")
             assert [depth(table.gates(n)) for n in range(1, BLOCKS + 1)] == [1, 2, 3]
         depths = "3" if system == "static" else "1,3"
-        options = ["--depths", depths, "--rtf-utterances", "1", "--noprogressbar"]
+        options = ["--depths", depths, "--rtf-utterances", "1", "--progress", "false"]
         assert decode.main(["--exp", str(folder), "--data", str(tiny_corpus / "test"), *options]) == 0
         for output in folder.glob("decode_test_n*"):
             assert score.main(["--ref", str(tiny_corpus / "test/text"), "--hyp", str(output / "text")]) == 0
@@ -86,7 +87,7 @@ def test_hypotheses_do_not_depend_on_the_batch(experiment, tiny_corpus, tmp_path
         output = tmp_path / str(size)
         options = ["--depths", "1,3", "--policy", "evenly-spaced", "--batch-size", str(size), "--batch-seconds", "1000"]
         arguments = ["--exp", str(folder), "--data", str(tiny_corpus / "test"), "--output", str(output)]
-        assert decode.main([*arguments, *options, "--rtf-utterances", "1", "--noprogressbar"]) == 0
+        assert decode.main([*arguments, *options, "--rtf-utterances", "1", "--progress", "false"]) == 0
         texts.append([path.read_text() for path in sorted(output.glob("decode_*/text"))])
     assert texts[0] == texts[1]
     assert all(len(line.split()) > 1 for text in texts[0] for line in text.splitlines())
@@ -103,7 +104,7 @@ def test_a_student_may_start_from_the_teacher(experiment, systems, tmp_path):
 
 def test_the_encoder_is_frozen_for_the_first_updates_and_has_a_rate_of_its_own(experiment, tmp_path, monkeypatch):
     seen = []
-    real = StaticBrain.optimizers_step
+    real = Engine.optimizers_step
 
     def look(brain):
         encoder = brain.network.encoder
@@ -118,7 +119,7 @@ def test_the_encoder_is_frozen_for_the_first_updates_and_has_a_rate_of_its_own(e
         )
         real(brain)
 
-    monkeypatch.setattr(StaticBrain, "optimizers_step", look)
+    monkeypatch.setattr(Engine, "optimizers_step", look)
     encoder = WAVLM + "    freeze_updates: 3\n    lr_scale: 0.1\n    layer_decay: 0.5\n"
     experiment("static", tmp_path, **{**MINIATURE, "encoder": encoder, "num_epochs": 1})
     assert [(head, body) for head, body, _, _ in seen[:5]] == [(True, False)] * 3 + [(True, True)] * 2

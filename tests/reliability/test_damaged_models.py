@@ -26,7 +26,7 @@ from dld.files import read_json, write_json
 from dld.training.folder import save_model
 
 TABLE = "damaged models"
-DEPTHS = ["--depths", "1,3", "--noprogressbar", "--rtf-utterances", "1"]
+DEPTHS = ["--depths", "1,3", "--progress", "false", "--rtf-utterances", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def whole(trained_pair, tiny_corpus, number_lm, tmp_path_factory):
     exp = tmp_path_factory.mktemp("whole")
     shutil.copytree(trained_pair / "dld", exp / "dld")
     shutil.copytree(trained_pair / "static", exp / "static", ignore=shutil.ignore_patterns("save"))
-    folder, common = exp / "dld", ["--exp", str(exp / "dld"), "--noprogressbar"]
+    folder, common = exp / "dld", ["--exp", str(exp / "dld"), "--progress", "false"]
     assert gate_table_command.main([*common, "--data", str(tiny_corpus / "dev")]) == 0
     if importlib.util.find_spec("kenlm"):
         grid = ["--alphas", "0,0.5", "--betas", "0", "--beam-size", "2", "--depths", "1,3", "--lm", str(number_lm)]
@@ -405,7 +405,7 @@ def test_another_tokenizer_in_the_folder_is_refused(outcome, tiny_corpus, exp, t
     train_tokenizer(lines, tmp_path / "lang", vocab_size=32)
     shutil.copy(tmp_path / "lang/bpe.model", exp / "dld/bpe.model")
     for command in ("decode", "gate_table"):
-        result = outcome(command, ["--exp", exp / "dld", "--data", tiny_corpus / "test", "--noprogressbar"], TABLE)
+        result = outcome(command, ["--exp", exp / "dld", "--data", tiny_corpus / "test", "--progress", "false"], TABLE)
         assert (
             result.kind == "error"
             and "bpe.model: is not the tokenizer that the model was trained with" in result.message
