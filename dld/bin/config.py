@@ -34,9 +34,7 @@ def show(path, overrides):
     str
     Settings
     """
-    from hyperpyyaml import resolve_references
-
-    from dld.config import RESOLVED, layered
+    from dld.config import RESOLVED, layered, replace_references
     from dld.saved import MOST_BYTES, Settings, one_line
 
     raw = read_bytes(path, MOST_BYTES)
@@ -46,7 +44,7 @@ def show(path, overrides):
     text = layered(path, overrides)
     Settings(path, text.encode(), finished=False)
     try:
-        text = resolve_references(text).getvalue()
+        text = replace_references(text)
     except (AttributeError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
         raise DldError(f"{path}: cannot resolve the references: {one_line(error)}") from None
     return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", Settings(path, text.encode(), finished=False)

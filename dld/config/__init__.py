@@ -26,7 +26,7 @@ import yaml
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from dld.checks import ListOf, Text, complaint, no_argument
-from dld.config.keys import EXPERIMENT_KEYS, KEYS, check_together, check_values, is_text
+from dld.config.keys import EXPERIMENT_KEYS, KEYS, TEACHER_KEYS, check_together, check_values, is_text
 from dld.config.overrides import is_plain, read_override
 from dld.errors import DldError, describe_os_error
 from dld.gates import Ramp
@@ -127,12 +127,24 @@ _BUILD_ERRORS = (
 )
 
 
-def _resolve(text, path):
-    """YAML text without references, and its mapping, whose values are checked."""
+def replace_references(text):
+    """Return YAML text in which each reference is replaced by what it refers to.
+
+    HyperPyYAML follows a reference to a key that is a reference itself only where that key comes first; so this asks it
+    until nothing changes. A reference that leads back to itself is left.
+    """
     from hyperpyyaml import resolve_references
 
+    before, resolved = text, resolve_references(text).getvalue()
+    while "!ref" in resolved and resolved != before:
+        before, resolved = resolved, resolve_references(resolved).getvalue()
+    return resolved
+
+
+def _resolve(text, path):
+    """YAML text without references, and its mapping, whose values are checked."""
     try:
-        resolved = resolve_references(text).getvalue()
+        resolved = replace_references(text)
         tree = ruamel.yaml.YAML().load(resolved)
     except _BUILD_ERRORS as error:
         raise DldError(f"{path}: cannot resolve the references: {_detail(error)}") from error
@@ -325,11 +337,11 @@ def _dotted_keys(tree, prefix=""):
 
 
 def _check_keys(tree, path):
-    used = set(EXPERIMENT_KEYS) | set(_REFERENCE.findall(_dump(tree)))
+    used = set(EXPERIMENT_KEYS) | set(TEACHER_KEYS) | set(_REFERENCE.findall(_dump(tree)))
     for key in tree:
         if key not in used:
             raise _unknown(key, sorted(map(str, used | set(tree) - {key})), f"{path} (or a file that it extends)")
-    missing = {"system", "exp_dir", "network", "brain"} - set(tree)
+    missing = {"system", "exp_dir", "network"} - set(tree)
     if missing:
         raise DldError(f"{path}: missing key {sorted(missing)[0]!r} ({EXPERIMENT_KEYS[sorted(missing)[0]]})")
 
