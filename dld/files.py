@@ -109,7 +109,7 @@ def atomic_write(path, mode="w"):
 
 
 @contextlib.contextmanager
-def alone_in(folder):
+def alone_in(folder, option="exp_dir", remove=False):
     """Keep a folder to this process; the hold ends with the block, or with the process however that ends.
 
     What killed processes left half-written in it is removed.
@@ -118,6 +118,15 @@ def alone_in(folder):
     ----------
     folder : str or Path
         Made where it is missing. A file in it, IN_USE, says who has it.
+    option : str
+        By which the user gives another folder, for the message.
+    remove : bool
+        Remove the file in the end, and the folder where nothing else is in it.
+
+    Yields
+    ------
+    file object
+        The locked file. A process that inherits its descriptor holds the folder as well.
 
     Raises
     ------
@@ -125,25 +134,40 @@ def alone_in(folder):
         Another process has it.
     """
     path = Path(folder) / IN_USE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _open_mark(path) as holder:
-        try:
-            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder.seek(0)
-            raise DldError(
-                f"{folder}: {holder.read().strip() or 'another process'} is at work in it; "
-                "wait until it ends, stop it, or take another folder (exp_dir)"
-            ) from None
+    with _locked_mark(path, option) as holder:
         holder.truncate(0)
         holder.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         holder.flush()
         _held.add(holder)
         try:
             sweep(folder)
-            yield
+            yield holder
         finally:
             _held.discard(holder)
+            if remove:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    path.parent.rmdir()
+
+
+def _locked_mark(path, option):
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = _open_mark(path)
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had the folder may have removed the file in between.
+            if os.path.samestat(os.fstat(holder.fileno()), os.stat(path)):
+                return holder
+        except BlockingIOError:
+            owner = holder.read().strip() or "another process"
+            holder.close()
+            raise DldError(
+                f"{path.parent}: {owner} is at work in it; wait until it ends, stop it, or take another folder ({option})"
+            ) from None
+        except FileNotFoundError:
+            pass
+        holder.close()
 
 
 def _open_mark(path):

@@ -76,7 +76,7 @@ def experiment(tiny_corpus, tmp_path_factory):
     from dld.training.run import train
 
     def make(system, exp, restart=False, **overrides):
-        name = "teacher" if system == "static" else system
+        name = system
         settings = {**tiny_settings(tiny_corpus, exp), **overrides}
         config = load_config(ROOT / f"recipes/mini/hparams/{name}.yaml", settings)
         return train(config, {"device": "cpu", "noprogressbar": True}, restart)

@@ -76,8 +76,8 @@ def saved(checkout):
 @pytest.mark.parametrize(
     ("options", "trained"),
     [
-        (["--stop-stage", "4"], ["hparams/teacher.yaml"]),
-        (["--stop-stage", "5", "--nj", "2"], ["hparams/ld.yaml", "hparams/teacher.yaml"]),
+        (["--stop-stage", "4"], ["hparams/static.yaml"]),
+        (["--stop-stage", "5", "--nj", "2"], ["hparams/ld.yaml", "hparams/static.yaml"]),
     ],
 )
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
@@ -120,7 +120,7 @@ def test_a_comparison_hands_the_signal_on(checkout):
 
 
 def test_a_failing_training_ends_the_one_next_to_it(checkout):
-    fails = "if 'hparams/teacher.yaml' in sys.argv and '--get' not in sys.argv:\n"
+    fails = "if 'hparams/static.yaml' in sys.argv and '--get' not in sys.argv:\n"
     fails += "    import time\n    while not os.path.exists(folder + '/started'): time.sleep(0.05)\n    sys.exit(3)\n"
     checkout.hook(fails + TRAINING)
     checkout.python.write_text(checkout.python.read_text().replace('print("first-n")', 'print("None")'))
