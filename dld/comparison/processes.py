@@ -165,6 +165,7 @@ class Progress:
     running: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     failed: dict[str, DldError] = field(default_factory=dict)
+    stopping: bool = False
 
 
 def run_tasks(
@@ -204,6 +205,7 @@ def run_tasks(
         while futures or (progress.waiting and stopped_at is None):
             if stopped_at is None and (processes.signal is not None or (progress.failed and not go_on)):
                 processes.stop()
+                progress.stopping = True
                 stopped_at = time.monotonic()
             if stopped_at is None:
                 for name in _ready(tasks, progress)[: jobs - len(futures)]:
