@@ -11,7 +11,7 @@ import pytest
 
 import dld
 
-ROOT_FILES = ("run.sh", ".ci/run", "tools/install.sh", "tools/environment.sh", "tools/compare.sh")
+ROOT_FILES = ("run.sh", ".ci/run", "tools/install.sh", "tools/environment.sh")
 
 
 def _setup_call(root, monkeypatch):
