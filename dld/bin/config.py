@@ -1,4 +1,4 @@
-"""Show an experiment file with its layers, overrides and references worked in. Nothing in the file is run."""
+"""Show an experiment, one file or several, with layers, overrides and references worked in. Nothing in it is run."""
 
 import sys
 
@@ -6,7 +6,7 @@ from hyperpyyaml import resolve_references
 
 from dld.bin import command
 from dld.bin.options import Parser
-from dld.config import RESOLVED, layered, parse_overrides
+from dld.config import RESOLVED, described, layered, parse_overrides
 from dld.errors import DldError
 from dld.files import read_bytes
 from dld.saved import MOST_BYTES, Settings, one_line
@@ -18,19 +18,22 @@ def make_parser():
         prog="dld-config",
         description=__doc__,
         allow_abbrev=False,
-        usage="dld-config EXPERIMENT.yaml [--get KEY] [--KEY VALUE …]",
+        usage="dld-config EXPERIMENT.yaml … [--get KEY] [--KEY VALUE …]",
     )
-    parser.add_argument("experiment", help="HyperPyYAML file, or the hyperparams.yaml of an experiment")
+    parser.add_argument(
+        "experiments", nargs="+", help="HyperPyYAML files, each extends those before it; or an experiment's hyperparams.yaml"
+    )
     parser.add_argument("--get", metavar="KEY", help="print the value of one key only")
     return parser
 
 
-def show(path, overrides):
-    """Return the resolved text of a file, and its values; objects are not built.
+def show(paths, overrides):
+    """Return the resolved text of files, and their values; objects are not built.
 
     Parameters
     ----------
-    path : str or Path
+    paths : list of str or Path
+        Each extends those before it.
     overrides : dict
         See `dld.config.load_config`.
 
@@ -39,11 +42,14 @@ def show(path, overrides):
     str
     Settings
     """
-    raw = read_bytes(path, MOST_BYTES)
-    if raw.startswith(RESOLVED.encode()) and not overrides:
-        return raw.decode("utf-8", "replace"), Settings(path, raw)
-    Settings(path, raw, finished=False)
-    text = layered(path, overrides)
+    raws = {path: read_bytes(path, MOST_BYTES) for path in paths}
+    for path, raw in raws.items():
+        resolved = raw.startswith(RESOLVED.encode())
+        if resolved and not overrides and len(paths) == 1:
+            return raw.decode("utf-8", "replace"), Settings(path, raw)
+        Settings(path, raw, finished=False)
+    path = described(paths)
+    text = layered(paths, overrides)
     Settings(path, text.encode(), finished=False)
     try:
         text = resolve_references(text).getvalue()
@@ -55,7 +61,7 @@ def show(path, overrides):
 @command
 def main(argv=None):
     arguments, rest = make_parser().parse_known_args(argv)
-    text, settings = show(arguments.experiment, parse_overrides(rest))
+    text, settings = show(arguments.experiments, parse_overrides(rest))
     if arguments.get is None:
         print(text, end="")
     else:

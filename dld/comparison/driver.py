@@ -96,13 +96,19 @@ class Driver:
         data = self.comparison.data
         return ["local/score.sh", "--all", "true", f"{data}/{test_set}", f"{data}/lang", self._folder(run)]
 
-    def corpus(self) -> list[str]:
-        """Return the command that makes, validates and tokenizes the data: stages 1 to 3 of the recipe."""
+    def corpus(self) -> list[list[str]]:
+        """Return the commands that make, validate and tokenize the data: stages 1 to 3 of the recipe."""
         settings = [*words(self.comparison.settings, dashes=False), *self.options.train]
-        return [
-            *("./run.sh", "--stop-stage", "3", "--data", self.comparison.data, "--exp", self.comparison.exp),
+        common = [
+            *("--data", self.comparison.data, "--exp", self.comparison.exp),
             *("--test-sets", " ".join(self.comparison.test_sets), "--train-args", shlex.join(settings)),
             *(*words(self.comparison.corpus), *self.options.corpus),
+        ]
+        prepare = [[*self.comparison.prepare, self.comparison.data]] if self.comparison.prepare else []
+        return [
+            ["./run.sh", "--stop-stage", "1", *common],
+            *prepare,
+            ["./run.sh", "--stage", "2", "--stop-stage", "3", *common],
         ]
 
     def report(self) -> list[str]:
@@ -152,8 +158,7 @@ class Driver:
             processes = Processes([holder.fileno()])
             tasks = {}
             if not self._has_data():
-                command = self.corpus()
-                tasks[CORPUS] = Task(lambda: self._call(processes, CORPUS, [command], "w"))
+                tasks[CORPUS] = Task(lambda: self._call(processes, CORPUS, self.corpus(), "w"))
             first = tuple(tasks)
             for run in runs:
                 if not self.is_done(run):

@@ -153,6 +153,8 @@ class Comparison:
         Folders of the runs and of the data directories.
     dev_set : str
         Where gate tables are searched.
+    prepare : tuple of str
+        A command, in words, that makes further test sets after stage 1 of the recipe; it is given the data folder.
     test_sets : tuple of str
         What is decoded and scored.
     device : str or None
@@ -170,6 +172,7 @@ class Comparison:
     exp: str = _key(PATH, "exp")
     data: str = _key(PATH, "data")
     dev_set: str = _key(NAME, "dev")
+    prepare: tuple[str, ...] = _key(PATHS, ())
     test_sets: tuple[str, ...] = _key(NAMES, ("test",))
     device: str | None = _key(Nullable(Choice("cpu", "cuda")), None)
     settings: Mapping[str, Any] = _key(SETTINGS, {})
