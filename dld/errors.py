@@ -1,6 +1,7 @@
-"""The one exception that users are meant to see, and what the operating system's errors mean to them."""
+"""The exceptions that users see, and what errors of the operating system mean to them."""
 
 import errno
+import os
 import re
 
 
@@ -12,7 +13,11 @@ class DldError(Exception):
     """
 
 
-_OS_ERRORS = {
+class UsageError(DldError):
+    """A command that is called in a wrong way: an unknown option, a missing argument. The exit status is 2."""
+
+
+_OS_ERRORS: dict[int | None, str] = {
     errno.EACCES: "no permission; change it (chmod), or give another path",
     errno.EPERM: "no permission; change it (chmod), or give another path",
     errno.EROFS: "the file system is read-only; give another path",
@@ -31,14 +36,14 @@ _OS_ERRORS = {
 }
 
 
-def describe_os_error(error, path=None):
+def describe_os_error(error: OSError, path: str | os.PathLike[str] | None = None) -> str:
     """Say in one line what an `OSError` means: the path, the reason and what to do.
 
     Parameters
     ----------
     error : OSError
     path : str or Path, optional
-        Where the error does not know it.
+        Used if the error does not name one.
 
     Examples
     --------
@@ -47,14 +52,14 @@ def describe_os_error(error, path=None):
     """
     reason = _OS_ERRORS.get(error.errno) or error.strerror or " ".join(str(error).split()) or type(error).__name__
     path = error.filename2 or error.filename or path
-    # Some libraries put a number there, of an open file.
+    # Some libraries put the number of an open file there.
     return f"{path}: {reason}" if isinstance(path, (str, bytes)) or hasattr(path, "__fspath__") else reason
 
 
-def worker_died(error):
-    """Return what to tell the user where a process that loads data was killed, None for any other exception.
+def worker_died(error: BaseException) -> DldError | None:
+    """Return the error for the user if a process that loads data was killed, None for any other exception.
 
-    PyTorch raises this in whatever its main process does at that moment.
+    PyTorch raises it in its main process, at whatever line that happens to be.
 
     Examples
     --------

@@ -1,34 +1,26 @@
-"""The folder of an experiment: its settings, what made it, its final model."""
+"""A finished experiment as it is read: its settings, its tokenizer, its final model."""
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
-from dld.data.fingerprint import MEANINGS, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.files import atomic_write, check_keys, check_kind, open_file, read_bytes, read_record, write_json
-from dld.gates import GateTable
+from dld.files import check_kind, open_file, read_bytes, read_record
 from dld.network import GatedCTC
-from dld.provenance import command_line, git_hash, processor, versions
 from dld.saved import Settings, one_line
-from dld.training.checkpoints import has_checkpoints, remove_checkpoints
-
-logger = logging.getLogger(__name__)
 
 HYPERPARAMS = "hyperparams.yaml"
-RUN = "run.json"
 MODEL = "model.safetensors"
 ABOUT = "model.json"
 TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
 
-#: What is read of `model.json`, of `run.json`, and of the settings when a model runs.
+#: What is read of `model.json`, and of the settings when a model runs.
 ABOUT_KINDS = {
     "num_blocks": int,
     "vocab_size": int,
@@ -39,13 +31,6 @@ ABOUT_KINDS = {
     "updates": int,
     "train_seconds": (int, float),
 }
-MADE_FROM_KINDS = {
-    "train_data": dict,
-    "dev_data": dict,
-    "tokenizer": str,
-    "teacher": (str, type(None)),
-    "init_from": (str, type(None)),
-}
 SETTING_KINDS = {
     "sample_rate": int,
     "channel": (int, type(None)),
@@ -53,14 +38,6 @@ SETTING_KINDS = {
     "decode_policy": str,
 }
 COPY_AGAIN = "copy the whole experiment again, or train again"
-
-LOGS = ("train_log.txt", "train_log.jsonl")
-CHECKPOINTS = "save"
-
-# Where a run is and on what machine, and what decoding alone reads: with others it is still the same run.
-NOT_OF_TRAINING = {"exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"}
-# Paths that may move: what is meant is compared by its hash.
-BY_HASH = {"data", "train_data", "dev_data", "lang_dir", "teacher", "init_from"}
 
 
 def state_hash(module):
@@ -77,159 +54,17 @@ def tensors_hash(state):
     return digest.hexdigest()
 
 
-def begin(config, made_from, restart=False):
-    """Make or re-enter an experiment folder.
-
-    Keeps the fully resolved YAML, the tokenizer, what the run is made from, and one line for each start: command, git
-    hash, versions, seed. Folder, data, teacher and start may have been moved, and what decoding alone reads may differ
-    from before: dld-decode takes what is new.
-
-    Parameters
-    ----------
-    config : Config
-    made_from : dict
-        Name → hash, or fingerprint of a data directory, see `sources`.
-    restart : bool
-        Remove what an earlier run left, and nothing else.
-
-    Raises
-    ------
-    DldError
-        The folder holds a run with other settings or from other data.
-    """
-    folder = Path(config.values["exp_dir"])
-    folder.mkdir(parents=True, exist_ok=True)
-    if restart:
-        remove_run(folder)
-    run = read_run(folder) or {"starts": []}
-    settings = folder / HYPERPARAMS
-    if not settings.exists() and has_checkpoints(folder / CHECKPOINTS):
-        raise DldError(
-            f"{folder / CHECKPOINTS} has checkpoints, but {HYPERPARAMS} is missing, which says what they are of; "
-            "put the file back, or --restart true to train again from the start"
-        )
-    if settings.exists():
-        refuse_other_run(folder, run.get("made_from"), made_from, _changed_keys(settings, config.text))
-    with atomic_write(settings) as out:
-        out.write(config.text)
-    try:
-        Settings(settings).check_network()
-    except DldError as error:
-        logger.warning("this network can be trained, but dld-decode will not load it: %s", error)
-    source = Path(config.values["lang_dir"]) / TOKENIZER
-    with atomic_write(folder / TOKENIZER, "wb") as out:
-        out.write(source.read_bytes())
-    start = {
-        "command": command_line(),
-        "git": git_hash(),
-        "versions": versions(),
-        "processor": processor(),
-        "seed": config.values["seed"],
-    }
-    write_json(folder / RUN, {"made_from": made_from, "starts": [*run["starts"], start]})
-    return folder
-
-
-def sources(values, tokenizer, train_utterances, dev_utterances):
-    """Return what a run is made from: fingerprints of its data, hashes of tokenizer, teacher and start."""
-    return {
-        "train_data": {"path": str(values["train_data"]), **fingerprint(train_utterances)},
-        "dev_data": {"path": str(values["dev_data"]), **fingerprint(dev_utterances)},
-        "tokenizer": tokenizer.sha256,
-        **{key: model_hash(values[key]) if values[key] else None for key in ("teacher", "init_from")},
-    }
-
-
 def read_about(folder):
     """Return what `model.json` says of a finished experiment."""
     path = Path(folder) / ABOUT
     if not path.exists():
-        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld-train)")
+        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld train)")
     return read_record(path, ABOUT_KINDS, COPY_AGAIN)
-
-
-def read_run(folder):
-    """Return what `run.json` says of a run: each start, and what it is made from; None where none began."""
-    path = Path(folder) / RUN
-    if not path.exists():
-        return None
-    advice = "copy it again, or --restart true to train again from the start"
-    run = read_record(path, {"starts": list}, advice)
-    made_from = run.get("made_from")
-    if made_from is not None:  # the first version of this program did not write it
-        check_keys(made_from, MADE_FROM_KINDS, f"{path}: made_from", advice)
-        for name in ("train_data", "dev_data"):
-            check_keys(made_from[name], {"utterances": int, **dict.fromkeys(MEANINGS, str)}, f"{path}: {name}", advice)
-    return run
 
 
 def model_hash(folder):
     """Hash of the weights of a finished experiment, as its `model.json` has it."""
     return read_about(folder)["state_sha256"]
-
-
-def refuse_other_run(folder, before, now, changed):
-    """Raise if a folder's run has other settings than a new start, or is made from something else."""
-    advice = "give another exp_dir, or --restart true to train again from the start"
-    if before is None:
-        logger.warning("%s: %s does not say what the run is made from; its data are not compared", folder, RUN)
-    else:
-        for name in ("train_data", "dev_data"):
-            what = changes(before[name], now[name])
-            if what:
-                raise DldError(
-                    f"{name} {now[name]['path']} changed since the run in {folder} began: {what}; "
-                    f"put the data back, or {advice}"
-                )
-        for name in ("tokenizer", "teacher", "init_from"):
-            if before[name] != now[name]:
-                raise DldError(f"the run in {folder} began with another {name}; put that back, or {advice}")
-    if changed:
-        raise DldError(f"{folder} holds a run with other settings ({', '.join(changed)}); {advice}")
-
-
-def remove_run(folder):
-    """Remove what a training made in a folder, each file by its name; other files stay.
-
-    Decodes stay too: each says of which model it is.
-    """
-    (folder / ABOUT).unlink(missing_ok=True)
-    # Before the settings that they belong to: if this is interrupted, no start takes them for its own.
-    remove_checkpoints(folder / CHECKPOINTS)
-    for name in (MODEL, GATE_TABLE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _changed_keys(path, new):
-    # Neither text is built, whatever it asks for.
-    old, new = Settings(path, finished=False).values, Settings(path, new.encode(), finished=False).values
-    keys = sorted((old.keys() | new.keys()) - NOT_OF_TRAINING - BY_HASH)
-    return [key for key in keys if key not in old or key not in new or old[key] != new[key]]
-
-
-def save_model(folder, network, about):
-    """Write the final weights (safetensors) and what there is to say of them (JSON, written last).
-
-    Next to the hashes of weights and tokenizer, `model.json` has that of the start, where there was one.
-    """
-    folder = Path(folder)
-    (folder / ABOUT).unlink(missing_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic_write(folder / MODEL, "wb") as out:
-        out.write(save(state))
-    made_from = (read_run(folder) or {}).get("made_from") or {}
-    write_json(
-        folder / ABOUT,
-        {
-            "num_blocks": network.num_blocks,
-            "vocab_size": network.vocab_size,
-            "tokenizer_sha256": Tokenizer(folder / TOKENIZER).sha256,
-            "state_sha256": tensors_hash(state),
-            "init_sha256": made_from.get("init_from"),
-            "git": git_hash(),
-            **about,
-        },
-    )
 
 
 @dataclass
@@ -253,11 +88,6 @@ class Trained:
     tokenizer: Tokenizer
     about: dict
     settings: dict
-
-    def gate_table(self):
-        """The gate table stored with the model, None where none was searched yet; one of another model is refused."""
-        path = self.folder / GATE_TABLE
-        return GateTable.load(path, self.network.num_blocks, self.about["state_sha256"]) if path.exists() else None
 
 
 def load_trained(folder, device="cpu"):
@@ -315,7 +145,7 @@ def read_weights(folder, about):
     """Return a finished experiment's weights by name; damaged or other ones than `model.json` says are refused."""
     path = Path(folder) / MODEL
     if not path.exists():
-        raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld-train)")
+        raise DldError(f"{folder}: no finished model there ({MODEL} is missing); train it first (dld train)")
     open_file(path).close()
     try:
         state = load_file(path)

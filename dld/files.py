@@ -1,4 +1,4 @@
-"""Text and JSON files, written whole or not at all, and folders that one process has to itself."""
+"""Read text and JSON files, write files whole or not at all, and lock folders."""
 
 import codecs
 import contextlib
@@ -12,32 +12,38 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any, BinaryIO, TextIO
 
 from dld.errors import DldError, describe_os_error
 
+Pathlike = str | os.PathLike[str]
+Kinds = type | tuple[type, ...]
+
+#: The file that locks a folder, see `alone_in`.
 IN_USE = ".in_use"
 
-# Temporary files of `atomic_write`, and the seconds after which one must be of a process that was killed.
+# Temporary files of `atomic_write`, and the age in seconds from which one must be of a process that was killed.
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _FORGOTTEN = 3600
 
-# The IN_USE files of folders that this process has to itself, open.
-_held = set()
+# The open IN_USE files of folders that this process has locked.
+_locks: set[TextIO] = set()
 
 
-def _release_in_child():
-    # A forked child, such as a worker that loads data, must not hold the folder when its parent is killed.
-    for holder in _held:
-        holder.close()
-    _held.clear()
+def _release_in_child() -> None:
+    # A forked child, such as a worker that loads data, must not keep the lock when its parent is killed.
+    for lock in _locks:
+        lock.close()
+    _locks.clear()
 
 
 os.register_at_fork(after_in_child=_release_in_child)
 
 
-def sync(path):
-    """Flush a file or folder to the disk, so that it is there after a power failure."""
+def sync(path: Pathlike) -> None:
+    """Flush a file or folder to the disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -45,14 +51,14 @@ def sync(path):
         os.close(descriptor)
 
 
-def sweep(folder, older_than=0.0):
-    """Remove what writes that were killed left in a folder.
+def sweep(folder: Pathlike, older_than: float = 0.0) -> None:
+    """Remove the temporary files that killed processes left in a folder.
 
     Parameters
     ----------
     folder : str or Path
     older_than : float
-        Seconds; a younger file may be one that another process is writing.
+        Age in seconds; another process may still write a younger file.
     """
     for path in Path(folder).iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -61,18 +67,18 @@ def sweep(folder, older_than=0.0):
 
 
 @contextlib.contextmanager
-def atomic_write(path, mode="w"):
-    """Open a temporary file next to `path`; it takes the name `path` only if the block succeeds.
+def atomic_write(path: Pathlike, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file next to `path` and rename it to `path` if the block succeeds.
 
-    What is written is on the disk before it takes the name. Temporary files that killed processes left there an hour
-    ago or earlier are removed.
+    Its content is on the disk before it gets the name. Temporary files in the same folder that are older than an hour,
+    left by killed processes, are removed.
 
     Parameters
     ----------
     path : str or Path
         The file to write. Missing parent folders are made.
     mode : {"w", "wb"}
-        Text (UTF-8, "\\n" line ends) or bytes.
+        Text (UTF-8, lines end with "\\n") or bytes.
 
     Yields
     ------
@@ -90,9 +96,9 @@ def atomic_write(path, mode="w"):
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, _FORGOTTEN)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     try:
-        with os.fdopen(handle, mode, **text) as out:
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -109,76 +115,78 @@ def atomic_write(path, mode="w"):
 
 
 @contextlib.contextmanager
-def alone_in(folder, option="exp_dir", remove=False):
-    """Keep a folder to this process; the hold ends with the block, or with the process however that ends.
+def alone_in(folder: Pathlike, option: str = "exp_dir", remove: bool = False) -> Iterator[TextIO]:
+    """Lock a folder for this process, until the block ends or the process does, however it ends.
 
-    What killed processes left half-written in it is removed.
+    Temporary files that killed processes left in it are removed.
 
     Parameters
     ----------
     folder : str or Path
-        Made where it is missing. A file in it, IN_USE, says who has it.
+        Made if it is missing. Its file `IN_USE` names the process that has it.
     option : str
-        By which the user gives another folder, for the message.
+        Option by which the user gives another folder, for the message.
     remove : bool
-        Remove the file in the end, and the folder where nothing else is in it.
+        At the end, remove the file, and the folder if nothing else is in it.
 
     Yields
     ------
     file object
-        The locked file. A process that inherits its descriptor holds the folder as well.
+        The locked file. A process that inherits its descriptor has the lock, too.
 
     Raises
     ------
     DldError
-        Another process has it.
+        Another process has locked it.
     """
     path = Path(folder) / IN_USE
-    with _locked_mark(path, option) as holder:
-        holder.truncate(0)
-        holder.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        holder.flush()
-        _held.add(holder)
+    with _lock(path, option) as lock:
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        _locks.add(lock)
         try:
             sweep(folder)
-            yield holder
+            yield lock
         finally:
-            _held.discard(holder)
+            _locks.discard(lock)
             if remove:
                 with contextlib.suppress(OSError):
                     path.unlink()
                     path.parent.rmdir()
 
 
-def _locked_mark(path, option):
+def _lock(path: Path, option: str) -> TextIO:
+    """Open and lock the file `IN_USE` of a folder."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = _open_mark(path)
+        lock = _open_lock(path)
         try:
-            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had the folder may have removed the file in between.
-            if os.path.samestat(os.fstat(holder.fileno()), os.stat(path)):
-                return holder
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The process that had the folder may have removed the file after it was opened here.
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return lock
         except BlockingIOError:
-            owner = holder.read().strip() or "another process"
-            holder.close()
+            owner = lock.read().strip() or "another process"
+            lock.close()
             raise DldError(
-                f"{path.parent}: {owner} is at work in it; wait until it ends, stop it, or take another folder ({option})"
+                f"{path.parent}: {owner} is at work in it; "
+                f"wait until it ends, stop it, or take another folder ({option})"
             ) from None
         except FileNotFoundError:
             pass
-        holder.close()
+        lock.close()
 
 
-def _open_mark(path):
-    # A link would make some other file the mark, and empty it.
+def _open_lock(path: Path) -> TextIO:
+    # Through a link some other file would be emptied.
     if path.is_symlink() or path.exists() and not path.is_file():
         raise DldError(f"{path}: is not a file of this program; remove it")
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+", encoding="utf-8")
 
 
-def remove_folder(path):
-    """Remove a folder with all in it, or a symbolic link to one, whose target stays; nothing there is fine."""
+def remove_folder(path: Pathlike) -> None:
+    """Remove a folder with its content, or a symbolic link but not its target; do nothing if neither is there."""
     path = Path(path)
     if path.is_symlink():
         path.unlink()
@@ -186,8 +194,8 @@ def remove_folder(path):
         shutil.rmtree(path)
 
 
-def writable_folder(path):
-    """Find out before any work whether files can be written into a folder, which is made later if it is missing.
+def writable_folder(path: Pathlike) -> Path:
+    """Check before any work that files can be written into a folder, or that it can be made.
 
     Parameters
     ----------
@@ -196,12 +204,12 @@ def writable_folder(path):
     Returns
     -------
     Path
-        The same; nothing is made.
+        The same path; the folder is not made.
 
     Raises
     ------
     DldError
-        It is a file, or the folder, or the first one above it that is there, cannot be written.
+        It is a file, or nothing can be written into it or, if it is missing, into the nearest folder above it.
     """
     path = there = Path(path)
     try:
@@ -210,7 +218,7 @@ def writable_folder(path):
         if not there.is_dir():
             where = "" if there == path else f"{there} "
             raise DldError(f"{path}: {where}is a file, a folder was expected; give another path, or remove it")
-        # Permissions alone do not tell: the file system may be read-only, the user may be root, or not on a server.
+        # Permissions do not say enough: the file system may be read-only, and a server may restrict even root.
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         error.filename, error.filename2 = str(there), None
@@ -221,8 +229,8 @@ def writable_folder(path):
     return path
 
 
-def writable_file(path):
-    """Find out before any work whether a file can be written; see `writable_folder`."""
+def writable_file(path: Pathlike) -> Path:
+    """Check before any work that a file can be written; see `writable_folder`."""
     path = Path(path)
     if path.is_dir():
         raise DldError(f"{path}: is a folder, a file was expected; give the name of a file")
@@ -233,24 +241,36 @@ def writable_file(path):
     return path
 
 
-def _exists(path):
-    """Return whether there is anything; unlike `Path.exists`, say so where it cannot be found out."""
+def _exists(path: Path) -> bool:
+    """Return whether a path exists; unlike `Path.exists`, raise an `OSError` if that cannot be found out."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        # The root and the current folder are always there.
+        # The root and the current folder always exist.
         return path == path.parent
     return True
 
 
-def read_lines(path):
-    """Yield `(line number, line without its end)` of a UTF-8 text file; a byte order mark at its beginning is left out.
+def read_lines(path: Pathlike, faulty: Callable[[int, str], object] | None = None) -> Iterator[tuple[int, str]]:
+    """Yield `(line number, line without its end)` of a UTF-8 text file, without a byte order mark.
+
+    Parameters
+    ----------
+    path : str or Path
+    faulty : callable, optional
+        Called with (line number, what is wrong) for a line that is not text; the line is left out.
 
     Raises
     ------
     DldError
-        The file cannot be read, or a line is not UTF-8 or has a NUL byte (the message gives its number).
+        The file cannot be read or, without `faulty`, a line is not UTF-8 or has a NUL byte (the message gives its
+        number).
     """
+
+    def refuse(number: int, what: str) -> None:
+        raise DldError(f"{path}:{number}: {what}") from None
+
+    faulty = faulty or refuse
     try:
         with open(path, "rb") as stream:
             for number, raw in enumerate(stream, 1):
@@ -259,26 +279,35 @@ def read_lines(path):
                     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                         raise DldError(f"{path}: is UTF-16 text; save it as UTF-8")
                 if b"\0" in raw:
-                    raise DldError(f"{path}:{number}: has a NUL byte; the file is damaged or not text, make it again")
+                    faulty(number, "has a NUL byte; the file is damaged or not text, make it again")
+                    continue
                 try:
-                    yield number, raw.decode("utf-8").rstrip("\r\n")
+                    line = raw.decode("utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
-                    raise DldError(f"{path}:{number}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+                    faulty(number, f"not UTF-8 text ({error.reason} at byte {error.start})")
+                    continue
+                yield number, line
     except FileNotFoundError:
         raise DldError(f"{path}: no such file") from None
     except OSError as error:
         raise DldError(describe_os_error(error, path)) from None
 
 
-def write_json(path, value):
-    """Write `value` as indented JSON, atomically."""
+def write_json(path: Pathlike, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
     with atomic_write(path) as out:
         json.dump(value, out, indent=1, ensure_ascii=False)
         out.write("\n")
 
 
-def open_file(path):
-    """Open a file to read its bytes; a `DldError` says why what is there cannot be opened, or is not a file."""
+def open_file(path: Pathlike) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises
+    ------
+    DldError
+        It is missing, cannot be opened, or is not a regular file.
+    """
     try:
         if os.path.isdir(path):
             raise DldError(f"{path}: is a folder, a file was expected")
@@ -291,8 +320,14 @@ def open_file(path):
         raise DldError(describe_os_error(error, path)) from None
 
 
-def read_bytes(path, most=None):
-    """Read a file whole; a `DldError` names one that cannot be read, or that has more than `most` bytes."""
+def read_bytes(path: Pathlike, most: int | None = None) -> bytes:
+    """Read a whole file.
+
+    Raises
+    ------
+    DldError
+        It cannot be read, or has more than `most` bytes.
+    """
     with open_file(path) as stream:
         try:
             raw = stream.read() if most is None else stream.read(most + 1)
@@ -303,8 +338,14 @@ def read_bytes(path, most=None):
     return raw
 
 
-def read_json(path):
-    """Read a JSON file; one that is missing, cannot be read or is malformed is a `DldError` that names it."""
+def read_json(path: Pathlike) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    DldError
+        It cannot be read or is not JSON; the message names the file and, where it applies, the line.
+    """
     raw = read_bytes(path)
     try:
         return json.loads(raw.decode("utf-8"))
@@ -317,14 +358,16 @@ def read_json(path):
         raise DldError(f"{path}: not JSON that this program writes: nested too deeply, or a number too long") from None
 
 
-def read_record(path, kinds, advice="copy the file again, or make it again"):
-    """Read a JSON object that a program of dld wrote, and check what is read of it.
+def read_record(
+    path: Pathlike, kinds: Mapping[str, Kinds], advice: str = "copy the file again, or make it again"
+) -> dict[str, Any]:
+    """Read a JSON object that a command of dld wrote, and check the keys that the caller needs.
 
     Parameters
     ----------
     path : str or Path
-    kinds : dict of str to type or tuple of types
-        Keys that must be there, and what their values are. Numbers must be finite, and `true` is not a number.
+    kinds : mapping of str to type or tuple of types
+        Required keys and the types of their values. Numbers must be finite, and `true` is not a number.
     advice : str
         End of the messages: what to do.
 
@@ -335,15 +378,15 @@ def read_record(path, kinds, advice="copy the file again, or make it again"):
     Raises
     ------
     DldError
-        The file cannot be read, is not a JSON object, lacks a key or has a value of another type there.
+        The file cannot be read, is not a JSON object, lacks a key, or a value has another type.
     """
     record = read_json(path)
     check_keys(record, kinds, str(path), advice)
     return record
 
 
-def check_keys(record, kinds, where, advice):
-    """Raise if a value that was read from JSON is not an object with certain keys; see `read_record`."""
+def check_keys(record: Any, kinds: Mapping[str, Kinds], where: str, advice: str) -> None:
+    """Raise a `DldError` if a value from JSON is not an object with the given keys; see `read_record`."""
     if not isinstance(record, dict):
         raise DldError(f"{where}: an object was expected, not {_kind(record)}; {advice}")
     for key, kind in kinds.items():
@@ -352,8 +395,8 @@ def check_keys(record, kinds, where, advice):
         check_kind(record[key], kind, f"{where}: {key}", advice)
 
 
-def check_kind(value, kind, where, advice):
-    """Raise if a value that was read from JSON is not of a type, or of one of several; see `read_record`."""
+def check_kind(value: Any, kind: Kinds, where: str, advice: str) -> None:
+    """Raise a `DldError` if a value from JSON is not of a type, or of one of several; see `read_record`."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     good = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
     if good and isinstance(value, float):
@@ -375,12 +418,12 @@ _KINDS = {
 }
 
 
-def _kind(value):
+def _kind(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
-def file_hash(path, algorithm):
-    """Hexadecimal hash of a file's bytes, by one of the algorithms of `hashlib`."""
+def file_hash(path: Pathlike, algorithm: str) -> str:
+    """Return the hexadecimal hash of a file's bytes; the algorithm is one of `hashlib`."""
     digest = hashlib.new(algorithm)
     with open(path, "rb") as stream:
         for chunk in iter(lambda: stream.read(1 << 20), b""):
@@ -388,6 +431,6 @@ def file_hash(path, algorithm):
     return digest.hexdigest()
 
 
-def sha256(path):
-    """Hexadecimal SHA-256 of a file's bytes."""
+def sha256(path: Pathlike) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     return file_hash(path, "sha256")

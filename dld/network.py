@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from dld.checks import FLAG, Number, Whole, require
+from dld.encoders import GatedEncoder
 from dld.errors import DldError
+from dld.frontends import FrontEnd
 from dld.gates import depth
 
 
@@ -41,11 +43,11 @@ class GatedCTC(nn.Module):
 
     Parameters
     ----------
-    frontend : Module
+    frontend : FrontEnd
         (waveforms, lengths) → (features, lengths), such as `dld.frontends.LogMel`.
     encoder : GatedEncoder
     vocab_size : int
-        Units of the tokenizer, the blank (id 0) included.
+        Tokens of the tokenizer, the blank (id 0) included.
     blank_bias : float
         Initial bias of the blank. CTC first learns to write blanks; where the head begins there, the encoder need not
         change for it.
@@ -60,10 +62,13 @@ class GatedCTC(nn.Module):
         require(self, Whole(low=2), vocab_size=vocab_size)
         require(self, Number(), blank_bias=blank_bias)
         require(self, FLAG, exit_heads=exit_heads)
-        gives, takes = getattr(frontend, "output_size", None), getattr(encoder, "input_size", None)
-        if None not in (gives, takes) and gives != takes:
+        for name, part, kind in (("frontend", frontend, FrontEnd), ("encoder", encoder, GatedEncoder)):
+            if not isinstance(part, kind):
+                raise DldError(f"GatedCTC: {name} is a {type(part).__name__}; it must be a {kind.__name__}")
+        if encoder.input_size not in (None, frontend.output_size):
             raise DldError(
-                f"the encoder's input_size is {takes}; it must be {gives}, what {type(frontend).__name__} gives"
+                f"the encoder's input_size is {encoder.input_size}; it must be {frontend.output_size}, what "
+                f"{type(frontend).__name__} gives"
             )
         self.frontend = frontend
         self.encoder = encoder
@@ -91,7 +96,7 @@ class GatedCTC(nn.Module):
         return exits[depth(gates) - 1]
 
     def forward(self, features, lengths, gate_vectors, share_prefix=None):
-        """Logits of a batch under each of several gate vectors.
+        """Return the logits of a batch under each of several gate vectors.
 
         Parameters
         ----------
@@ -106,9 +111,12 @@ class GatedCTC(nn.Module):
         -------
         Output
         """
+        return self.outputs(self.encoder.embed(features, lengths), gate_vectors, share_prefix)
+
+    def outputs(self, embedded, gate_vectors, share_prefix=None):
+        """Return the `Output` of what `encoder.embed` gave and may be kept for other gate vectors; see `forward`."""
         if isinstance(gate_vectors[0], (bool, int)):
-            raise DldError("forward takes a list of gate vectors; put a single one in a list")
-        embedded = self.encoder.embed(features, lengths)
+            raise DldError("a list of gate vectors is needed; put a single one in a list")
         outputs = self.encoder.encode(embedded, gate_vectors, share_prefix)
         logits = [self.head_of(gates)(hidden) for gates, hidden in zip(gate_vectors, outputs, strict=True)]
         return Output(logits, embedded.lengths, outputs)

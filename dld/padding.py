@@ -1,10 +1,11 @@
 """Which frames of a batch are padding."""
 
 import torch
+from torch import Tensor
 
 
-def padding_mask(lengths, frames):
-    """True on padded frames, shape (batch, frames).
+def padding_mask(lengths: Tensor, frames: int) -> Tensor:
+    """Return True on padded frames, shape (batch, frames), for the valid frames of each utterance.
 
     Examples
     --------

@@ -1,6 +1,5 @@
-"""What produced a result: code, command, libraries, machine."""
+"""Record what produced a result: code, command, libraries, machine."""
 
-import importlib.metadata
 import platform
 import shlex
 import subprocess
@@ -10,8 +9,8 @@ from pathlib import Path
 LIBRARIES = ("torch", "torchaudio", "speechbrain", "hyperpyyaml", "sentencepiece", "kaldiio", "jiwer", "numpy")
 
 
-def git_hash():
-    """Commit of the checkout that runs, with `-dirty` where files differ from it; "unknown" outside a checkout."""
+def git_hash() -> str:
+    """Return the commit of this checkout, with `-dirty` if files differ from it; "unknown" outside a checkout."""
     folder = Path(__file__).resolve().parent
     try:
         commit = _git(folder, "rev-parse", "--short=12", "HEAD")
@@ -20,23 +19,26 @@ def git_hash():
         return "unknown"
 
 
-def _git(folder, *arguments):
+def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def versions():
-    """Versions of Python and of the libraries that results depend on."""
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that results depend on."""
+    # It takes as long to import as all else that --help needs.
+    from importlib import metadata
+
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
 
 
-def processor():
-    """Name of the processor, as the operating system gives it."""
+def processor() -> str:
+    """Return the name of the processor that the operating system gives."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:
@@ -47,6 +49,9 @@ def processor():
     return platform.processor() or platform.machine()
 
 
-def command_line():
-    """The command that is running, quoted for a shell."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+def command_line() -> str:
+    """Return the command that is running, quoted for a shell."""
+    program = Path(sys.argv[0])
+    # `python -m dld` runs the file __main__.py of the package.
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *sys.argv[1:]])

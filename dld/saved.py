@@ -1,4 +1,4 @@
-"""Settings of a finished experiment, read as data: nothing that the file names is imported or run.
+"""Read the settings of a finished experiment as data: nothing that the file names is imported or run.
 
 `hyperparams.yaml` keeps its tags, so that the run can be repeated from it. Here the file is parsed into nodes only.
 Plain values become plain Python values; of the tagged ones, only those that make up the network are built, and only
@@ -8,12 +8,16 @@ is.
 
 import inspect
 import re
+from collections.abc import ItemsView
+from pathlib import Path
+from typing import Any
 
 import ruamel.yaml
 import torch
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from dld.checks import no_argument
 from dld.encoders import GatedConformer, GatedEncoder, GatedWavLM, GatedWhisper
 from dld.errors import DldError
 from dld.files import read_bytes
@@ -44,11 +48,11 @@ _EARLY = ("!applyref:", "!include:")
 _TUPLE = re.compile(r"\(.*\)")
 
 #: Name in the file → class that a network may be built from. None opens a path or imports a name that it is given.
-CLASSES = {}
+CLASSES: dict[str, type] = {}
 
 
-def allow(cls):
-    """Let networks of finished experiments be built from a class of your own; returns it, so it can be a decorator.
+def allow(cls: type) -> type:
+    """Let networks of finished experiments be built from a class of your own; a decorator.
 
     Its arguments come from the file, so it must not open a path or import a name that it is given.
     """
@@ -89,7 +93,7 @@ class Settings:
         The file is not YAML, not a mapping, larger than settings are, or has a tag that is not allowed.
     """
 
-    def __init__(self, path, raw=None, finished=True):
+    def __init__(self, path: str | Path, raw: bytes | None = None, finished: bool = True):
         self.path = path
         self.finished = finished
         try:
@@ -104,13 +108,13 @@ class Settings:
         except RecursionError:
             raise DldError(f"{path}: nested too deeply for settings of an experiment") from None
 
-    def text_of(self, key):
-        """Return the value of a key as `dld-config --get` prints it."""
+    def text_of(self, key: str) -> str:
+        """Return the value of a key as `dld config --get` prints it."""
         if key not in self.values:
             raise DldError(f"{self.path}: no key {key!r}")
         return str(self.values[key])
 
-    def network(self, shapes=None):
+    def network(self, shapes: dict[str, tuple[torch.Size, torch.dtype]] | None = None) -> GatedCTC:
         """Build the network.
 
         Parameters
@@ -134,14 +138,14 @@ class Settings:
                 self._compare(self._network(node, "meta"), shapes)
             return self._network(node, "cpu")
 
-    def check_network(self):
+    def check_network(self) -> None:
         """Raise as `network` would, without taking memory for it."""
         with torch.random.fork_rng(devices=[]):
             self._network(self._network_node(), "meta")
 
     # ------------------------------------------------------------ parsing
 
-    def _parse(self, raw):
+    def _parse(self, raw: bytes) -> MappingNode:
         try:
             root = ruamel.yaml.YAML().compose(raw.decode("utf-8"))
         except UnicodeDecodeError as error:
@@ -156,10 +160,10 @@ class Settings:
             raise DldError(f"{self.path}: settings are a mapping of keys to values; copy the experiment again")
         return root
 
-    def _where(self, node, key):
+    def _where(self, node: Node, key: str) -> str:
         return f"{self.path}:{node.start_mark.line + 1}: {key.lstrip('.') or 'the file'}"
 
-    def _size(self, node, key):
+    def _size(self, node: Node, key: str) -> tuple[int, int]:
         """Check the tags of a node and below; return its values and levels with all aliases replaced."""
         found = self._sizes.get(id(node))
         if found == "open":
@@ -186,7 +190,7 @@ class Settings:
         self._sizes[id(node)] = size, levels
         return size, levels
 
-    def _check_tag(self, node, key):
+    def _check_tag(self, node: Node, key: str) -> None:
         if node.tag in _PLAIN_TAGS or _OBJECT.fullmatch(node.tag):
             return
         if self.finished:
@@ -200,8 +204,8 @@ class Settings:
                 "settings must not do; use extends: for other files, and !ref for values"
             )
 
-    def _pairs(self, node):
-        """Keys and value nodes of a mapping, with what `<<` merges into it."""
+    def _pairs(self, node: MappingNode) -> ItemsView[str, Node]:
+        """Return keys and value nodes of a mapping, with what `<<` merges into it."""
         own, merged = {}, {}
         for name, value in node.value:
             if name.tag == f"{_YAML}merge":
@@ -215,8 +219,8 @@ class Settings:
 
     # ------------------------------------------------------------ values
 
-    def _value(self, node):
-        """Plain value of a node; the same object for every alias of it."""
+    def _value(self, node: Node) -> Any:
+        """Return the plain value of a node; the same object for every alias of it."""
         if id(node) not in self._values:
             if isinstance(node, MappingNode):
                 value = {name: self._value(child) for name, child in self._pairs(node)}
@@ -229,7 +233,7 @@ class Settings:
             self._values[id(node)] = value
         return self._values[id(node)]
 
-    def _scalar(self, node, key):
+    def _scalar(self, node: ScalarNode, key: str) -> Any:
         text, kind = node.value, (node.tag or "").removeprefix(_YAML)
         try:
             if kind == "null" or (kind.startswith("!") and not text):
@@ -248,24 +252,20 @@ class Settings:
 
     # ------------------------------------------------------------ building
 
-    def _network_node(self):
+    def _network_node(self) -> Node:
         node = dict(self._pairs(self.root)).get("network")
         if node is None:
             raise DldError(f"{self.path}: missing key 'network'; train again, or copy the whole experiment")
         return node
 
-    def _network(self, node, device):
+    def _network(self, node: Node, device: str) -> GatedCTC:
         network = self._build(node, "network", device, {})
         if not isinstance(network, GatedCTC):
             raise DldError(f"{self._where(node, 'network')}: is not a dld.network.GatedCTC")
-        normalisation = getattr(network.frontend, "normalisation", None)
-        for name, part in (("frontend", network.frontend), ("normalisation", normalisation or torch.nn.Identity())):
-            if not isinstance(part, torch.nn.Module):
-                raise DldError(f"{self._where(node, 'network')}: {name} is not a class of dld.frontends")
         return network
 
-    def _build(self, node, key, device, built):
-        """What a node of the network describes; on the device "meta" encoder and head take no memory."""
+    def _build(self, node: Node, key: str, device: str, built: dict[int, Any]) -> Any:
+        """Build what a node of the network describes; on the device "meta" encoder and head take no memory."""
         if not _is_object(node):
             if isinstance(node, MappingNode):
                 return {name: self._build(child, f"{key}.{name}", device, built) for name, child in self._pairs(node)}
@@ -274,13 +274,13 @@ class Settings:
             return self._argument(node, key)
         if id(node) not in built:
             cls = self._class(node, key)
-            names, arguments = (), ()
+            names, arguments = {}, ()
             if isinstance(node, MappingNode):
                 names = {name: self._build(child, f"{key}.{name}", device, built) for name, child in self._pairs(node)}
             elif isinstance(node, SequenceNode):
                 arguments = [self._build(child, f"{key}[{i}]", device, built) for i, child in enumerate(node.value)]
             try:
-                bound = inspect.signature(cls).bind(*arguments, **dict(names))
+                bound = _bind(cls, arguments, names)
                 _check_bounds(bound.arguments)
                 # Front ends compute filters when they are built, so they are always real; they are small.
                 with torch.device(device if issubclass(cls, (GatedEncoder, GatedCTC)) else "cpu"):
@@ -289,7 +289,7 @@ class Settings:
                 raise DldError(f"{self._where(node, key)}: {node.tag[5:]} cannot be built: {one_line(error)}") from None
         return built[id(node)]
 
-    def _class(self, node, key):
+    def _class(self, node: Node, key: str) -> type:
         kind, name = node.tag[1:].split(":", 1)
         if kind != "new" or name not in CLASSES:
             raise DldError(
@@ -298,13 +298,13 @@ class Settings:
             )
         return CLASSES[name]
 
-    def _argument(self, node, key):
+    def _argument(self, node: ScalarNode, key: str) -> Any:
         value = self._scalar(node, key)
         if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
             raise DldError(f"{self._where(node, key)}: {shown(node.value)} is larger than any setting of a network")
         return value
 
-    def _compare(self, network, shapes):
+    def _compare(self, network: GatedCTC, shapes: dict[str, tuple[torch.Size, torch.dtype]]) -> None:
         own = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
         wrong = sorted(set(own) ^ set(shapes)) or sorted(name for name in own if own[name] != shapes[name])
         if wrong:
@@ -314,23 +314,32 @@ class Settings:
             )
 
 
-def _is_object(node):
+def _bind(cls: type, arguments: list, names: dict[str, Any]) -> inspect.BoundArguments:
+    """Return arguments by their names, an error naming the nearest one where there is no such argument."""
+    signature = inspect.signature(cls)
+    for name in names:
+        if name not in signature.parameters:
+            raise DldError(no_argument(cls, name))
+    return signature.bind(*arguments, **names)
+
+
+def _is_object(node: Node) -> bool:
     return bool(_OBJECT.fullmatch(node.tag or ""))
 
 
-def _check_bounds(arguments):
+def _check_bounds(arguments: dict[str, Any]) -> None:
     for name, (low, high) in BOUNDS.items():
         value = arguments.get(name)
         if value is not None and (type(value) not in (int, float) or not low <= value <= high):
             raise DldError(f"{name} must be a number from {low} to {high}")
 
 
-def _integer(text):
+def _integer(text: str) -> int:
     digits = text.replace("_", "")
     return int(digits, 0 if digits.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else 10)
 
 
-def _number_or_text(text):
+def _number_or_text(text: str) -> int | float | str:
     for kind in (int, float):
         try:
             return kind(text)
@@ -339,8 +348,8 @@ def _number_or_text(text):
     return text.strip("'\"")
 
 
-def shown(text, longest=60):
-    """A text as part of a message: quoted, on one line, cut where it is long.
+def shown(text: str, longest: int = 60) -> str:
+    """Return a text as part of a message: quoted, on one line, cut where it is long.
 
     Examples
     --------
@@ -350,12 +359,12 @@ def shown(text, longest=60):
     return repr(text if len(text) <= longest else text[:longest] + "…")
 
 
-def one_line(error):
-    """An exception's message on one line, cut where it is long.
+def one_line(error: object) -> str:
+    r"""Return an exception's message on one line, cut where it is long.
 
     Examples
     --------
-    >>> one_line(ValueError("not\\n  good"))
+    >>> one_line(ValueError("not\n  good"))
     'not good'
     """
     text = " ".join(str(error).split()) or type(error).__name__

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the miniatures of TED-LIUM 3 and LibriSpeech beside this file: true layouts, synthetic speech, own texts.
+"""Make the miniatures of TED-LIUM 3 and LibriSpeech next to this file: true layouts, synthetic speech, own texts.
 
 PYTHONPATH=. python egs_data/make.py [DESTINATION]
 """
@@ -207,14 +207,14 @@ SENTENCES = [
 
 
 def speak(voice, texts):
-    """Speech of one voice: a list of 16 kHz int16 signals."""
+    """Return the speech of one voice: a list of 16 kHz int16 signals."""
     speech = espeak.speak(voice, [{"text": text.lower(), "rate": 190} for text in texts])
     signals = (np.frombuffer(pcm, np.int16) / np.float32(32768) for pcm in speech)
     return [np.round(resample(signal, espeak.SAMPLE_RATE, RATE) * 0.9 * 32767).astype(np.int16) for signal in signals]
 
 
 def make_talk(name, speaker, voice, label, lines):
-    """Samples of a talk and the lines of its STM."""
+    """Return the samples of a talk and the lines of its STM."""
     spoken = [line for line in lines if line != "-"]
     texts = [(line.partition("|")[2] or normalise.tedlium(line)).lstrip("+") for line in spoken]
     speech = dict(zip(spoken, speak(voice, texts), strict=True))
@@ -246,19 +246,19 @@ def make_talk(name, speaker, voice, label, lines):
 
 
 def make_tedlium3(root):
-    """TEDLIUM_release-3: talks of train are links into `data`, as in the corpus."""
+    """Make TEDLIUM_release-3; talks of train are links into `data`, as in the corpus."""
     for split, talks in TALKS.items():
         for talk in talks:
             samples, rows = make_talk(*talk)
             folder = root / "legacy" / split
-            place = root / "data" if split == "train" else folder
+            origin = root / "data" if split == "train" else folder
             for kind in ("sph", "stm"):
-                (place / kind).mkdir(parents=True, exist_ok=True)
+                (origin / kind).mkdir(parents=True, exist_ok=True)
                 (folder / kind).mkdir(parents=True, exist_ok=True)
-            soundfile.write(place / "sph" / f"{talk[0]}.sph", samples, RATE, format="NIST", subtype="PCM_16")
-            with atomic_write(place / "stm" / f"{talk[0]}.stm") as out:
+            soundfile.write(origin / "sph" / f"{talk[0]}.sph", samples, RATE, format="NIST", subtype="PCM_16")
+            with atomic_write(origin / "stm" / f"{talk[0]}.stm") as out:
                 out.writelines(f"{row}\n" for row in rows)
-            if place != folder:
+            if origin != folder:
                 for kind in ("sph", "stm"):
                     name = f"{talk[0]}.{kind}"
                     (folder / kind / name).symlink_to(Path("..", "..", "..", "data", kind, name))
@@ -268,7 +268,7 @@ def make_tedlium3(root):
 
 
 def make_librispeech(root):
-    """LibriSpeech: all splits, and SPEAKERS.TXT."""
+    """Make LibriSpeech: all splits, and SPEAKERS.TXT."""
     rows = [";ID  |SEX| SUBSET           |MINUTES| NAME"]
     for split, readers in READERS.items():
         for reader, gender, voice, name, chapters in readers:
@@ -288,7 +288,7 @@ def make_librispeech(root):
 
 
 def main():
-    """Make both, anew."""
+    """Make both again."""
     destination = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().parent)
     for folder, make in (
         ("tedlium3/TEDLIUM_release-3", make_tedlium3),

@@ -45,9 +45,9 @@ def shared():
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory):
     """A corpus of spoken numbers, a few dozen utterances: folder with train, dev, test and lang."""
-    mini = pytest.importorskip("dld.data.mini")
+    mini = pytest.importorskip("dld.data.corpora.mini")
     folder = tmp_path_factory.mktemp("tiny") / "data"
-    mini.make(folder, mini.Settings(scale=0.04, snr_low=25, snr_high=30), jobs=2)
+    mini.prepare(folder, mini.Options(scale=0.04, snr_low=25, snr_high=30, jobs=2))
     lines = [utterance.text for utterance in kaldi.load(folder / "train")]
     train_tokenizer(lines, folder / "lang", vocab_size=32)
     return folder

@@ -8,12 +8,14 @@ import torch
 from dld.bin import config as config_command
 from dld.bin import decode, gate_table
 from dld.data.dataset import evaluation_loader, make_dataset
-from dld.experiment import GATE_TABLE, load_trained
+from dld.decoding.evaluation import Evaluator
+from dld.experiment import GATE_TABLE
 from dld.files import read_json
 from dld.gates import GateTable, depth, evenly_spaced, first_n
-from dld.gates.search import Evaluator, Quality, search_gate_table
+from dld.gates.search import Quality, search_gate_table
 from dld.profiling.latency import real_time_factors
 from dld.profiling.macs import gmacs_per_second
+from dld.recognizer import Recognizer, load_model
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +77,11 @@ def test_a_greedy_step_that_went_wrong_gives_way_to_even_spacing():
 
 
 def test_the_evaluator_scores_as_decoding_does(student, tiny_corpus):
-    trained = load_trained(student)
-    loader = evaluation_loader(make_dataset(tiny_corpus / "dev", trained.tokenizer), 30)
+    recognizer = load_model(student)
+    loader = evaluation_loader(make_dataset(tiny_corpus / "dev", recognizer.tokenizer), 30)
     vectors = [first_n(3, 1), (True,) * 3]
-    together = Evaluator(trained.network, trained.tokenizer, loader)(vectors)
-    alone = [Evaluator(trained.network, trained.tokenizer, loader)([v])[0] for v in vectors]
+    together = Evaluator(recognizer, loader)(vectors)
+    alone = [Evaluator(recognizer, loader)([v])[0] for v in vectors]
     assert together == alone
 
 
@@ -142,7 +144,7 @@ def test_decoding_again_removes_the_scores_of_before(student, tiny_corpus, tmp_p
 def test_bad_input_is_one_line_and_leaves_nothing(student, tiny_corpus, tmp_path, capsys, options, message):
     assert run_decode(student, tiny_corpus / "test", tmp_path, *options) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("dld-decode: error: ")
+    assert error.startswith("dld decode: error: ")
     assert message in error
     assert not list(tmp_path.iterdir())
 
@@ -154,12 +156,12 @@ def test_the_policy_table_without_a_table_names_the_stage(trained_pair, tiny_cor
 
 
 def test_an_unknown_policy_is_refused(student, tiny_corpus, tmp_path, capsys):
-    assert run_decode(student, tiny_corpus / "test", tmp_path, "--policy", "middle") == 1
+    assert run_decode(student, tiny_corpus / "test", tmp_path, "--policy", "middle") == 2
     assert "evenly-spaced" in capsys.readouterr().err
 
 
 def test_macs_grow_by_the_same_amount_with_each_block(student):
-    network = load_trained(student).network
+    network = load_model(student).network
     full, two, one = (gmacs_per_second(network, first_n(3, n), 16000) for n in (3, 2, 1))
     assert full - two == pytest.approx(two - one)
     assert full > two > one > 0
@@ -183,11 +185,11 @@ def test_macs_of_known_layers():
 
 
 def test_a_closed_gate_takes_no_time(student):
-    network = load_trained(student).network
+    recognizer = load_model(student)
     calls = []
-    for block, layer in enumerate(network.encoder.layers):
+    for block, layer in enumerate(recognizer.network.encoder.layers):
         layer.register_forward_hook(lambda *_, block=block: calls.append(block))
-    real_time_factors(network, [torch.randn(8000)], [first_n(3, 1)], 16000, repeats=1)
+    real_time_factors(recognizer, [torch.randn(8000)], [first_n(3, 1)], repeats=1)
     assert set(calls) == {0}
 
 
@@ -200,8 +202,10 @@ def test_the_configuration_command_prints_values(root, capsys):
 
 def test_low_precision_is_a_variant_of_its_own_and_near(babbler, tiny_corpus, tmp_path, monkeypatch):
     seen = []
-    real = decode.greedy
-    monkeypatch.setattr(decode, "greedy", lambda logits, *rest: seen.append(logits) or real(logits, *rest))
+    real = Recognizer.texts
+    monkeypatch.setattr(
+        Recognizer, "texts", lambda self, logits, *rest: seen.append(logits) or real(self, logits, *rest)
+    )
     for precision in ("fp32", "bf16"):
         assert run_decode(babbler, tiny_corpus / "test", tmp_path, "--depths", "3", "--precision", precision) == 0
     folders = [tmp_path / name for name in ("decode_test_n3", "decode_test_n3_bf16")]

@@ -91,7 +91,7 @@ def test_a_command_prints_one_line_for_a_users_error(capsys):
         raise DldError("data/text:3: no words; remove the line")
 
     assert main([]) == 1
-    assert capsys.readouterr().err.splitlines() == ["dld-test-files: error: data/text:3: no words; remove the line"]
+    assert capsys.readouterr().err.splitlines() == ["dld: error: data/text:3: no words; remove the line"]
 
 
 def test_a_command_lets_bugs_through():

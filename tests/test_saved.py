@@ -43,7 +43,7 @@ def test_shown_and_stored_text_are_the_same(root):
 def test_training_warns_of_a_network_that_cannot_be_loaded_later(experiment, tmp_path, monkeypatch, caplog):
     monkeypatch.delitem(saved.CLASSES, "dld.frontends.UtteranceCMVN")
     folder = experiment("static", tmp_path, num_epochs=1)
-    assert "dld-decode will not load it" in caplog.text and "normalisation" in caplog.text
+    assert "dld decode will not load it" in caplog.text and "normalisation" in caplog.text
     with pytest.raises(DldError, match="normalisation: '!new:dld.frontends.UtteranceCMVN' is not one of the classes"):
         load_trained(folder)
 

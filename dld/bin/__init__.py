@@ -1,22 +1,29 @@
-"""Commands, one module per stage; `setup.py` installs each as a console script."""
+"""Sub-commands of `dld`, one module each; `dld.bin.main` finds them.
+
+A module of this package is quick to import: at its top it imports the standard library and modules of dld that do the
+same (`dld.bin`, `dld.checks`, `dld.errors`, `dld.gates` …), and torch, NumPy and the like inside its functions.
+"""
 
 import argparse
 import functools
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dld.data.pipes import allow_pipes
-from dld.errors import DldError, describe_os_error, worker_died
+from dld.errors import DldError, UsageError, describe_os_error, worker_died
 
 
-def command(main):
-    """Make `main(argv) -> status` a console script with the project's error contract.
+def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
+    """Give the `main` of a sub-command the project's error contract.
 
-    A `DldError` is printed as one line on standard error (`dld-data: error: …`) and the exit status is 1; so are errors
-    of the operating system (permissions, a full disk, a folder where a file is meant) and memory that does not suffice.
-    Other exceptions keep their traceback, since they are bugs.
+    A `DldError` is printed as one line on standard error (`dld data: error: …`) and the exit status is 1, or 2 where
+    the command is called in a wrong way (`UsageError`). Errors of the operating system (permissions, a full disk, a
+    folder where a file is meant) and too little memory are one line and status 1, too. Other exceptions keep their
+    traceback, since they are bugs.
 
     Parameters
     ----------
@@ -25,16 +32,18 @@ def command(main):
     """
 
     @functools.wraps(main)
-    def run(argv=None):
+    def run(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
         for handler in logging.getLogger().handlers:
-            handler.addFilter(_is_news)
+            handler.addFilter(_concerns_users)
         try:
             return main(argv) or 0
+        except UsageError as error:
+            return _fail(main, error, status=2)
         except DldError as error:
             return _fail(main, error)
         except BrokenPipeError:
-            # The reader of our standard output has gone: as a filter does, stop without a message.
+            # The reader of our standard output is gone: stop without a message, as filters do.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except OSError as error:
@@ -52,32 +61,35 @@ def command(main):
     return run
 
 
-def _fail(main, message):
-    """Print the one line of an error, under the command's name; return the exit status."""
+def _fail(main: Callable, message: object, status: int = 1) -> int:
+    """Print an error as one line after the name of the command; return the exit status."""
+    from dld.bin.main import program
+
     module = main.__module__
-    program = sys.argv[0] if module == "__main__" else f"{module.rpartition('.')[2]}.py"
+    if module == "__main__":
+        module = f"dld.bin.{Path(sys.argv[0]).stem}"
     # Messages of libraries that it may quote have several lines.
     line = " ".join(str(message).splitlines())
-    print(f"dld-{Path(program).stem.replace('_', '-')}: error: {line}", file=sys.stderr)
-    return 1
+    print(f"{program(module)}: error: {line}", file=sys.stderr)
+    return status
 
 
-def _is_out_of_memory(error):
-    """Python's error and torch's, which for the main memory has no class of its own."""
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether it is Python's error or one of torch's, which has no class for the main memory."""
     names = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return names or "DefaultCPUAllocator" in str(error)
 
 
-def _first_line(error):
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _is_news(record):
-    """SpeechBrain tells of much that is no news to a user of recipes; its warnings still come through."""
+def _concerns_users(record: logging.LogRecord) -> bool:
+    """Keep SpeechBrain's information, which is for developers, out of the log; its warnings stay."""
     return record.levelno >= logging.WARNING or not record.name.startswith("speechbrain")
 
 
-def add_progress_option(parser):
+def add_progress_option(parser: argparse.ArgumentParser) -> None:
     """Add `--noprogressbar`; without it bars are shown on terminals, and left out of logs."""
     parser.add_argument(
         "--noprogressbar",
@@ -88,11 +100,17 @@ def add_progress_option(parser):
 
 
 class _AllowPipes(argparse.Action):
-    def __call__(self, parser, namespace, allowed, option_string=None):
-        allow_pipes(allowed)
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        allow_pipes(values)
 
 
-def add_pipes_option(parser):
+def add_pipes_option(parser: argparse.ArgumentParser) -> None:
     """Add `--allow-pipes`, which takes effect in this process and those it starts when the arguments are parsed."""
     parser.add_argument(
         "--allow-pipes",
@@ -105,26 +123,8 @@ def add_pipes_option(parser):
     )
 
 
-def add_corpus_options(parser, folder, gigabytes):
-    """Add what the commands for corpora that are downloaded have: `--corpus` or `--download`, and `--allow-partial`.
-
-    Returns
-    -------
-    The group of the first two, of which one must be given; another way may be added to it.
-    """
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", metavar="DIR", help=f"the folder {folder}, or the one that holds it")
-    source.add_argument(
-        "--download", metavar="DIR", help=f"download to this folder what is not there yet ({gigabytes} GB)"
-    )
-    parser.add_argument(
-        "--allow-partial", type=boolean, default=False, metavar="BOOL", help="leave out what is missing or faulty"
-    )
-    return source
-
-
-def boolean(text):
-    """Type of an option that takes `true` or `false`, as the recipes' scripts do."""
+def boolean(text: str) -> bool:
+    """Read the value of an option that takes `true` or `false`, as the recipes' scripts do."""
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
     return text == "true"

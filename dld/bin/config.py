@@ -2,26 +2,23 @@
 
 import sys
 
-from hyperpyyaml import resolve_references
-
 from dld.bin import command
 from dld.bin.options import Parser
-from dld.config import RESOLVED, described, layered, parse_overrides
 from dld.errors import DldError
 from dld.files import read_bytes
-from dld.saved import MOST_BYTES, Settings, one_line
 
 
 def make_parser():
-    """Command-line options."""
+    """Return the parser of the options."""
     parser = Parser(
-        prog="dld-config",
+        prog="dld config",
         description=__doc__,
-        allow_abbrev=False,
-        usage="dld-config EXPERIMENT.yaml … [--get KEY] [--KEY VALUE …]",
+        usage="dld config EXPERIMENT.yaml … [--get KEY] [--KEY VALUE …]",
     )
     parser.add_argument(
-        "experiments", nargs="+", help="HyperPyYAML files, each extends those before it; or an experiment's hyperparams.yaml"
+        "experiments",
+        nargs="+",
+        help="HyperPyYAML files, each of which extends those before it; or the hyperparams.yaml of an experiment",
     )
     parser.add_argument("--get", metavar="KEY", help="print the value of one key only")
     return parser
@@ -42,6 +39,11 @@ def show(paths, overrides):
     str
     Settings
     """
+    from hyperpyyaml import resolve_references
+
+    from dld.config import RESOLVED, described, layered
+    from dld.saved import MOST_BYTES, Settings, one_line
+
     raws = {path: read_bytes(path, MOST_BYTES) for path in paths}
     for path, raw in raws.items():
         resolved = raw.startswith(RESOLVED.encode())
@@ -61,6 +63,8 @@ def show(paths, overrides):
 @command
 def main(argv=None):
     arguments, rest = make_parser().parse_known_args(argv)
+    from dld.config import parse_overrides
+
     text, settings = show(arguments.experiments, parse_overrides(rest))
     if arguments.get is None:
         print(text, end="")

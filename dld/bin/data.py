@@ -1,4 +1,4 @@
-"""Check, repair, count, cut and join Kaldi data directories (`dld-data`)."""
+"""Check, repair, count, cut and join Kaldi data directories."""
 
 import json
 import sys
@@ -6,13 +6,12 @@ import sys
 from dld.bin import add_pipes_option, boolean, command
 from dld.bin.options import Parser, of
 from dld.checks import COUNT
-from dld.data import kaldi
 from dld.errors import DldError
 from dld.files import writable_folder
 
 
 def _parser():
-    parser = Parser(prog="dld-data", description="Work on Kaldi data directories.")
+    parser = Parser(prog="dld data", description="Work on Kaldi data directories.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")
@@ -54,6 +53,18 @@ def _parser():
     action.add_argument("destination", metavar="DEST")
     action.set_defaults(run=_subset)
 
+    action = actions.add_parser("archive", help="write a copy whose recordings are entries of one Kaldi archive")
+    add_pipes_option(action)
+    action.add_argument(
+        "--format",
+        default="flac",
+        choices=("flac", "wav"),
+        help="wav, twice as large, is for Kaldi's own tools (flac)",
+    )
+    action.add_argument("source", metavar="SRC")
+    action.add_argument("destination", metavar="DEST")
+    action.set_defaults(run=_archive)
+
     action = actions.add_parser("combine", help="write the utterances of several directories as one")
     action.add_argument("destination", metavar="DEST")
     action.add_argument("sources", nargs="+", metavar="SRC")
@@ -72,6 +83,8 @@ def _add_empty_option(action, what):
 
 
 def _validate(args):
+    from dld.data import kaldi
+
     if args.decode and args.no_audio:
         raise DldError("--decode true reads the recordings and --no-audio does not; give one of them")
     failed = 0
@@ -85,16 +98,20 @@ def _validate(args):
             print(f"{folder}: valid")
         failed += bool(problems)
     if failed:
-        raise DldError(f"{failed} of {len(args.dirs)} directories not valid; `dld-data fix DIR` repairs most problems")
+        raise DldError(f"{failed} of {len(args.dirs)} directories not valid; `dld data fix DIR` repairs most problems")
 
 
 def _fix(args):
+    from dld.data import kaldi
+
     for folder in args.dirs:
         writable_folder(folder)
         print(kaldi.fix(folder, not args.no_audio, args.allow_empty))
 
 
 def _stats(args):
+    from dld.data import kaldi
+
     found = [kaldi.stats(folder) for folder in args.dirs]
     if args.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
@@ -119,6 +136,8 @@ def _flat(entry):
 
 
 def _subset(args):
+    from dld.data import kaldi
+
     writable_folder(args.destination)
     choice = {name: getattr(args, name) for name in ("number", "first", "shortest", "speakers")}
     if args.ids is not None:
@@ -127,7 +146,17 @@ def _subset(args):
     print(f"{args.destination}: {len(chosen)} utterances of {args.source}")
 
 
+def _archive(args):
+    from dld.data import kaldi
+
+    writable_folder(args.destination)
+    utterances = kaldi.archive(args.source, args.destination, args.format)
+    print(f"{args.destination}: {len(utterances)} utterances of {args.source}, audio in audio.ark")
+
+
 def _combine(args):
+    from dld.data import kaldi
+
     writable_folder(args.destination)
     utterances = kaldi.combine(args.destination, args.sources)
     print(f"{args.destination}: {len(utterances)} utterances of {len(args.sources)} directories")
@@ -135,7 +164,7 @@ def _combine(args):
 
 @command
 def main(argv=None):
-    """Run the command; see `dld-data --help`."""
+    """Run the command; see `dld data --help`."""
     args = _parser().parse_args(argv)
     return args.run(args)
 

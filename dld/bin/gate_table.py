@@ -4,26 +4,20 @@ import logging
 import sys
 
 from dld.bin import add_pipes_option, add_progress_option, command, options
+from dld.bin.models import audio_settings
 from dld.checks import POSITIVE
-from dld.data import kaldi
-from dld.data.dataset import evaluation_loader, make_dataset
-from dld.data.feasibility import check_evaluation
-from dld.experiment import GATE_TABLE, load_trained
 from dld.files import writable_folder
-from dld.gates.search import Evaluator, search_gate_table
 
 logger = logging.getLogger(__name__)
 
 
 def make_parser():
-    """Command-line options."""
-    parser = options.Parser(prog="dld-gate-table", description=__doc__, allow_abbrev=False)
+    """Return the parser of the command line."""
+    parser = options.Parser(prog="dld gates", description=__doc__)
     parser.add_argument("--exp", required=True, help="folder of a trained experiment; the table goes there")
     parser.add_argument("--data", required=True, help="Kaldi data directory to search on: dev, never test")
-    parser.add_argument(
-        "--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds (%(default)s)"
-    )
-    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda … (%(default)s)")
+    parser.add_argument("--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds")
+    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda …")
     add_pipes_option(parser)
     add_progress_option(parser)
     return parser
@@ -31,31 +25,33 @@ def make_parser():
 
 @command
 def main(argv=None):
+    """Search, store, print."""
     arguments = make_parser().parse_args(argv)
-    trained = load_trained(arguments.exp, arguments.device)
-    writable_folder(trained.folder)
+
+    from dld.data import kaldi
+    from dld.data.dataset import evaluation_loader, make_dataset
+    from dld.data.feasibility import check_evaluation
+    from dld.decoding.evaluation import Evaluator
+    from dld.experiment import GATE_TABLE
+    from dld.gates.search import search_gate_table
+    from dld.recognizer import load_model
+
+    recognizer = load_model(arguments.exp, arguments.device)
+    network = recognizer.network
+    writable_folder(recognizer.folder)
     utterances = kaldi.load(arguments.data)
-    check_evaluation(utterances, max_seconds=trained.network.encoder.max_seconds, name=arguments.data)
-    dataset = make_dataset(
-        utterances,
-        trained.tokenizer,
-        sample_rate=trained.settings["sample_rate"],
-        channel=trained.settings["channel"],
-    )
-    loader = evaluation_loader(dataset, arguments.batch_seconds)
-    evaluator = Evaluator(trained.network, trained.tokenizer, loader)
-    table = search_gate_table(evaluator, trained.network.num_blocks, progress=not arguments.noprogressbar)
-    table.about.update(data=arguments.data, utterances=len(dataset), state_sha256=trained.about["state_sha256"])
-    table.save(trained.folder / GATE_TABLE)
+    check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
+    dataset = make_dataset(utterances, recognizer.tokenizer, **audio_settings(recognizer))
+    evaluator = Evaluator(recognizer, evaluation_loader(dataset, arguments.batch_seconds))
+    table = search_gate_table(evaluator, network.num_blocks, progress=not arguments.noprogressbar)
+    sha256 = recognizer.about["state_sha256"]
+    table.about.update(data=arguments.data, utterances=len(dataset), state_sha256=sha256)
+    table.save(recognizer.folder / GATE_TABLE)
     for n, row in table.about["depths"].items():
         logger.info(
             "depth %2s  %s  %6.2f %%  (%s; evenly spaced %.2f %%)",
-            n,
-            row["gates"],
-            row["wer"],
-            row["source"],
-            row["evenly_spaced_wer"],
-        )
+            n, row["gates"], row["wer"], row["source"], row["evenly_spaced_wer"],
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

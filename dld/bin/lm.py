@@ -8,9 +8,6 @@ from pathlib import Path
 from dld.bin import command
 from dld.bin.options import Parser, of
 from dld.checks import Whole
-from dld.data import kaldi
-from dld.decoding.lm import LanguageModel, require_kenlm
-from dld.decoding.ngram import arpa_counts, read_sentences, write_arpa
 from dld.errors import DldError
 from dld.files import sha256, writable_file, write_json
 
@@ -19,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 def make_parser():
     """Command-line options."""
-    parser = Parser(prog="dld-lm", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="dld lm", description=__doc__)
     parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="Kaldi text tables to estimate from")
     parser.add_argument(
         "--sentences",
@@ -48,6 +45,9 @@ def make_parser():
 
 def words_of(text_files, sentence_files, lowercase=False):
     """Yield the words of every utterance of Kaldi text tables, then of every line of plain text."""
+    from dld.data import kaldi
+    from dld.decoding.ngram import read_sentences
+
     tables = ((text.split() for text in kaldi.read_text(path).values()) for path in text_files)
     for words in itertools.chain(*tables, *map(read_sentences, sentence_files)):
         yield [word.lower() for word in words] if lowercase else words
@@ -65,6 +65,9 @@ def thresholds(text):
 def main(argv=None):
     """Estimate, measure, describe."""
     arguments = make_parser().parse_args(argv)
+    from dld.decoding.lm import LanguageModel, require_kenlm
+    from dld.decoding.ngram import arpa_counts, write_arpa
+
     path, has_text = Path(arguments.output), bool(arguments.text or arguments.sentences)
     if not has_text and not arguments.dev:
         raise DldError("nothing to do; give --text or --sentences to estimate from, or --dev to measure on")

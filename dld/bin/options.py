@@ -1,22 +1,50 @@
-"""Types of command-line options: each says in one line what is allowed."""
+"""The parser of all commands, and types of options: each says in one line what is allowed."""
 
 import argparse
 import re
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from dld.checks import Whole
-from dld.errors import DldError
+from dld.checks import Kind, Whole, shown
+from dld.errors import UsageError
+
+
+class Formatter(argparse.HelpFormatter):
+    """Add the default to the help of each option that has one; keep line breaks of texts that have them."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        # An option without a value is off by default, and None says that something else decides.
+        if not action.option_strings or action.nargs == 0 or action.default in (None, "", [], argparse.SUPPRESS):
+            return text
+        if "default" in text:
+            return text
+        default = action.default
+        if isinstance(default, (list, tuple)):
+            default = " ".join(map(str, default))
+        elif isinstance(default, bool):
+            default = shown(default)
+        return f"{text} (default: {str(default).replace('%', '%%')})"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" not in text:
+            return super()._fill_text(text, width, indent)
+        return "".join(indent + line for line in text.splitlines(keepends=True))
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, whose errors are errors as all others: one line, without the usage before it."""
+    """Parse options; options are written out, and a wrong one is a `UsageError`: one line, no usage before it."""
 
-    def error(self, message):
-        """Raise the message as a `DldError`."""
-        raise DldError(f"{message} (see {self.prog} --help)")
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, "formatter_class": Formatter, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a `UsageError`."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def of(kind):
-    """Type of an option that takes a number of a kind of `dld.checks`.
+def of(kind: Kind) -> Callable[[str], float]:
+    """Return the type of an option that takes a number of a kind of `dld.checks`.
 
     Examples
     --------
@@ -25,7 +53,7 @@ def of(kind):
     3
     """
 
-    def read(text):
+    def read(text: str) -> float:
         try:
             value = (int if isinstance(kind, Whole) else float)(text)
         except ValueError:
@@ -37,9 +65,9 @@ def of(kind):
     return read
 
 
-def device(text):
-    """Type of `--device`: one that this machine has."""
-    # Commands on text and tables do without it, and it takes seconds to import.
+def device(text: str) -> str:
+    """Read the value of `--device`: one that this machine has."""
+    # Commands on text and tables do not need it, and it takes seconds to import.
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

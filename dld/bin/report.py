@@ -1,4 +1,4 @@
-"""dld-report: the depth, compute and error-rate table and plot of an experiment folder."""
+"""Write the depth, compute and error-rate table and plot of an experiment folder."""
 
 import datetime
 import shlex
@@ -10,7 +10,6 @@ from dld.bin.options import Parser, of
 from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
 from dld.files import atomic_write, read_lines, read_record, writable_folder, write_json
-from dld.reporting import plots, report, tables
 
 TITLE = "Error rate and compute at every depth"
 # Keys of results.json.
@@ -20,7 +19,7 @@ CONTENT = {**dict.fromkeys(LISTS, list), "environment": dict, "title": str}
 
 def parser():
     """The command's options."""
-    options = Parser(prog="dld-report", description=__doc__.partition(": ")[2])
+    options = Parser(prog="dld report", description=__doc__)
     source = options.add_mutually_exclusive_group(required=True)
     source.add_argument("--exp", help="folder with <run>/decode_<set>_n<depth>/, scored")
     source.add_argument("--results", help="a results.json of this command: its page and pictures again, nothing else")
@@ -40,6 +39,8 @@ def parser():
 
 def measure(decodes, args, command_line):
     """Content of `results.json`."""
+    from dld.reporting import report
+
     present = sorted({decode.info["system"] for decode in decodes}, key=report.system_order)
     baselines = [name.strip() for name in args.baseline.split(",")]
     missing = [name for name in baselines if name not in present]
@@ -70,6 +71,8 @@ def measure(decodes, args, command_line):
 
 def render(results, output, name, notes=""):
     """Write the page and the pictures of what `results.json` holds."""
+    from dld.reporting import plots, report, tables
+
     systems = list(dict.fromkeys(entry["system"] for entry in results["summary"]))
     systems.sort(key=report.system_order)
     pictures = plots.plot_tradeoff(results["summary"], systems, output, results["title"], _file(name, "tradeoff"))[:1]
@@ -100,8 +103,10 @@ def main(argv=None):
             ) from error
     else:
         systems = [name.strip() for name in args.systems.split(",")] if args.systems else None
+        from dld.reporting import report, tables
+
         decodes = report.collect(args.exp, systems)
-        command_line = shlex.join(["dld-report", *(sys.argv[1:] if argv is None else argv)])
+        command_line = shlex.join(["dld", "report", *(sys.argv[1:] if argv is None else argv)])
         results = measure(decodes, args, command_line)
         with atomic_write(output / f"{_file(args.name, 'transcripts')}.md") as out:
             out.write(tables.transcripts_markdown(decodes, results["title"], args.transcripts))

@@ -1,4 +1,4 @@
-"""dld-score: error rates of a decode directory, in the files that Kaldi's scoring leaves."""
+"""Compute the error rates of a decode directory, in the files that Kaldi's scoring leaves."""
 
 import sys
 from pathlib import Path
@@ -8,20 +8,18 @@ from dld.bin.options import Parser, of
 from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
 from dld.files import read_record, writable_folder
-from dld.scoring import kaldi, sclite
-from dld.scoring.decodes import decodes_of
 
 
 def parser():
     """The command's options."""
-    options = Parser(prog="dld-score", description=__doc__.partition(": ")[2])
+    options = Parser(prog="dld score", description=__doc__)
     options.add_argument("--ref", help="reference, a Kaldi text file (data/test/text)")
     options.add_argument("--hyp", help="hypotheses, a Kaldi text file (exp/…/decode_test/text)")
     options.add_argument("--exp", help="instead of --hyp: score every decode of --data in this experiment")
     options.add_argument("--data", help="instead of --ref, with --exp: the test set, a Kaldi data directory")
     options.add_argument("--output", help="decode directory to write into (default: the folder of --hyp)")
     options.add_argument("--utt2spk", help="speakers, for the table per speaker (default: utt2spk beside --ref)")
-    options.add_argument("--units", nargs="+", choices=sorted(kaldi.UNITS), default=["word", "char"])
+    options.add_argument("--units", nargs="+", choices=("char", "word"), default=["word", "char"])
     options.add_argument("--ref-filter", help="shell command over the reference's lines before scoring")
     options.add_argument("--hyp-filter", help="shell command over the hypotheses' lines before scoring")
     told = "of this decode, for the names (default: as decode.json beside --hyp says, else that of none)"
@@ -40,6 +38,8 @@ def main(argv=None):
     pairs = (args.ref, args.hyp), (args.exp, args.data)
     if sorted(sum(value is not None for value in pair) for pair in pairs) != [0, 2]:
         raise DldError("give either --ref and --hyp, or --exp and --data")
+    from dld.scoring.decodes import decodes_of
+
     if args.exp is None:
         score(Path(args.ref), Path(args.hyp), Path(args.output or Path(args.hyp).parent), args)
         return
@@ -51,6 +51,8 @@ def main(argv=None):
 
 def score(ref, hyp, output, args):
     """Score one decode; print one line a unit."""
+    from dld.scoring import kaldi, sclite
+
     writable_folder(output)
     if args.sclite:
         if (ref.name, hyp.name, output) != ("text", "text", hyp.parent):

@@ -1,22 +1,21 @@
-"""Train SentencePiece units on the text of data directories (`dld-tokenizer`)."""
+"""Train SentencePiece tokens on the text of data directories."""
 
 import sys
+from collections.abc import Sequence
 
 from dld.bin import command
 from dld.bin.options import Parser, of
 from dld.checks import Whole
-from dld.data import kaldi, tokenizer
 from dld.data.symbols import reserved_symbol
 from dld.errors import DldError
 from dld.files import writable_folder
 
 
-@command
-def main(argv=None):
-    """Run the command; see `dld-tokenizer --help`."""
+def make_parser() -> Parser:
+    """Return the parser of the options."""
     parser = Parser(
-        prog="dld-tokenizer",
-        description="Train SentencePiece units; write bpe.model, bpe.vocab and units.txt. Unit 0 is the CTC blank.",
+        prog="dld tokenizer",
+        description="Train SentencePiece tokens; write bpe.model, bpe.vocab and units.txt. Token 0 is the CTC blank.",
     )
     parser.add_argument("--text", nargs="+", required=True, metavar="FILE", help="Kaldi text tables of training data")
     parser.add_argument("--output", required=True, metavar="LANG", help="folder to write, such as data/lang")
@@ -24,25 +23,47 @@ def main(argv=None):
         "--vocab-size",
         type=of(Whole(3, 2**20)),
         metavar="N",
-        help="units, blank and unknown included (not for char)",
+        help="number of tokens, blank and unknown included (not for char)",
     )
-    parser.add_argument("--model-type", choices=("bpe", "unigram", "char"), default="bpe", help="kind of units (bpe)")
-    args = parser.parse_args(argv)
-    writable_folder(args.output)
+    parser.add_argument("--model-type", choices=("bpe", "unigram", "char"), default="bpe", help="kind of tokens")
+    return parser
+
+
+def read_training_text(paths: Sequence[str]) -> list[str]:
+    """Return the text of every utterance of Kaldi text tables.
+
+    Raises
+    ------
+    DldError
+        An utterance has a symbol that is reserved, such as `<unk>`.
+    """
+    from dld.data import kaldi
+
     lines = []
-    for path in args.text:
+    for path in paths:
         texts = kaldi.read_text(path)
         for utterance, text in texts.items():
             if symbol := reserved_symbol(text):
                 raise DldError(
-                    f"{path}: utterance {utterance} has the reserved symbol {symbol}, which cannot be a unit; take it "
+                    f"{path}: utterance {utterance} has the reserved symbol {symbol}, which cannot be a token; take it "
                     "out or write what is spoken"
                 )
         lines += texts.values()
-    trained = tokenizer.train(lines, args.output, args.vocab_size, args.model_type)
+    return lines
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, and print how many tokens a word has."""
+    arguments = make_parser().parse_args(argv)
+    from dld.data import tokenizer
+
+    writable_folder(arguments.output)
+    lines = read_training_text(arguments.text)
+    trained = tokenizer.train(lines, arguments.output, arguments.vocab_size, arguments.model_type)
     words = sum(len(line.split(" ")) for line in lines if line)
-    units = sum(len(trained.encode(line)) for line in lines)
-    print(f"{trained.path}: {len(trained)} units from {len(lines)} utterances, {units / words:.2f} units per word")
+    tokens = sum(len(trained.encode(line)) for line in lines)
+    print(f"{trained.path}: {len(trained)} tokens from {len(lines)} utterances, {tokens / words:.2f} tokens per word")
 
 
 if __name__ == "__main__":

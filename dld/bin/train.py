@@ -1,39 +1,32 @@
 """Train the network that an experiment file, or several, each of which extends those before it, describe."""
 
-import argparse
 import logging
 import os
 import sys
 
-import speechbrain as sb
-
 from dld.bin import add_pipes_option, add_progress_option, boolean, command, options
-from dld.config import EXPERIMENT_KEYS, load_config, parse_overrides
-from dld.training.run import train
-from dld.training.stopping import Stopped
+from dld.config.keys import EXPERIMENT_KEYS
 
 
 def make_parser():
-    """The options that are not keys of the experiment file."""
+    """Return the parser of the options that are not keys of the experiment file."""
     keys = "\n".join(f"  {name:26} {key.meaning}\n{'':30}{key.kind}" for name, key in EXPERIMENT_KEYS.items())
     parser = options.Parser(
-        prog="dld-train",
+        prog="dld train",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        usage="dld-train EXPERIMENT.yaml … [options] [--KEY VALUE …]",
+        usage="dld train EXPERIMENT.yaml … [options] [--KEY VALUE …]",
         epilog="Any key of the experiment file can be set: --lr 5e-4, --encoder.dropout 0.2. Keys the program reads:\n"
         + keys,
     )
-    parser.add_argument("experiments", nargs="+", help="HyperPyYAML files, each extends those before it")
+    parser.add_argument("experiments", nargs="+", help="HyperPyYAML files, each of which extends those before it")
     parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="train again from scratch")
     parser.add_argument(
-        "--device", type=options.device, help="cpu, cuda, cuda:1 …; the GPU where there is one, if not given"
+        "--device", type=options.device, help="cpu, cuda, cuda:1 … (default: the GPU where there is one)"
     )
     add_pipes_option(parser)
     add_progress_option(parser)
     parser.add_argument(
-        "--distributed-backend", default="nccl", choices=("nccl", "gloo"), help="under torchrun (%(default)s)"
+        "--distributed-backend", default="nccl", choices=("nccl", "gloo"), help="communication under torchrun"
     )
     return parser
 
@@ -41,6 +34,12 @@ def make_parser():
 @command
 def main(argv=None):
     arguments, rest = make_parser().parse_known_args(argv)
+    import speechbrain as sb
+
+    from dld.config import load_config, parse_overrides
+    from dld.training.run import train
+    from dld.training.stopping import Stopped
+
     run_opts = {"noprogressbar": arguments.noprogressbar, "distributed_backend": arguments.distributed_backend}
     if arguments.device:
         run_opts["device"] = arguments.device
@@ -54,7 +53,7 @@ def main(argv=None):
     try:
         train(config, run_opts, arguments.restart)
     except Stopped as stopped:
-        print(f"dld-train: {stopped}", file=sys.stderr)
+        print(f"dld train: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
     return 0
 

@@ -260,9 +260,8 @@ def _check_needs(comparison: Comparison) -> None:
         for key in ("teacher", "start"):
             name = getattr(run, key)
             if name and name not in by_name:
-                raise DldError(
-                    f"{comparison.path}: runs: {run.name}: its {key} {name!r} is not in the list{_nearest(name, by_name)}"
-                )
+                where = f"{comparison.path}: runs: {run.name}"
+                raise DldError(f"{where}: its {key} {name!r} is not in the list{_nearest(name, by_name)}")
         seen, waiting = set(), list(run.needs)
         while waiting:
             name = waiting.pop()
@@ -300,4 +299,6 @@ def words(options: Mapping[str, Any], dashes: bool = True) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+    return (
+        value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+    )

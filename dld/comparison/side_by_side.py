@@ -1,7 +1,7 @@
 """Run commands side by side, for the recipes' drivers; the first that fails ends the others.
 
-`python -m dld.comparison.side_by_side JOBS LOGS --- NAME COMMAND… --- NAME COMMAND…` runs JOBS of them at a time. What a
-command prints goes to LOGS/NAME.log, and to standard output when it has ended.
+`python -m dld.comparison.side_by_side JOBS LOGS --- NAME COMMAND… --- NAME COMMAND…` runs JOBS of them at a time. What
+a command prints goes to LOGS/NAME.log, and to standard output when it has ended.
 """
 
 import os

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import ruamel.yaml
 import yaml
-from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from dld.checks import ListOf, Text, complaint, no_argument
@@ -121,10 +120,10 @@ def _layered(paths, overrides):
 
 
 def _load(paths, overrides):
-    import torch
-
     path = described(paths)
     resolved, values = _resolve(_dump(_layered(paths, overrides)), path)
+    import torch
+
     # The weights of the network are drawn when it is built.
     if _tag(values.get("seed")):
         raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
@@ -149,6 +148,8 @@ _BUILD_ERRORS = (
 
 def _resolve(text, path):
     """YAML text without references, and its mapping, whose values are checked."""
+    from hyperpyyaml import resolve_references
+
     try:
         resolved = resolve_references(text).getvalue()
         tree = ruamel.yaml.YAML().load(resolved)
@@ -181,6 +182,8 @@ def _check_resolved(node, path):
 
 
 def _construct(resolved, path):
+    from hyperpyyaml import load_hyperpyyaml
+
     from dld.gates import Ramp
 
     try:

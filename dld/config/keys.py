@@ -123,7 +123,7 @@ EXPERIMENT_KEYS = {
     "valid_depths": Key("depths whose WER is measured after each epoch; their mean chooses checkpoints", Depths()),
     "eval_policy": Key("gate policy of validation", UNTRAINED_POLICIES),
     "eval_batch_seconds": Key("longest batch in validation and decoding, in seconds of padded audio", POSITIVE),
-    "decode_depths": Key("depths that dld-decode runs", Depths()),
+    "decode_depths": Key("depths that dld decode runs", Depths()),
     "decode_policy": Key("gate policy of decoding: table, evenly-spaced, first-n or random", POLICIES),
     "average_checkpoints": Key("how many of the best checkpoints are averaged into the final model", COUNT),
     "precision": Key("fp32, bf16 or fp16", Choice("fp32", "bf16", "fp16")),

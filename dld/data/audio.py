@@ -2,10 +2,11 @@
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from dld.data.pipes import allow_pipes, is_pipe
 from dld.data.recordings import opened, say_once, source_path
@@ -32,12 +33,12 @@ class AudioInfo:
     frames: int
 
     @property
-    def duration(self):
-        """Seconds."""
+    def duration(self) -> float:
+        """Return the seconds."""
         return self.frames / self.sample_rate
 
 
-def info(source, utterance=None):
+def info(source: str | Path, utterance: str | None = None) -> AudioInfo:
     """Return the `AudioInfo` of a recording from its header; a pipe is run to its end for that.
 
     A WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG or MP3 file that is shorter than its header says is an error
@@ -56,16 +57,23 @@ def info(source, utterance=None):
     DldError
         The audio is missing, unreadable, empty or cut short, or its header says what cannot be.
     """
-    with opened(source, _place(source, utterance)) as recording:
+    with opened(source, _where(source, utterance)) as recording:
         return AudioInfo(recording.samplerate, recording.channels, recording.length)
 
 
-def duration(source, utterance=None):
-    """Seconds of audio in a recording; see `info`."""
+def duration(source: str | Path, utterance: str | None = None) -> float:
+    """Return the seconds of audio in a recording; see `info`."""
     return info(source, utterance).duration
 
 
-def read_audio(source, start=0.0, end=None, sample_rate=16000, channel=None, utterance=None):
+def read_audio(
+    source: str | Path,
+    start: float = 0.0,
+    end: float | None = None,
+    sample_rate: int = 16000,
+    channel: int | None = None,
+    utterance: str | None = None,
+) -> np.ndarray:
     """Read a recording, or one segment of it by seeking, as mono float samples.
 
     `start` and `end` become sample numbers at the output rate, `round(seconds * sample_rate)`, so a segment equals
@@ -107,23 +115,28 @@ def read_audio(source, start=0.0, end=None, sample_rate=16000, channel=None, utt
     >>> read_audio(path, start=0.5, end=0.75).shape
     (4000,)
     """
-    place = _place(source, utterance)
-    with opened(source, place) as recording:
+    where = _where(source, utterance)
+    with opened(source, where) as recording:
         rate = recording.samplerate
-        first, last = _bounds(recording, start, end, sample_rate, place)
+        first, last = _bounds(recording, start, end, sample_rate, where)
         if recording.format == "MP3" and first > 0:
             say_once(
                 "MP3",
                 "segments of MP3 can differ from the whole in their first 9 ms, as its frames overlap; convert the "
-                f"recordings to FLAC for exact segments (first: {place})",
+                f"recordings to FLAC for exact segments (first: {where})",
             )
         if rate == sample_rate:
-            return _read_frames(recording, first, last, channel, place)
+            return _read_frames(recording, first, last, channel, where)
         say_once(("rate", rate, sample_rate), f"audio at {rate} Hz is resampled to {sample_rate} Hz (first: {source})")
-        return _read_resampled(recording, first, last, rate, sample_rate, channel, place)
+        return _read_resampled(recording, first, last, rate, sample_rate, channel, where)
 
 
-def decode_check(source, spans=(), utterance=None, sample_rate=16000):
+def decode_check(
+    source: str | Path,
+    spans: Iterable[tuple[float, float | None]] = (),
+    utterance: str | None = None,
+    sample_rate: int = 16000,
+) -> float:
     """Decode a whole recording, in blocks, so that memory stays flat; raise at what reading it would refuse.
 
     Parameters
@@ -147,23 +160,23 @@ def decode_check(source, spans=(), utterance=None, sample_rate=16000):
     DldError
         As `info` and `read_audio`. A recording of nothing but zeros is only logged.
     """
-    place = _place(source, utterance)
-    with opened(source, place) as recording:
+    where = _where(source, utterance)
+    with opened(source, where) as recording:
         for start, end in spans:
-            _bounds(recording, start, end, sample_rate, place)
+            _bounds(recording, start, end, sample_rate, where)
         frames, silent = 0, True
         for block in recording.blocks_of(recording.length):
-            _check_finite(block, frames, recording.samplerate, place)
+            _check_finite(block, frames, recording.samplerate, where)
             frames += len(block)
             silent = silent and not block.any()
         if frames < recording.length:
-            _cut_short(frames, recording.length, 0, place)
+            _cut_short(frames, recording.length, 0, where)
         if silent:
-            logger.warning("%s: silent, all %d samples are 0", place, frames)
+            logger.warning("%s: silent, all %d samples are 0", where, frames)
         return frames / recording.samplerate
 
 
-def resample(samples, rate, target):
+def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Resample to another rate by a polyphase filter.
 
     SciPy's, not torchaudio's: it needs no torch, so the same code can serve where only the run-time lives.
@@ -187,17 +200,20 @@ def resample(samples, rate, target):
     """
     if rate == target:
         return samples.astype(np.float32, copy=False)
+    # Takes long to import, and only other rates need it.
+    from scipy.signal import resample_poly
+
     common = math.gcd(rate, target)
     return resample_poly(samples, target // common, rate // common).astype(np.float32, copy=False)
 
 
-def _bounds(recording, start, end, sample_rate, place):
-    """First and last sample of a segment at the output rate."""
+def _bounds(recording, start, end, sample_rate, where):
+    """Return the first and the last sample of a segment at the output rate."""
     rate, length = recording.samplerate, recording.length / recording.samplerate
     stop = length if end is None else end
     if not 0 <= start < stop or start >= length or stop > length + TOLERANCE:
         raise DldError(
-            f"{place}: no segment from {start:g} s to {stop:g} s in {length:.3f} s of audio; correct segments"
+            f"{where}: no segment from {start:g} s to {stop:g} s in {length:.3f} s of audio; correct segments"
         )
     # Of the whole recording at the output rate there are as many samples as the resampler makes.
     total = -(-recording.length * sample_rate // rate)
@@ -205,12 +221,12 @@ def _bounds(recording, start, end, sample_rate, place):
     last = total if end is None else min(round(end * sample_rate), total)
     if last <= first:
         raise DldError(
-            f"{place}: the segment from {start:g} s to {stop:g} s is shorter than one sample; correct segments"
+            f"{where}: the segment from {start:g} s to {stop:g} s is shorter than one sample; correct segments"
         )
     return first, last
 
 
-def _read_resampled(recording, first, last, rate, target, channel, place):
+def _read_resampled(recording, first, last, rate, target, channel, where):
     common = math.gcd(rate, target)
     up, down = target // common, rate // common
     # The filter reaches 10 * max(up, down) / up input samples to either side; reading starts on a multiple of
@@ -218,39 +234,39 @@ def _read_resampled(recording, first, last, rate, target, channel, place):
     reach = 10 * max(up, down) // up + 1
     begin = max(0, first * down // up - reach) // down * down
     stop = min(recording.length, last * down // up + reach + 1)
-    samples = resample(_read_frames(recording, begin, stop, channel, place), rate, target)
+    samples = resample(_read_frames(recording, begin, stop, channel, where), rate, target)
     offset = begin // down * up
     return np.ascontiguousarray(samples[first - offset : last - offset])
 
 
-def _read_frames(recording, first, last, channel, place):
-    """One channel of the frames `first` ... `last - 1`, float32."""
+def _read_frames(recording, first, last, channel, where):
+    """Return one channel of the frames `first` ... `last - 1`, float32."""
     if recording.channels > 1 and channel is None:
-        say_once(("channels", recording.channels), f"audio has {recording.channels} channels: 0 is used ({place})")
+        say_once(("channels", recording.channels), f"audio has {recording.channels} channels: 0 is used ({where})")
     channel = channel or 0
     if not 0 <= channel < recording.channels:
-        raise DldError(f"{place}: no channel {channel}, the audio has {recording.channels} (counted from 0)")
+        raise DldError(f"{where}: no channel {channel}, the audio has {recording.channels} (counted from 0)")
     recording.go_to(first)
     blocks = [np.ascontiguousarray(block[:, channel]) for block in recording.blocks_of(last - first)]
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros(0, np.float32)])
     if len(samples) != last - first:
-        _cut_short(len(samples), last - first, first, place)
-    _check_finite(samples, first, recording.samplerate, place)
+        _cut_short(len(samples), last - first, first, where)
+    _check_finite(samples, first, recording.samplerate, where)
     return samples
 
 
-def _cut_short(there, wanted, first, place):
-    raise DldError(f"{place}: audio is cut short ({there} of {wanted} frames from frame {first}); copy it again")
+def _cut_short(there, wanted, first, where):
+    raise DldError(f"{where}: audio is cut short ({there} of {wanted} frames from frame {first}); copy it again")
 
 
-def _check_finite(samples, first, rate, place):
+def _check_finite(samples, first, rate, where):
     if not np.isfinite(samples).all():
         bad = np.flatnonzero(~np.isfinite(samples.reshape(len(samples), -1)).all(axis=1))[0]
         raise DldError(
-            f"{place}: audio has values that are not finite numbers (first at {(first + bad) / rate:.3f} s); "
+            f"{where}: audio has values that are not finite numbers (first at {(first + bad) / rate:.3f} s); "
             "convert the file again"
         )
 
 
-def _place(source, utterance):
+def _where(source, utterance):
     return f"{source} (utterance {utterance})" if utterance else str(source)

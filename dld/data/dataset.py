@@ -62,17 +62,17 @@ def make_dataset(
         characters), or nothing is left.
     """
     if isinstance(data, list):
-        place, utterances = "dataset", data
+        where, utterances = "dataset", data
     else:
         need = ("wav.scp", "utt2spk", "utt2dur") + (("text",) if tokenizer is not None else ())
-        place, utterances = str(data), kaldi.load(data, need)
+        where, utterances = str(data), kaldi.load(data, need)
     utterances, dropped = _split_by_duration(utterances, min_duration, max_duration)
-    _log_counts(place, len(utterances), dropped)
+    _log_counts(where, len(utterances), dropped)
     if max_utterances is not None and max_utterances < len(utterances):
-        logger.info("%s: %d of %d utterances are used, as asked for", place, max_utterances, len(utterances))
+        logger.info("%s: %d of %d utterances are used, as asked for", where, max_utterances, len(utterances))
         utterances = kaldi.spread(utterances, max_utterances)
     if not utterances:
-        raise DldError(f"{place}: no utterances left; check the duration limits")
+        raise DldError(f"{where}: no utterances left; check the duration limits")
     items = {}
     for u in utterances:
         items[u.id] = {
@@ -81,7 +81,7 @@ def make_dataset(
             "words": u.text or "",
         }
         if tokenizer is not None:
-            # Encoded now: a character without a unit must not stop the training in the middle of an epoch.
+            # Encoded now: a character without a token must not stop the training in the middle of an epoch.
             items[u.id]["token_ids"] = np.asarray(_encode(tokenizer, u), dtype=np.int32)
     read = functools.partial(_read_signal, sample_rate=sample_rate, channel=channel)
     pipeline = [{"func": read, "takes": ["source", "id"], "provides": "signal"}]
@@ -210,7 +210,7 @@ def _share(batch, keys):
 class EpochBatchSampler(DynamicBatchSampler):
     """SpeechBrain's batches by duration, in an order that depends on nothing but seed and epoch.
 
-    The parent draws anew at the end of each pass, so that its order also depends on how often it has been
+    The parent draws again at the end of each pass, so that its order also depends on how often it has been
     iterated, and an interrupted training would go on with other batches than an uninterrupted one. Call
     `set_epoch` before every epoch (a `Brain` does so for its `train_sampler`).
     """
@@ -399,8 +399,8 @@ def _split_by_duration(utterances, low, high):
     return kept, dropped
 
 
-def _log_counts(place, kept, dropped):
+def _log_counts(where, kept, dropped):
     if dropped:
         total = kept + sum(map(len, dropped.values()))
         reasons = "; ".join(f"{len(ids)} {reason} (first: {ids[0]})" for reason, ids in dropped.items())
-        logger.info("%s: %d of %d utterances kept; left out: %s", place, kept, total, reasons)
+        logger.info("%s: %d of %d utterances kept; left out: %s", where, kept, total, reasons)

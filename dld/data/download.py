@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,8 +25,8 @@ ATTEMPTS = 5
 _CHUNK = 1 << 20
 
 
-def fetch(url, path, digest, pause=5.0, progress=True):
-    """Download a file, going on from what an earlier attempt left in `<path>.part`.
+def fetch(url: str, path: str | Path, digest: str, pause: float = 5.0, progress: bool = True) -> Path:
+    """Download a file, or resume from what an earlier attempt left in `<path>.part`.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def fetch(url, path, digest, pause=5.0, progress=True):
     ------
     DldError
         The server refuses, the connection breaks again and again, the disk is too small, or the file is not the
-        expected one (then it is removed, so that the next attempt begins anew).
+        expected one (then it is removed, so that the next attempt begins at the start).
     """
     path = Path(path)
     if path.exists():
@@ -78,8 +79,8 @@ def fetch(url, path, digest, pause=5.0, progress=True):
     return path
 
 
-def unpack(archive, folder):
-    """Unpack a tar archive; a stamp beside what is in it says that all of it is there.
+def unpack(archive: str | Path, folder: str | Path) -> None:
+    """Unpack a tar archive; a stamp next to what is in it says that all of it is there.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def unpack(archive, folder):
         out.write(f"{archive.name}\n")
 
 
-def download_all(archives, folder, keep=False):
+def download_all(archives: Iterable[tuple[str, str]], folder: str | Path, keep: bool = False) -> None:
     """Download and unpack archives one after the other, each one only once.
 
     Parameters
@@ -170,4 +171,4 @@ def _check_digest(there, path, url, digest):
     found = file_hash(there, "md5" if len(digest) == 32 else "sha256")
     if found != digest:
         there.unlink()
-        raise DldError(f"{path}: not what {url} should give (hash {found}, not {digest}); removed, download it anew")
+        raise DldError(f"{path}: not what {url} should give (hash {found}, not {digest}); removed, download it again")

@@ -1,9 +1,10 @@
 """Speech synthesis with the espeak-ng library that the Python package `espeakng_loader` carries.
 
 espeak-ng keeps state from one utterance to the next (wave phase, random numbers of the breath noise), so the same
-text sounds a little different the second time, even after the engine is started anew. One list of
+text sounds a little different the second time, even after the engine is started again. One list of
 utterances is therefore spoken by one fresh process: its output depends on the list alone, never on what was spoken
-before or beside it. Run as a module, this file is that process; it imports nothing heavy, so that starting it is cheap.
+before or at the same time. Run as a module, this file is that process; it imports nothing heavy, so that starting it
+is cheap.
 
 espeak-ng and its voices are under GPL-3; they are used at run time only and no part of them is in this package.
 """
@@ -29,14 +30,14 @@ _CHARACTERS_UTF8 = 1
 _PARAMETERS = {"rate": 1, "pitch": 3, "range": 4, "gap": 7}
 
 
-def available():
-    """Whether the package `espeakng_loader` can be imported."""
+def available() -> bool:
+    """Return whether the package `espeakng_loader` can be imported."""
     from importlib.util import find_spec
 
     return find_spec("espeakng_loader") is not None
 
 
-def speak(voice, utterances):
+def speak(voice: str, utterances: list[dict]) -> list[bytes]:
     """Speak a list of utterances with one voice, in a process of its own.
 
     Parameters
@@ -88,7 +89,7 @@ def speak(voice, utterances):
 
 
 def _start():
-    """Start the engine; returns the library and the list that its output is appended to."""
+    """Start the engine and return the library and the list that its output is appended to."""
     import espeakng_loader
 
     library = ctypes.CDLL(str(espeakng_loader.get_library_path()))

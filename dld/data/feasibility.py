@@ -1,8 +1,9 @@
-"""Whether the utterances of dev and test sets can be measured, told where the sets are made."""
+"""Check whether the utterances of dev and test sets can be measured, where the sets are made."""
 
 import itertools
 import logging
 import math
+from collections.abc import Sequence
 
 from dld.errors import DldError
 
@@ -11,7 +12,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5
 
 
-def frames_needed(tokens):
+def frames_needed(tokens: Sequence[int]) -> int:
     """Return how many frames CTC needs: one for every token, and a blank between equal neighbours.
 
     Examples

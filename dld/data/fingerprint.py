@@ -24,7 +24,7 @@ MEANINGS = {
 }
 
 
-def fingerprint(utterances):
+def fingerprint(utterances: list) -> dict:
     """Return counts and hashes of the utterances of a data directory.
 
     Paths play no part, so a corpus may move. Of each recording the size and three samples of 4 KiB are hashed, at the
@@ -82,7 +82,7 @@ def _hash(lines):
 
 
 def _entry_ends(utterances):
-    """Where the entry of an archive ends at the latest, `(path, offset) → position`: where the next one begins."""
+    """Return where entries of archives end at the latest, `(path, offset) → position`: where the next one begins."""
     offsets = {}
     for utterance in utterances:
         path, offset = _located(str(utterance.recording))
@@ -93,7 +93,7 @@ def _entry_ends(utterances):
 
 
 def _located(source):
-    """File of a `wav.scp` value and the offset in it, 0 for a whole file; (None, 0) for a pipe."""
+    """Return the file of a `wav.scp` value and the offset in it, 0 for a whole file; (None, 0) for a pipe."""
     path = source_path(source)
     if path is None or os.path.exists(source):
         return path, 0

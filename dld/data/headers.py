@@ -4,6 +4,7 @@ import math
 import os
 import re
 import struct
+from typing import BinaryIO
 
 from dld.errors import DldError
 
@@ -20,7 +21,7 @@ _MP3_KBPS = (
 )
 
 
-def check_complete(stream, place):
+def check_complete(stream: BinaryIO, where: str) -> tuple[int | None, int | None]:
     """Raise if a header promises more audio than the stream holds, or tells of none though there is some.
 
     Known are WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG and MP3; FLAC shows only when it is decoded.
@@ -29,7 +30,7 @@ def check_complete(stream, place):
     ----------
     stream : binary file object
         At its start.
-    place : str
+    where : str
         What error messages begin with.
 
     Returns
@@ -42,13 +43,13 @@ def check_complete(stream, place):
     there = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if there == 0:
-        raise DldError(f"{place}: no audio in it (zero length); remove it with `dld-data fix`")
+        raise DldError(f"{where}: no audio in it (zero length); remove it with `dld data fix`")
     head = stream.read(4096)
     promised = frames = None
     if head.startswith(b"NIST_1A"):
-        promised, frames = _nist(head, place)
+        promised, frames = _nist(head, where)
     elif head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
-        promised = _wave_bytes(stream, head, place, there)
+        promised = _wave_bytes(stream, head, where, there)
     elif head.startswith(b"riff") and head[4:16] == bytes.fromhex("2e91cf11a5d628db04c10000"):
         promised = _last_byte(_chunks(stream, "<16sQ", 40, 8, 24), b"data" + _W64)
     elif head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
@@ -57,30 +58,30 @@ def check_complete(stream, place):
         promised = _last_byte(_chunks(stream, ">4sQ", 8, 1), b"data")
     elif head.startswith(b".snd") and len(head) >= 12:
         start, size = struct.unpack(">4xII", head[:12])
-        _check_not_empty(start, size, there, place)
+        _check_not_empty(start, size, there, where)
         promised = start + size if size < _STREAMED else None
     elif head.startswith(b"OggS"):
-        _check_ogg(stream, there, place)
+        _check_ogg(stream, there, where)
     elif _mp3_start(head) is not None:
-        _check_mp3(stream, head, there, place)
+        _check_mp3(stream, head, there, where)
     stream.seek(0)
     if promised is not None and promised > there:
-        _cut_short(place, there, promised)
+        _cut_short(where, there, promised)
     return promised, frames
 
 
-def _cut_short(place, there, promised):
+def _cut_short(where, there, promised):
     hint = ""
     if promised - there <= _SMALL_GAP:
         # Not accepted: the last bytes of a copy that broke off are missing in just the same way.
         hint = f", {promised - there} too few; if only the header is wrong, `sox --ignore-length IN OUT.wav` repairs it"
-    raise DldError(f"{place}: audio is cut short ({there} bytes of {promised}{hint}); copy it again")
+    raise DldError(f"{where}: audio is cut short ({there} bytes of {promised}{hint}); copy it again")
 
 
-def _check_not_empty(position, size, there, place):
+def _check_not_empty(position, size, there, where):
     if size == 0 and there > position:
         raise DldError(
-            f"{place}: the header tells of no audio, but {there - position} bytes follow (its writer was interrupted, "
+            f"{where}: the header tells of no audio, but {there - position} bytes follow (its writer was interrupted, "
             "or wrote to a pipe); `sox --ignore-length IN OUT.wav` repairs it"
         )
 
@@ -104,7 +105,7 @@ def _chunks(stream, layout, position, align, counted=0):
 
 
 def _last_byte(chunks, name):
-    """Where the chunk `name` ends by its head; None where that is not told."""
+    """Return where the chunk `name` ends by its head; None where that is not told."""
     for found, position, size in chunks:
         if found == name:
             told = size < _STREAMED or (len(name) > 4 and size < 1 << 62)
@@ -112,7 +113,7 @@ def _last_byte(chunks, name):
     return None
 
 
-def _wave_bytes(stream, head, place, there):
+def _wave_bytes(stream, head, where, there):
     order, long_size = ">" if head.startswith(b"RIFX") else "<", None
     for name, position, size in _chunks(stream, f"{order}4sI", 12, 2):
         if name == b"ds64":
@@ -124,18 +125,18 @@ def _wave_bytes(stream, head, place, there):
                 return position + long_size if 0 < long_size < 1 << 62 else None
             after = next(_chunks(stream, f"{order}4sI", position, 2), (b"",))[0]
             if not re.fullmatch(rb"[A-Za-z0-9_ ]{4}", after):
-                _check_not_empty(position, size, there, place)
+                _check_not_empty(position, size, there, where)
             return position + size if size < _STREAMED else None
     return None
 
 
-def _nist(head, place):
-    """Bytes that the header promises, and samples per channel, each None where it is not told."""
+def _nist(head, where):
+    """Return the bytes that the header promises, and samples per channel, each None where it is not told."""
     fields = dict(re.findall(rb"(\w+) -\w+ (\S+)", head.partition(b"end_head")[0]))
     coding = fields.get(b"sample_coding", b"").decode("ascii", "replace")
     if "shorten" in coding or "embedded" in coding:
         raise DldError(
-            f"{place}: NIST SPHERE compressed by {coding.rpartition('embedded-')[2] or coding}, which is not read; "
+            f"{where}: NIST SPHERE compressed by {coding.rpartition('embedded-')[2] or coding}, which is not read; "
             "name it as `sph2pipe -f wav FILE |` in wav.scp, or convert it so"
         )
     names = (b"sample_count", b"channel_count", b"sample_n_bytes")
@@ -148,7 +149,7 @@ def _nist(head, place):
     return int(size[1]) + math.prod((count, channels, width)), count
 
 
-def _check_ogg(stream, there, place):
+def _check_ogg(stream, there, where):
     """Raise where the last page is not whole: libsndfile leaves it out without a word."""
     begin = max(0, there - 70000)  # a page has at most 65 307 bytes
     stream.seek(begin)
@@ -158,14 +159,14 @@ def _check_ogg(stream, there, place):
         return
     segments = tail[page + 27 : page + 27 + tail[page + 26]] if page + 26 < len(tail) else b""
     if page + 26 >= len(tail) or len(segments) < tail[page + 26]:
-        raise DldError(f"{place}: audio is cut short (in the head of its last page); copy it again")
+        raise DldError(f"{where}: audio is cut short (in the head of its last page); copy it again")
     end = begin + page + 27 + len(segments) + sum(segments)
     if end > there:
-        _cut_short(place, there, end)
+        _cut_short(where, there, end)
 
 
 def _mp3_start(head):
-    """Where the first frame of MPEG audio, layer III, begins; None if it does not."""
+    """Return where the first frame of MPEG audio, layer III, begins; None if it does not."""
     position = 0
     if head.startswith(b"ID3") and len(head) >= 10:
         size = head[6:10]
@@ -175,7 +176,7 @@ def _mp3_start(head):
 
 
 def _mp3_frame(head):
-    """(Bytes, samples) of the frame of MPEG layer III that begins so; None if it is not one."""
+    """Return (bytes, samples) of the frame of MPEG layer III that begins so; None if it is not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None
     version, rate_index, kbps_index = head[1] >> 3 & 3, head[2] >> 2 & 3, head[2] >> 4
@@ -187,7 +188,7 @@ def _mp3_frame(head):
     return samples // 8 * kbps * 1000 // rate + (head[2] >> 1 & 1), samples
 
 
-def _check_mp3(stream, head, there, place):
+def _check_mp3(stream, head, there, where):
     """Raise where an MP3 has a header with its length and is shorter, or none and bits per second that vary."""
     start = _mp3_start(head)
     stream.seek(start)
@@ -200,7 +201,7 @@ def _check_mp3(stream, head, there, place):
         flags = tag[1][3]
         size = tag[3 if flags & 1 else 2] if flags & 2 else None
         if size and there - start < 0.99 * int.from_bytes(size, "big"):
-            _cut_short(place, there, start + int.from_bytes(size, "big"))
+            _cut_short(where, there, start + int.from_bytes(size, "big"))
         return
     if b"VBRI" in first[: frame[0]]:
         return
@@ -215,6 +216,6 @@ def _check_mp3(stream, head, there, place):
     # Frames of one bit rate differ by a byte of padding.
     if sizes and max(sizes) - min(sizes) > 1:
         raise DldError(
-            f"{place}: MP3 of varying bit rate without a header that tells its length; convert it, "
+            f"{where}: MP3 of varying bit rate without a header that tells its length; convert it, "
             "`ffmpeg -i IN.mp3 OUT.flac`"
         )

@@ -26,12 +26,12 @@ class PipesRefused(DldError):
     """Pipes may not run, or what limits them is not a number: no fault of the audio, so nothing may be left out."""
 
 
-def is_pipe(source):
-    """Whether a `wav.scp` value is a command whose output is the audio."""
+def is_pipe(source: object) -> bool:
+    """Return whether a `wav.scp` value is a command whose output is the audio."""
     return str(source).rstrip().endswith("|")
 
 
-def allow_pipes(allowed):
+def allow_pipes(allowed: bool) -> None:
     """Let pipes in `wav.scp` run, in this process and those it starts, or refuse them.
 
     Parameters
@@ -41,8 +41,8 @@ def allow_pipes(allowed):
     os.environ[ALLOW] = "true" if allowed else "false"
 
 
-def pipes_allowed():
-    """Whether pipes may run: the environment variable `DLD_ALLOW_PIPES`, by default yes, as in Kaldi.
+def pipes_allowed() -> bool:
+    """Return whether pipes may run: the environment variable `DLD_ALLOW_PIPES`, by default yes, as in Kaldi.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def pipes_allowed():
     return value == "true"
 
 
-def read_pipe(source, place):
+def read_pipe(source: str, where: str) -> bytes:
     """Run a pipe and return what it writes.
 
     A command that writes nothing for `DLD_PIPE_TIMEOUT` seconds (60), runs for 60 times as long, or writes more than
@@ -65,7 +65,7 @@ def read_pipe(source, place):
     ----------
     source : str
         Ending in `|`.
-    place : str
+    where : str
         What error messages begin with.
 
     Returns
@@ -79,7 +79,7 @@ def read_pipe(source, place):
     """
     if not pipes_allowed():
         raise PipesRefused(
-            f"{place}: this pipe is a command, and none is run ({ALLOW} or --allow-pipes is false); "
+            f"{where}: this pipe is a command, and none is run ({ALLOW} or --allow-pipes is false); "
             "write its output to a file, or allow pipes if you trust wav.scp"
         )
     limits = _limit(TIMEOUT, _SECONDS), _limit(MEGABYTES, _SIZE)
@@ -87,7 +87,7 @@ def read_pipe(source, place):
         return _run(source, *limits)
     except _PipeError as error:
         # The command's result is kept between calls, the name of the utterance is not part of it.
-        raise DldError(f"{place}: {error}") from None
+        raise DldError(f"{where}: {error}") from None
 
 
 class _PipeError(Exception):

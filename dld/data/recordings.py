@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile
@@ -111,14 +112,14 @@ class _View:
         return len(data)
 
 
-def say_once(key, message):
+def say_once(key: object, message: str) -> None:
     """Log a warning the first time that `key` is met in this process."""
     if key not in _said:
         _said.add(key)
         logger.warning(message)
 
 
-def source_path(source):
+def source_path(source: str | Path) -> Path | None:
     """Return the file that a `wav.scp` value reads, or None for a pipe.
 
     Examples
@@ -130,63 +131,63 @@ def source_path(source):
 
 
 @contextlib.contextmanager
-def opened(source, place):
+def opened(source: str | Path, where: str) -> Iterator[Recording]:
     """Open what a `wav.scp` value names as a `Recording`; failures become `DldError`, also those within the block.
 
     Parameters
     ----------
     source : str or Path
-    place : str
+    where : str
         What error messages begin with.
     """
     try:
         with contextlib.ExitStack() as stack:
-            yield _open(str(source), place, stack)
+            yield _open(str(source), where, stack)
     except MemoryError:
-        raise DldError(f"{place}: not enough memory to read this audio; cut the recording") from None
+        raise DldError(f"{where}: not enough memory to read this audio; cut the recording") from None
     except (soundfile.SoundFileError, OSError) as error:
         what = getattr(error, "error_string", None) or getattr(error, "strerror", None) or type(error).__name__
         what = what.strip().removeprefix("Error : ").rstrip(".").replace("\n", " ")
-        raise DldError(f"{place}: audio cannot be read: {what}; copy or convert it again") from None
+        raise DldError(f"{where}: audio cannot be read: {what}; copy or convert it again") from None
 
 
-def _open(source, place, stack):
+def _open(source, where, stack):
     data = path = offset = None
     jumps = bounded = True
     if is_pipe(source):
-        data = read_pipe(source, place)
+        data = read_pipe(source, where)
         file = _View(io.BytesIO(data))
     else:
         path, offset = _split(source)
-        _check_regular(path, place)
+        _check_regular(path, where)
         stream = stack.enter_context(path.open("rb"))
         if offset is None:
             file = _View(stream)
         else:
-            file, bounded, jumps = _entry(stream, offset, place)
-    end, frames = check_complete(file, place)
+            file, bounded, jumps = _entry(stream, offset, where)
+    end, frames = check_complete(file, where)
     if not bounded and jumps:
         if end is None:
-            raise DldError(f"{place}: {_ENDLESS}")
+            raise DldError(f"{where}: {_ENDLESS}")
         file = _View(file, 0, end)
     recording = stack.enter_context(Recording(file, jumps))
-    _check_sane(recording, place)
+    _check_sane(recording, where)
     if recording.frames >= _UNKNOWN:
         if not bounded:
-            raise DldError(f"{place}: {_ENDLESS}")
-        length = _count(recording, _identity(source, data, path), place)
+            raise DldError(f"{where}: {_ENDLESS}")
+        length = _count(recording, _identity(source, data, path), where)
         file.seek(0)
         recording = stack.enter_context(Recording(file))
         recording.length = length
     elif frames is not None and frames < recording.frames:
-        say_once("longer", f"audio after the number of samples that the header tells is left out (first: {place})")
+        say_once("longer", f"audio after the number of samples that the header tells is left out (first: {where})")
         recording.length = frames
-    _check_length(recording, place)
+    _check_length(recording, where)
     return recording
 
 
 def _identity(source, data, path):
-    """What a counted length is kept by; another content has another identity."""
+    """Return what a counted length is kept by; another content has another identity."""
     if data is not None:
         return source, hash(data)
     status = path.stat()
@@ -201,19 +202,24 @@ def _split(source):
     return Path(source), None
 
 
-def _check_regular(path, place):
+def _check_regular(path, where):
     """Raise for all but a regular file; opening a FIFO would wait for a writer that may never come."""
     if not path.exists():
         hint = "" if path.is_absolute() else f" (relative paths start at the current folder, {os.getcwd()})"
-        raise DldError(f"{place}: no such audio file{hint}")
+        raise DldError(f"{where}: no such audio file{hint}")
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         kind = next((name for test, name in _KINDS if test(mode)), "something else")
-        raise DldError(f"{place}: audio cannot be read: not a regular file but {kind}; correct wav.scp")
+        raise DldError(f"{where}: audio cannot be read: not a regular file but {kind}; correct wav.scp")
 
 
-def _entry(stream, offset, place):
-    """Return an archive entry as a `_View`, whether its end is known, and whether libsndfile may seek in it."""
+def _entry(stream, offset, where):
+    """Return an archive entry as a `_View`, whether its end is known, and whether libsndfile may seek in it.
+
+    kaldiio writes such archives (`dld.data.kaldi.archive`) but does not read them here: its `load_mat` decodes a whole
+    entry for each segment, reads a FLAC entry on to the end of the archive and WAV of 8 or 16 bits only, believes
+    lengths, and unpickles an entry that begins with `PKL`, which would run what an archive from elsewhere holds.
+    """
     size = stream.seek(0, os.SEEK_END)
     # Compared as text first: Python refuses to convert thousands of digits.
     begin = int(offset) if len(offset) < 20 else size
@@ -225,42 +231,42 @@ def _entry(stream, offset, place):
         length = int.from_bytes(stream.read(width[0]) if width else b"", "little")
         begin = stream.tell()
         if length > size - begin:
-            raise DldError(f"{place}: audio is cut short ({size - begin} bytes of {length}); copy it again")
+            raise DldError(f"{where}: audio is cut short ({size - begin} bytes of {length}); copy it again")
         return _View(stream, begin, begin + length), True, True
     if not tag.startswith((b"RIFF", b"fLaC")):
-        raise DldError(f"{place}: no audio at that offset of the archive; make wav.scp and the archive together")
+        raise DldError(f"{where}: no audio at that offset of the archive; make wav.scp and the archive together")
     # In a FLAC libsndfile would seek by what looks like its frames, and those of other entries look alike.
     return _View(stream, begin), False, tag.startswith(b"RIFF")
 
 
-def _check_sane(recording, place):
+def _check_sane(recording, where):
     low, high = RATES
     if not low <= recording.samplerate <= high:
         raise DldError(
-            f"{place}: the header says {recording.samplerate} Hz, which is not between {low} and {high}; "
+            f"{where}: the header says {recording.samplerate} Hz, which is not between {low} and {high}; "
             "correct the header or convert the audio again"
         )
     if not 1 <= recording.channels <= MOST_CHANNELS:
         raise DldError(
-            f"{place}: the header says {recording.channels} channels, more than {MOST_CHANNELS}; convert it again"
+            f"{where}: the header says {recording.channels} channels, more than {MOST_CHANNELS}; convert it again"
         )
 
 
-def _check_length(recording, place):
+def _check_length(recording, where):
     if recording.length <= 0:
-        raise DldError(f"{place}: no audio in it (zero length); remove it with `dld-data fix`")
+        raise DldError(f"{where}: no audio in it (zero length); remove it with `dld data fix`")
     seconds = recording.length / recording.samplerate
     if seconds > MOST_SECONDS:
         raise DldError(
-            f"{place}: the header says {seconds:.0f} s of audio, more than {MOST_SECONDS // 86400} days; "
+            f"{where}: the header says {seconds:.0f} s of audio, more than {MOST_SECONDS // 86400} days; "
             "correct the header, or cut the recording"
         )
 
 
-def _count(recording, identity, place):
+def _count(recording, identity, where):
     """Decode a recording whose header does not tell its length; its frames are kept for the next time."""
     if identity not in _counted:
-        say_once("unknown", f"audio whose header does not tell its length is decoded to count it (first: {place})")
+        say_once("unknown", f"audio whose header does not tell its length is decoded to count it (first: {where})")
         most, frames = MOST_SECONDS * recording.samplerate, 0
         for block in recording.blocks_of():
             frames += len(block)

@@ -2,18 +2,19 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
-#: Words with a meaning of their own: Kaldi's and the language model's, the CTC blank and the unknown unit.
+#: Words with a meaning of their own: Kaldi's and the language model's, the CTC blank and the unknown token.
 RESERVED = ("<s>", "</s>", "#0", "<eps>", "<unk>", "<UNK>", "<blk>")
 
-# Sentencepiece takes the names of its own units out of the training text also inside words.
+# Sentencepiece takes the names of its own tokens out of the training text also inside words.
 _FOUND = re.compile(r"<unk>|<blk>|(?<![^ \t])(?:<s>|</s>|#0|<eps>|<UNK>)(?![^ \t])")
 
 
-def reserved_symbol(text):
+def reserved_symbol(text: str) -> str | None:
     """Return the first reserved symbol of a text, None where there is none.
 
-    The same rule holds in `dld-data validate`, in the training of tokenizers and when text becomes units.
+    The same rule holds in `dld data validate`, in the training of tokenizers and when text becomes tokens.
 
     Examples
     --------
@@ -24,7 +25,7 @@ def reserved_symbol(text):
     return found and found[0]
 
 
-def unicode_forms(texts):
+def unicode_forms(texts: Iterable[tuple[str, str]]) -> tuple[str | None, str | None]:
     """Find the first text that is decomposed (not NFC) and the first that has composed letters.
 
     Parameters

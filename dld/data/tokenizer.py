@@ -1,4 +1,4 @@
-"""SentencePiece units over the training text; unit 0 is the CTC blank."""
+"""SentencePiece tokens over the training text; token 0 is the CTC blank."""
 
 import hashlib
 import io
@@ -16,16 +16,16 @@ BLANK = "<blk>"
 UNKNOWN = "<unk>"
 # SentencePiece writes a space as this character, so that a text which has it would not come back.
 _SPACE = "\u2581"
-_RESERVED = "the text has the reserved symbol {}, which cannot be a unit; take it out or write what is spoken"
+_RESERVED = "the text has the reserved symbol {}, which cannot be a token; take it out or write what is spoken"
 
 
 class Tokenizer:
-    """Text to unit numbers and back.
+    """Text to token numbers and back.
 
     Parameters
     ----------
     path : str or Path
-        A SentencePiece model whose unit 0 is the blank and unit 1 the unknown, as `train` makes it.
+        A SentencePiece model whose token 0 is the blank and token 1 the unknown, as `train` makes it.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Tokenizer:
     Raises
     ------
     DldError
-        The file is missing, is no SentencePiece model, or has other units 0 and 1.
+        The file is missing, is not a SentencePiece model, or has other tokens 0 and 1.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class Tokenizer:
         try:
             model = Path(path).read_bytes()
         except OSError as error:
-            raise DldError(f"{path}: {error.strerror}; make it with dld-tokenizer") from None
+            raise DldError(f"{path}: {error.strerror}; make it with dld tokenizer") from None
         self._load(model, path)
 
     def _load(self, model, path):
@@ -64,9 +64,9 @@ class Tokenizer:
         try:
             self._processor.load_from_serialized_proto(model)
         except RuntimeError:
-            raise DldError(f"{path}: not a SentencePiece model; make it with dld-tokenizer") from None
+            raise DldError(f"{path}: not a SentencePiece model; make it with dld tokenizer") from None
         if self._processor.id_to_piece(0) != BLANK or self._processor.unk_id() != 1:
-            raise DldError(f"{path}: unit 0 is not {BLANK} and unit 1 not {UNKNOWN}; make it with dld-tokenizer")
+            raise DldError(f"{path}: token 0 is not {BLANK} and token 1 not {UNKNOWN}; make it with dld tokenizer")
         self.sha256 = hashlib.sha256(model).hexdigest()
 
     @classmethod
@@ -81,16 +81,16 @@ class Tokenizer:
         self._load(state["model"], state["path"])
 
     def __len__(self):
-        """Return the number of units, blank and unknown included."""
+        """Return the number of tokens, blank and unknown included."""
         return len(self._processor)
 
     def encode(self, text, utterance=None):
-        """Return the unit numbers of a text; runs of spaces count as one.
+        """Return the token numbers of a text; runs of spaces count as one.
 
         Raises
         ------
         DldError
-            The text has a reserved symbol, or characters that no unit has; the message names them, and the utterance
+            The text has a reserved symbol, or characters that no token has; the message names them, and the utterance
             if given.
         """
         what = f"utterance {utterance}" if utterance else repr(text)
@@ -101,23 +101,23 @@ class Tokenizer:
             unknown = sorted({c for c in text if c == _SPACE or 1 in self._processor.encode(c)})
             named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown)
             raise DldError(
-                f"{what}: no unit of {self.path} has {named}; correct the text, or train the tokenizer on it"
+                f"{what}: no token of {self.path} has {named}; correct the text, or train the tokenizer on it"
             )
         return tokens
 
     def decode(self, tokens):
-        """Return the text of unit numbers: words separated by single spaces; blanks vanish."""
+        """Return the text of token numbers: words separated by single spaces; blanks vanish."""
         return self._processor.decode([int(token) for token in tokens])
 
     def units(self):
-        """Return the names of all units, by number."""
+        """Return the names of all tokens, by number."""
         return [self._processor.id_to_piece(number) for number in range(len(self))]
 
 
 def train(lines, folder, vocab_size=None, model_type="bpe"):
-    """Train SentencePiece units on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
+    """Train SentencePiece tokens on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
 
-    The text is taken as it stands (no Unicode normalisation) and every character of it gets a unit. The result
+    The text is taken as it stands (no Unicode normalisation) and every character of it gets a token. The result
     depends on nothing but the arguments.
 
     Parameters
@@ -127,7 +127,7 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     folder : str or Path
         Where the files go; the folder is made.
     vocab_size : int
-        Number of units, the blank and the unknown included. With `model_type="char"` the text decides: leave it
+        Number of tokens, the blank and the unknown included. With `model_type="char"` the text decides: leave it
         out, or give just that number.
     model_type : {"bpe", "unigram", "char"}
 
@@ -138,7 +138,7 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     Raises
     ------
     DldError
-        There is no text, it has a reserved symbol, or it cannot give `vocab_size` units; the message names a size that
+        There is no text, it has a reserved symbol, or it cannot give `vocab_size` tokens; the message names a size that
         works.
     """
     lines = list(lines)
@@ -153,12 +153,12 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     if model_type == "char":
         needed = len(characters) + 3
         if vocab_size not in (None, needed):
-            raise DldError(f"char units are one per character: this text has {needed}, not {vocab_size}; drop the size")
+            raise DldError(f"a char token is one character: this text has {needed}, not {vocab_size}; drop the size")
         vocab_size = needed
     elif model_type not in ("bpe", "unigram"):
-        raise DldError(f"unknown kind of units {model_type!r}; choose bpe, unigram or char")
+        raise DldError(f"unknown kind of tokens {model_type!r}; choose bpe, unigram or char")
     elif vocab_size is None:
-        raise DldError(f"{model_type} units need a vocabulary size")
+        raise DldError(f"{model_type} tokens need a vocabulary size")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -176,7 +176,7 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
             normalization_rule_name="identity",
             # Longer lines would be left out without an error; SentencePiece refuses limits below 10.
             max_sentence_length=max(10, *(1 + len(line.encode()) for line in lines)),
-            # With more threads the sums of floats, and with them the units, depend on timing.
+            # With more threads the sums of floats, and with them the tokens, depend on timing.
             num_threads=1,
             minloglevel=2,
         )
@@ -198,7 +198,7 @@ def _training_error(message, vocab_size):
     highest = re.search(r"value <= (\d+)", message)
     lowest = re.search(r"required_chars\. \d+ vs (\d+)", message)
     if highest:
-        return f"this text gives at most {highest[1]} units, not {vocab_size}; lower the vocabulary size"
+        return f"this text gives at most {highest[1]} tokens, not {vocab_size}; lower the vocabulary size"
     if lowest:
-        return f"this text needs at least {lowest[1]} units for its characters, not {vocab_size}; raise the size"
-    return f"SentencePiece cannot train {vocab_size} units on this text: {' '.join(message.split())}"
+        return f"this text needs at least {lowest[1]} tokens for its characters, not {vocab_size}; raise the size"
+    return f"SentencePiece cannot train {vocab_size} tokens on this text: {' '.join(message.split())}"

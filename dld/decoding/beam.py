@@ -1,42 +1,17 @@
-"""CTC beam search over SentencePiece units, with or without a word n-gram language model."""
+"""CTC beam search over SentencePiece tokens, with or without a word n-gram language model."""
 
 import multiprocessing
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
+import torch
 from speechbrain.decoders.ctc import CTCBeamSearcher
 
 from dld.data.tokenizer import UNKNOWN
-from dld.decoding.lm import LanguageModel, WordScorer
+from dld.decoding.lm import LanguageModel, Weights, WordScorer
+from dld.decoding.settings import BeamSettings, Search
 from dld.errors import DldError
-
-
-@dataclass(frozen=True)
-class BeamSettings:
-    """Limits of the beam search.
-
-    Attributes
-    ----------
-    size : int
-        Hypotheses that are kept after each frame.
-    beam_logp : float
-        Hypotheses so much worse than the best (nats) are given up.
-    token_logp : float
-        Units with a lower log probability in a frame (nats) are not tried there, except the best one.
-    """
-
-    size: int = 50
-    beam_logp: float = -12.0
-    token_logp: float = -6.0
-
-    def __post_init__(self):
-        if self.size < 1:
-            raise DldError(f"beam size {self.size}: must be at least 1")
-        if not (self.beam_logp < 0 and self.token_logp < 0):
-            raise DldError(
-                f"beam limits {self.beam_logp:g} and {self.token_logp:g}: both are log probabilities, below 0"
-            )
 
 
 class _Searcher(CTCBeamSearcher):
@@ -55,13 +30,13 @@ class BeamSearch:
 
     The search is SpeechBrain's `CTCBeamSearcher` (after pyctcdecode): frame by frame it adds up paths that give the
     same text, scores each word when the next one begins, and the sentence's end. The vocabulary is open unless the
-    weights close it (`Weights.unknown`). The unit `<unk>`, which no transcript has, is not searched. With a beam of 1
+    weights close it (`Weights.unknown`). The token `<unk>`, which no transcript has, is not searched. With a beam of 1
     and no model the result is that of `greedy`.
 
     Parameters
     ----------
-    units : list of str
-        Names of the tokenizer's units, the blank first (`Tokenizer.units`).
+    tokens : sequence of str
+        Names of the tokenizer's tokens, the blank first.
     model : LanguageModel, optional
     weights : Weights, optional
         Needed with a model.
@@ -76,13 +51,19 @@ class BeamSearch:
     ['a']
     """
 
-    def __init__(self, units, model=None, weights=None, settings=None):
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        model: LanguageModel | None = None,
+        weights: Weights | None = None,
+        settings: BeamSettings | None = None,
+    ):
         settings = settings or BeamSettings()
         if (model is None) != (weights is None):
             raise DldError("a language model and its weights go together; give both or none")
         self.searcher = _Searcher(
             blank_index=0,
-            vocab_list=list(units),
+            vocab_list=list(tokens),
             beam_size=settings.size,
             beam_prune_logp=settings.beam_logp,
             token_prune_min_logp=settings.token_logp,
@@ -91,31 +72,31 @@ class BeamSearch:
         )
         if model is not None:
             self.searcher.lm = WordScorer(model, weights)
-        self._unsearched = [number for number, unit in enumerate(units) if unit == UNKNOWN]
+        self._unsearched = [number for number, token in enumerate(tokens) if token == UNKNOWN]
 
-    def text(self, log_probs):
-        """Text of one utterance: array (frames, units) of log probabilities (nats), valid frames only."""
+    def text(self, log_probs: np.ndarray) -> str:
+        """Return the text of one utterance: array (frames, tokens) of log probabilities (nats), valid frames only."""
         log_probs = np.array(log_probs, dtype=np.float64)
         log_probs[:, self._unsearched] = -np.inf
         # One utterance at a time: from relative lengths the searcher's own batches lose a frame by rounding down.
         return self.searcher.decode_log_probs(log_probs, len(log_probs))[0].text
 
-    def __call__(self, logits, lengths, blank=0):
-        """Texts of a batch: logits (batch, frames, units), valid frames (batch,); `blank` is 0, as in `greedy`."""
+    def __call__(self, logits: torch.Tensor, lengths: torch.Tensor) -> list[str]:
+        """Return the texts of a batch: logits (batch, frames, tokens), valid frames (batch,)."""
         return [self.text(rows) for rows in valid_log_probs(logits, lengths)]
 
 
-def valid_log_probs(logits, lengths):
+def valid_log_probs(logits: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
     """Split a batch into utterances without padding.
 
     Parameters
     ----------
-    logits : Tensor (batch, frames, units)
+    logits : Tensor (batch, frames, tokens)
     lengths : LongTensor (batch,)
 
     Returns
     -------
-    list of float32 array (frames, units)
+    list of float32 array (frames, tokens)
         Log probabilities, nats.
     """
     rows = logits.float().log_softmax(-1).cpu().numpy()
@@ -127,10 +108,9 @@ class SearchPool:
 
     Parameters
     ----------
-    units : list of str
-    lm : str or Path, optional
-        File of the language model; each process loads it by itself.
-    settings : BeamSettings, optional
+    tokens : sequence of str
+    search : Search, optional
+        Each process loads the language model by itself.
     jobs : int
         Processes; with 1 the search runs in this one.
 
@@ -140,16 +120,18 @@ class SearchPool:
         As this process has loaded it.
     """
 
-    def __init__(self, units, lm=None, settings=None, jobs=1):
+    def __init__(self, tokens: Sequence[str], search: Search | None = None, jobs: int = 1):
         if jobs < 1:
             raise DldError(f"--jobs {jobs}: must be at least 1")
-        self.model = None if lm is None else LanguageModel(lm)
-        self._units, self._settings, self._jobs = units, settings, jobs
+        search = search or Search()
+        self.model = search.model
+        self._tokens, self._settings, self._jobs = tokens, search.beam, jobs
         self._pool = None
         if jobs > 1:
             # Not forked: threads of torch may hold locks that a forked process would wait for.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(jobs, context, _begin_worker, (units, lm, settings))
+            given = tokens, Search(search.lm, beam=search.beam)
+            self._pool = ProcessPoolExecutor(jobs, context, _begin_worker, given)
 
     def __enter__(self):
         return self
@@ -158,12 +140,16 @@ class SearchPool:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def search(self, weights=None):
-        """A `BeamSearch` with these weights, in this process."""
-        return BeamSearch(self._units, self.model, weights, self._settings)
+    def search(self, weights: Weights | None = None) -> BeamSearch:
+        """Return the search with these weights in this process alone."""
+        return BeamSearch(self._tokens, self.model, weights, self._settings)
 
-    def texts(self, utterances, weights=None):
-        """Texts of utterances: list of arrays (frames, units) of log probabilities, in their order."""
+    def spread(self, weights: Weights | None = None) -> Callable[[torch.Tensor, torch.Tensor], list[str]]:
+        """Return the search with these weights over all processes: (logits, lengths) → texts."""
+        return lambda logits, lengths: self.texts(valid_log_probs(logits, lengths), weights)
+
+    def texts(self, utterances: list[np.ndarray], weights: Weights | None = None) -> list[str]:
+        """Return texts in the order of the utterances: arrays (frames, tokens) of log probabilities."""
         if self._pool is None:
             return list(map(self.search(weights).text, utterances))
         size = -(-len(utterances) // (4 * self._jobs))
@@ -174,9 +160,9 @@ class SearchPool:
 _worker = None
 
 
-def _begin_worker(units, lm, settings):
+def _begin_worker(tokens, search):
     global _worker
-    _worker = SearchPool(units, lm, settings)
+    _worker = SearchPool(tokens, search)
 
 
 def _work(utterances, weights):

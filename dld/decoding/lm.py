@@ -56,7 +56,7 @@ class LanguageModel:
         kenlm = require_kenlm()
         self.path = Path(path)
         if not self.path.is_file():
-            raise DldError(f"{path}: no such language model; estimate one with dld-lm")
+            raise DldError(f"{path}: no such language model; estimate one with dld lm")
         # By what is in it: names say little, and KenLM does not go by them.
         self.is_arpa = not is_binary_model(path)
         self.counts = arpa_counts(path) if self.is_arpa else None
@@ -76,7 +76,7 @@ class LanguageModel:
         if self.log10(self.begin(sentence=False), UNKNOWN)[0] <= _MISSING:
             raise DldError(
                 f"{path}: has no {UNKNOWN}, so that no word outside it could be recognised; add that unigram, or "
-                "estimate the model with dld-lm"
+                "estimate the model with dld lm"
             )
 
     @functools.cached_property

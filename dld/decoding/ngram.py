@@ -490,7 +490,7 @@ def arpa_counts(path):
     if begin.startswith(codecs.BOM_UTF8):
         raise DldError(f"{path}: begins with a byte order mark (U+FEFF), which KenLM does not read; take it out")
     if not begin:
-        raise DldError(f"{path}: is empty; make a language model with dld-lm")
+        raise DldError(f"{path}: is empty; make a language model with dld lm")
     counts = {}
     with contextlib.suppress(DldError):  # of a file that is not text
         for number, line in read_text_lines(path):
@@ -502,7 +502,7 @@ def arpa_counts(path):
                 break
             elif number > 1000:
                 break
-    raise DldError(f"{path}: not an ARPA file; make one with dld-lm")
+    raise DldError(f"{path}: not an ARPA file; make one with dld lm")
 
 
 def arpa_words(path):

@@ -1,8 +1,21 @@
-"""Gated encoders. All share one interface: `(features, lengths, gates) -> hidden, lengths`."""
+"""Gated encoders. All share one interface: `(features, lengths, gates) → Encoded(hidden, lengths)`."""
 
-from dld.encoders.base import Embedded, GatedEncoder
-from dld.encoders.conformer import GatedConformer
+from dld.encoders.base import Embedded, Encoded, GatedEncoder
+from dld.encoders.config import EncoderConfig
+from dld.encoders.conformer import ConformerConfig, GatedConformer
 from dld.encoders.wavlm import GatedWavLM
-from dld.encoders.whisper import GatedWhisper
+from dld.encoders.wavlm_config import WavLMConfig
+from dld.encoders.whisper import GatedWhisper, WhisperConfig
 
-__all__ = ["Embedded", "GatedConformer", "GatedEncoder", "GatedWavLM", "GatedWhisper"]
+__all__ = [
+    "ConformerConfig",
+    "Embedded",
+    "Encoded",
+    "EncoderConfig",
+    "GatedConformer",
+    "GatedEncoder",
+    "GatedWavLM",
+    "GatedWhisper",
+    "WavLMConfig",
+    "WhisperConfig",
+]

@@ -1,11 +1,15 @@
-"""What every gated encoder shares: running its blocks under gate vectors."""
+"""What every gated encoder gives, and what all of them share: running blocks under gate vectors."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dld.gates import check_gates
+
+GateVector = Sequence[bool | int]
 
 
 @dataclass
@@ -16,69 +20,149 @@ class Embedded:
     ----------
     hidden : Tensor (batch, frames, width)
     lengths : LongTensor (batch,)
-        Valid frames of each utterance.
+        Valid frames of each utterance in the encoder's output.
     padding : BoolTensor (batch, frames) or None
         True on padded frames; None where there are none.
-    positions : Tensor or None
-        What the blocks' attention needs to know of positions, computed outside the gates.
+    positions : object
+        What the blocks' attention needs to know of positions, computed outside the gates; None for nothing.
     """
 
-    hidden: torch.Tensor
-    lengths: torch.Tensor
-    padding: torch.Tensor | None
-    positions: torch.Tensor | None = None
+    hidden: Tensor
+    lengths: Tensor
+    padding: Tensor | None
+    positions: Any = None
 
 
-class GatedEncoder(nn.Module):
-    """An encoder of N blocks, each behind a gate.
+class Encoded(NamedTuple):
+    """What an encoder gives for a batch under one gate vector.
 
-    A subclass gives `embed` (everything before the blocks), `run_block`, `finish` (everything after them), and where a
-    closed gate is more than the identity, `skip_block`. It sets `num_blocks`, `output_size`, `subsampling` (input
-    steps for each output frame) and, where the end of an utterance gives no frame of its own, `overlap` (input steps
-    that a frame sees beyond those). `max_seconds` is the longest utterance it takes, None where any will do. With
-    `input_size`, features of another size are refused when the network is built.
+    Attributes
+    ----------
+    hidden : Tensor (batch, frames, output_size)
+    lengths : LongTensor (batch,)
+        Valid frames of each utterance.
     """
 
-    num_blocks: int
-    output_size: int
-    subsampling: int
-    input_size: int | None = None
-    overlap: int = 0
-    max_seconds: float | None = None
+    hidden: Tensor
+    lengths: Tensor
+
+
+class GatedEncoder(nn.Module, ABC):
+    """An encoder of N blocks, each behind a gate: the contract that all encoders keep.
+
+    A subclass must
+
+    - call this constructor with what networks, tables and timing need to know of it,
+    - set `layers`, an `nn.ModuleList` of its blocks, which holds all of their parameters,
+    - implement `embed` (everything before the blocks) and `run_block`.
+
+    It may replace `finish` (everything after the blocks) or `finish_path`, `skip_block` where a closed gate is more
+    than the identity, `parameter_groups`, and `on_update`. What `embed` and `run_block` compute for an utterance must
+    not depend on the padding, nor on the other utterances of the batch; `tests/encoders/test_gated.py` checks that and
+    the rest for every encoder.
+
+    Parameters
+    ----------
+    num_blocks : int
+    output_size : int
+        Width of what `finish` returns.
+    subsampling : int
+        Input steps for each output frame.
+    input_size : int, optional
+        Width of the input; features of another size are refused when the network is built.
+    overlap : int
+        Input steps that a frame sees beyond `subsampling`, where the end of an utterance gives no frame of its own.
+    max_seconds : float, optional
+        The longest utterance that it takes; by default any will do.
+
+    Raises
+    ------
+    TypeError
+        When a subclass is built that lacks one of the methods or one of the required arguments.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Residual(GatedEncoder):
+    ...     def __init__(self, width, num_blocks):
+    ...         super().__init__(num_blocks=num_blocks, output_size=width, subsampling=1, input_size=width)
+    ...         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(num_blocks))
+    ...     def embed(self, features, lengths):
+    ...         return Embedded(features, lengths, padding=None)
+    ...     def run_block(self, index, hidden, embedded):
+    ...         return hidden + self.layers[index](hidden)
+    >>> encoder = Residual(width=4, num_blocks=3)
+    >>> encoder(torch.randn(1, 5, 4), torch.tensor([5]), gates=(True, False, True)).hidden.shape
+    torch.Size([1, 5, 4])
+    """
+
+    layers: nn.ModuleList
+
+    def __init__(
+        self,
+        *,
+        num_blocks: int,
+        output_size: int,
+        subsampling: int,
+        input_size: int | None = None,
+        overlap: int = 0,
+        max_seconds: float | None = None,
+    ):
+        super().__init__()
+        self.num_blocks = num_blocks
+        self.output_size = output_size
+        self.subsampling = subsampling
+        self.input_size = input_size
+        self.overlap = overlap
+        self.max_seconds = max_seconds
 
     @property
-    def description(self):
+    def description(self) -> str:
         """What tables call the encoder: its kind, blocks and width, as `conformer-12x256`."""
         return f"{type(self).__name__.removeprefix('Gated').lower()}-{self.num_blocks}x{self.output_size}"
 
-    def embed(self, features, lengths):
-        """Everything before the blocks: (batch, time, size), (batch,) → `Embedded`."""
-        raise NotImplementedError
+    # ------------------------------------------------------------ what a subclass must give
 
-    def run_block(self, index, hidden, embedded):
-        """Output of block `index`, shape as `hidden`."""
-        raise NotImplementedError
+    @abstractmethod
+    def embed(self, features: Tensor, lengths: Tensor) -> Embedded:
+        """Compute everything before the blocks: (batch, time, input_size), (batch,) → `Embedded`."""
 
-    def skip_block(self, index, hidden):
-        """What goes on where gate `index` is closed: by the DLD equation the input itself."""
+    @abstractmethod
+    def run_block(self, index: int, hidden: Tensor, embedded: Embedded) -> Tensor:
+        """Return the output of block `index`, shape as `hidden`."""
+
+    # ------------------------------------------------------------ what it may give
+
+    def skip_block(self, index: int, hidden: Tensor) -> Tensor:
+        """Return the output where gate `index` is closed: by the DLD equation (arXiv 2601.16117) the input itself."""
         return hidden
 
-    def finish(self, hidden):
-        """Everything after the blocks."""
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Compute everything after the blocks: (batch, frames, width) → (batch, frames, output_size)."""
         return hidden
 
-    def finish_path(self, path):
-        """The same, for encoders whose output takes in more than the last: `path` is what every block put out."""
+    def finish_path(self, path: list[Tensor]) -> Tensor:
+        """Compute the same from what enters the first block and the output of every block, open or closed."""
         return self.finish(path[-1])
 
-    def parameter_groups(self):
-        """Parameters for an optimizer, in groups with their share of the learning rate, `lr_scale`."""
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters for an optimizer, in groups with their factor on the learning rate.
+
+        Returns
+        -------
+        list of dict
+            With "params" and "lr_scale"; every parameter is in one group.
+        """
         return [{"params": list(self.parameters()), "lr_scale": 1.0}]
 
-    def on_update(self, update):
-        """Called before each training batch with the number of updates made so far, for what is frozen at first."""
+    def on_update(self, update: int) -> None:
+        """Prepare for the next update, given the number of updates made so far: for what is frozen at first."""
 
-    def encode(self, embedded, gate_vectors, share_prefix=None):
+    # ------------------------------------------------------------ what all share
+
+    def encode(
+        self, embedded: Embedded, gate_vectors: Sequence[GateVector], share_prefix: bool | None = None
+    ) -> list[Tensor]:
         """Run the blocks under each of several gate vectors.
 
         In evaluation, vectors with a common prefix share its blocks; the result is the same as
@@ -87,31 +171,37 @@ class GatedEncoder(nn.Module):
         Parameters
         ----------
         embedded : Embedded
-        gate_vectors : list of gate vectors
+        gate_vectors : sequence of gate vectors
             Each of `num_blocks` booleans with at least one open.
         share_prefix : bool, optional
             Run a common prefix once (default: in evaluation only).
 
         Returns
         -------
-        list of Tensor (batch, frames, output_size), in the order of `gate_vectors`
+        list of Tensor (batch, frames, output_size)
+            In the order of `gate_vectors`.
+
+        Raises
+        ------
+        DldError
+            A gate vector is of another length, or has no open gate.
         """
         vectors = [check_gates(gates, self.num_blocks) for gates in gate_vectors]
         share_prefix = not self.training if share_prefix is None else share_prefix
-        outputs = [None] * len(vectors)
+        outputs: dict[int, Tensor] = {}
         path, previous = [embedded.hidden], ()
-        for place in sorted(range(len(vectors)), key=vectors.__getitem__):
-            gates = vectors[place]
+        for position in sorted(range(len(vectors)), key=vectors.__getitem__):
+            gates = vectors[position]
             shared = _common_prefix(gates, previous) if share_prefix else 0
             del path[shared + 1 :]
             for index in range(shared, self.num_blocks):
                 hidden = path[-1]
                 path.append(self.run_block(index, hidden, embedded) if gates[index] else self.skip_block(index, hidden))
-            outputs[place] = self.finish_path(path)
+            outputs[position] = self.finish_path(path)
             previous = gates
-        return outputs
+        return [outputs[position] for position in range(len(vectors))]
 
-    def forward(self, features, lengths, gates):
+    def forward(self, features: Tensor, lengths: Tensor, gates: GateVector) -> Encoded:
         """Encode a batch with one gate vector.
 
         Parameters
@@ -125,15 +215,13 @@ class GatedEncoder(nn.Module):
 
         Returns
         -------
-        hidden : Tensor (batch, frames, output_size)
-        lengths : LongTensor (batch,)
-            Valid frames of each utterance.
+        Encoded
         """
         embedded = self.embed(features, lengths)
-        return self.encode(embedded, [gates])[0], embedded.lengths
+        return Encoded(self.encode(embedded, [gates])[0], embedded.lengths)
 
 
-def _common_prefix(first, second):
+def _common_prefix(first: GateVector, second: GateVector) -> int:
     count = 0
     for a, b in zip(first, second, strict=False):
         if a != b:

@@ -1,13 +1,17 @@
 """A Conformer whose blocks can be skipped."""
 
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
 import torch
 from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer, ConvolutionModule
 from speechbrain.nnet.activations import Swish
 from speechbrain.nnet.attention import RelPosEncXL
-from torch import nn
+from torch import Tensor, nn
 
-from dld.checks import COUNT, FLAG, RATE, Nullable, Number, require
+from dld.checks import AT_LEAST_0, COUNT, Choice, Nullable
 from dld.encoders.base import Embedded, GatedEncoder
+from dld.encoders.config import Count, EncoderConfig, Rate, Switch, configured
 from dld.encoders.subsampling import ConvSubsampling
 from dld.errors import DldError
 from dld.padding import padding_mask
@@ -20,14 +24,62 @@ class PaddingFreeConvolution(ConvolutionModule):
     padded, and a hypothesis on what it is batched with.
     """
 
-    def forward(self, x, mask=None, dynchunktrain_config=None):
-        """(batch, frames, width) → the same; `mask` (batch, frames, 1) is True on padded frames."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, dynchunktrain_config=None) -> Tensor:
+        """Compute (batch, frames, width) → the same shape; `mask` (batch, frames, 1) is True on padded frames."""
         if dynchunktrain_config is not None:
             return super().forward(x, mask, dynchunktrain_config)
         hidden = self.bottleneck(self.layer_norm(x).transpose(1, 2))
         if mask is not None:
             hidden = hidden.masked_fill(mask.transpose(1, 2), 0.0)
         return self.after_conv(self.conv(hidden).transpose(1, 2))
+
+
+@dataclass(frozen=True)
+class ConformerConfig(EncoderConfig):
+    """Settings of `GatedConformer`; the defaults are the paper's: 12 blocks, 256 wide, feed-forward 2048, 8 heads.
+
+    Raises
+    ------
+    DldError
+        A value is not what its field allows, or contradicts another.
+
+    Examples
+    --------
+    >>> ConformerConfig(d_model=144).num_heads
+    8
+    >>> ConformerConfig(kernel_size=30)
+    Traceback (most recent call last):
+    dld.errors.DldError: kernel_size is 30; it must be odd, so that a frame is in its middle
+    """
+
+    owner: ClassVar[str] = "GatedConformer"
+
+    input_size: Count = 80
+    """Feature bins."""
+    num_blocks: Count = 12
+    d_model: Count = 256
+    d_ffn: Count = 2048
+    num_heads: Count = 8
+    kernel_size: Count = 31
+    dropout: Rate = 0.1
+    subsampling: Annotated[str, Choice("conv1d", "conv2d")] = "conv1d"
+    """See `ConvSubsampling`."""
+    subsampling_channels: Annotated[int | None, Nullable(COUNT)] = None
+    """Channels of its convolutions; by default `d_model`."""
+    closed_norm: Switch = False
+    """What a closed gate does. False: the identity, as in the DLD equation (arXiv 2601.16117). True: the block's
+    closing LayerNorm still runs, as in LDASR (EUSIPCO 2024)."""
+    residual_init: Annotated[float | None, Nullable(AT_LEAST_0)] = None
+    """Factor on the initial output projections of the residual branches; by default `1 / sqrt(4 N)`, four branches to a
+    block (after GPT-2, Radford et al. 2019). Without it a deep encoder trained with CTC forgets its input within a few
+    updates, while it learns to write blanks, and takes long to find back."""
+
+    def check(self) -> None:
+        """Raise a `DldError` where values contradict each other, though each is allowed."""
+        if self.d_model % self.num_heads or self.d_model % 2:
+            raise DldError(f"d_model is {self.d_model}; it must be even and a multiple of num_heads, {self.num_heads}")
+        if self.kernel_size % 2 == 0:
+            raise DldError(f"kernel_size is {self.kernel_size}; it must be odd, so that a frame is in its middle")
 
 
 class GatedConformer(GatedEncoder):
@@ -38,22 +90,8 @@ class GatedConformer(GatedEncoder):
 
     Parameters
     ----------
-    input_size : int
-        Feature bins.
-    num_blocks, d_model, d_ffn, num_heads, kernel_size : int
-        The paper's network: 12 blocks, 256 wide, feed-forward 2048, 8 heads, kernel 31.
-    dropout : float
-    subsampling : {"conv1d", "conv2d"}
-        See `ConvSubsampling`.
-    subsampling_channels : int, optional
-    closed_norm : bool
-        What a closed gate does. False: the identity, as in the DLD equation (arXiv 2601.16117). True: the block's
-        closing LayerNorm still runs, as in LDASR (EUSIPCO 2024).
-
-    residual_init : float, optional
-        Factor on the initial output projections of the residual branches; by default `1 / sqrt(4 N)`, four branches to
-        a block (after GPT-2, Radford et al. 2019). Without it a deep encoder trained with CTC forgets its input within
-        a few updates, while it learns to write blanks, and takes long to find back.
+    config : ConformerConfig
+        Or its fields as keyword arguments.
 
     Examples
     --------
@@ -63,75 +101,62 @@ class GatedConformer(GatedEncoder):
     (torch.Size([2, 5, 16]), [5, 3])
     """
 
-    def __init__(
-        self,
-        input_size=80,
-        num_blocks=12,
-        d_model=256,
-        d_ffn=2048,
-        num_heads=8,
-        kernel_size=31,
-        dropout=0.1,
-        subsampling="conv1d",
-        subsampling_channels=None,
-        closed_norm=False,
-        residual_init=None,
-    ):
-        super().__init__()
-        require(self, COUNT, input_size=input_size, num_blocks=num_blocks, d_model=d_model, d_ffn=d_ffn)
-        require(self, COUNT, num_heads=num_heads, kernel_size=kernel_size)
-        require(self, Nullable(COUNT), subsampling_channels=subsampling_channels)
-        require(self, RATE, dropout=dropout)
-        require(self, FLAG, closed_norm=closed_norm)
-        require(self, Nullable(Number(low=0)), residual_init=residual_init)
-        if d_model % num_heads or d_model % 2:
-            raise DldError(f"d_model is {d_model}; it must be even and a multiple of num_heads, {num_heads}")
-        if kernel_size % 2 == 0:
-            raise DldError(f"kernel_size is {kernel_size}; it must be odd, so that a frame is in its middle")
-        self.input_size = input_size
-        self.num_blocks = num_blocks
-        self.output_size = d_model
-        self.subsampling = ConvSubsampling.factor
-        self.closed_norm = closed_norm
-        self.front = ConvSubsampling(input_size, d_model, subsampling, subsampling_channels, dropout)
-        self.positions = RelPosEncXL(d_model)
+    @configured(ConformerConfig)
+    def __init__(self, config: ConformerConfig):
+        super().__init__(
+            num_blocks=config.num_blocks,
+            output_size=config.d_model,
+            subsampling=ConvSubsampling.factor,
+            input_size=config.input_size,
+        )
+        self.config = config
+        self.front = ConvSubsampling(
+            config.input_size, config.d_model, config.subsampling, config.subsampling_channels, config.dropout
+        )
+        self.positions = RelPosEncXL(config.d_model)
         self.layers = nn.ModuleList(
             ConformerEncoderLayer(
-                d_model=d_model,
-                d_ffn=d_ffn,
-                nhead=num_heads,
-                kernel_size=kernel_size,
+                d_model=config.d_model,
+                d_ffn=config.d_ffn,
+                nhead=config.num_heads,
+                kernel_size=config.kernel_size,
                 activation=Swish,
-                dropout=dropout,
+                dropout=config.dropout,
             )
-            for _ in range(num_blocks)
+            for _ in range(config.num_blocks)
         )
         for layer in self.layers:
-            layer.convolution_module = PaddingFreeConvolution(d_model, kernel_size, activation=Swish, dropout=dropout)
-        self.norm = nn.LayerNorm(d_model, eps=1e-6)
-        self._scale_residuals((4 * num_blocks) ** -0.5 if residual_init is None else residual_init)
+            layer.convolution_module = PaddingFreeConvolution(
+                config.d_model, config.kernel_size, activation=Swish, dropout=config.dropout
+            )
+        self.norm = nn.LayerNorm(config.d_model, eps=1e-6)
+        self._scale_residuals((4 * config.num_blocks) ** -0.5 if config.residual_init is None else config.residual_init)
 
     @torch.no_grad()
-    def _scale_residuals(self, factor):
+    def _scale_residuals(self, factor: float) -> None:
         for layer in self.layers:
             feed_forward = [module[1].ffn[-1] for module in (layer.ffn_module1, layer.ffn_module2)]
             for output in (*feed_forward, layer.mha_layer.out_proj, layer.convolution_module.after_conv[2]):
                 output.weight *= factor
                 output.bias *= factor
 
-    def embed(self, features, lengths):
+    def embed(self, features: Tensor, lengths: Tensor) -> Embedded:
+        """Compute everything before the blocks: (batch, time, input_size), (batch,) → `Embedded`."""
         hidden, lengths = self.front(features, lengths)
         padding = padding_mask(lengths, hidden.shape[1])
         return Embedded(hidden, lengths, padding, self.positions(hidden))
 
-    def run_block(self, index, hidden, embedded):
+    def run_block(self, index: int, hidden: Tensor, embedded: Embedded) -> Tensor:
+        """Return the output of block `index`, shape as `hidden`."""
         hidden, _ = self.layers[index](
             hidden, src_key_padding_mask=embedded.padding, pos_embs=embedded.positions.to(hidden.dtype)
         )
         return hidden
 
-    def skip_block(self, index, hidden):
-        return self.layers[index].norm2(hidden) if self.closed_norm else hidden
+    def skip_block(self, index: int, hidden: Tensor) -> Tensor:
+        """Return the output where gate `index` is closed: the input, or with `closed_norm` its LayerNorm."""
+        return self.layers[index].norm2(hidden) if self.config.closed_norm else hidden
 
-    def finish(self, hidden):
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Normalise the output of the last block."""
         return self.norm(hidden)

@@ -2,11 +2,13 @@
 
 import logging
 import pickle
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from dld.errors import DldError
 from dld.files import read_record
@@ -14,13 +16,13 @@ from dld.files import read_record
 logger = logging.getLogger(__name__)
 
 _CONFIG = "config.json"
-# One file, or the numbered parts of a large model; not the copies in other precisions that some models have beside it.
+# One file, or the numbered parts of a large model; not the copies in other precisions that some models have next to it.
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = "pytorch_model.bin"
 
 
-def checkpoint_folder(source, pickled=False):
-    """Folder of a checkpoint: `source` itself, or what the hub gives for an id such as `openai/whisper-base`.
+def checkpoint_folder(source: str | Path, pickled: bool = False) -> Path:
+    """Return the folder of a checkpoint: `source` itself, or that of an id of the hub such as `openai/whisper-base`.
 
     Parameters
     ----------
@@ -52,17 +54,19 @@ def checkpoint_folder(source, pickled=False):
         raise DldError(f"{source}: no {_CONFIG} there; give a folder that transformers saved")
     if not _weight_files(folder, pickled):
         hint = "pickled weights (*.bin) are not read; " if any(folder.glob("*.bin")) else ""
-        raise DldError(f"{source}: no {_WEIGHTS[0]} there; {hint}save the model anew with transformers")
+        raise DldError(f"{source}: no {_WEIGHTS[0]} there; {hint}save the model again with transformers")
     return folder
 
 
-def _weight_files(folder, pickled):
+def _weight_files(folder: Path, pickled: bool) -> list[Path]:
     files = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
     return files or sorted(folder.glob(_PICKLED) if pickled else [])
 
 
-def read_checkpoint(source, wanted=lambda name: True, pickled=False):
-    """Configuration and weights of a checkpoint.
+def read_checkpoint(
+    source: str | Path, wanted: Callable[[str], bool] = lambda name: True, pickled: bool = False
+) -> tuple[dict, dict[str, Tensor]]:
+    """Read configuration and weights of a checkpoint.
 
     Parameters
     ----------
@@ -87,28 +91,42 @@ def read_checkpoint(source, wanted=lambda name: True, pickled=False):
     return config, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
-def _tensors(file, wanted):
+def _tensors(file: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     try:
         with safe_open(file, "pt") as weights:
             return {name: weights.get_tensor(name) for name in filter(wanted, weights.keys())}
     except (SafetensorError, OSError) as error:
-        raise DldError(f"{file}: not a whole safetensors file ({first_line(error)}); get it anew") from None
+        raise DldError(f"{file}: not a whole safetensors file ({first_line(error)}); get it again") from None
 
 
-def _unpickled(file, wanted):
+def _unpickled(file: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DldError(f"{file}: holds more than weights and is not read ({first_line(error)})") from None
     except (RuntimeError, EOFError, OSError) as error:
-        raise DldError(f"{file}: not a whole file of weights ({first_line(error)}); get it anew") from None
+        raise DldError(f"{file}: not a whole file of weights ({first_line(error)}); get it again") from None
     return {name: tensor for name, tensor in state.items() if wanted(name)}
 
 
-def load_exactly(module, state, source, optional=()):
-    """Load weights by name; a `DldError` lists those that are missing, unknown or of another shape.
+def load_exactly(
+    module: nn.Module, state: dict[str, Tensor], source: str | Path, optional: Collection[str] = ()
+) -> None:
+    """Load weights by name, all of them.
 
-    Those in `optional` may be missing and then stay as they are, which is logged.
+    Parameters
+    ----------
+    module : Module
+    state : dict of str to Tensor
+    source : str or Path
+        For messages.
+    optional : collection of str
+        Weights that may be missing and then stay as they are, which is logged.
+
+    Raises
+    ------
+    DldError
+        Weights are missing, unknown or of another shape; the message lists them.
     """
     own = module.state_dict()
     kinds = {
@@ -124,8 +142,8 @@ def load_exactly(module, state, source, optional=()):
     logger.info("%d weights from %s%s", len(state), source, f"; not in it: {', '.join(absent)}" if absent else "")
 
 
-def shortened(names, shown=8):
-    """A list of names, the first ones only where it is long.
+def shortened(names: list[str], shown: int = 8) -> str:
+    """Return a list of names as text, the first ones only where it is long.
 
     Examples
     --------
@@ -135,6 +153,6 @@ def shortened(names, shown=8):
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def first_line(error):
-    """First line of an exception's message, or its class where it has none."""
+def first_line(error: Exception) -> str:
+    """Return the first line of an exception's message, or its class where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

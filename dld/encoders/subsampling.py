@@ -1,6 +1,6 @@
 """Convolutional subsampling by 4 that padding cannot reach."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from dld.checks import COUNT, RATE, Choice, Nullable, require
 from dld.padding import padding_mask
@@ -35,7 +35,14 @@ class ConvSubsampling(nn.Module):
 
     factor = 4
 
-    def __init__(self, input_size, output_size, kind="conv1d", channels=None, dropout=0.0):
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        kind: str = "conv1d",
+        channels: int | None = None,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         require(self, COUNT, input_size=input_size, output_size=output_size)
         require(self, Choice("conv1d", "conv2d"), subsampling=kind)
@@ -43,6 +50,7 @@ class ConvSubsampling(nn.Module):
         require(self, RATE, dropout=dropout)
         channels = channels or output_size
         self.kind = kind
+        convolution: type[nn.Conv1d] | type[nn.Conv2d]
         if kind == "conv1d":
             convolution, sizes, flat = nn.Conv1d, (input_size, channels), channels
         else:
@@ -56,11 +64,11 @@ class ConvSubsampling(nn.Module):
 
     @staticmethod
     def output_frames(frames):
-        """Frames after both convolutions: a quarter, rounded up. Takes integers and integer tensors."""
+        """Return the frames after both convolutions: a quarter, rounded up. Takes integers and integer tensors."""
         return (frames + 3) // 4
 
-    def forward(self, features, lengths):
-        """(batch, time, input_size), (batch,) → (batch, ⌈time/4⌉, output_size), (batch,)."""
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute (batch, time, input_size), (batch,) → (batch, ⌈time/4⌉, output_size), (batch,)."""
         hidden = features.transpose(1, 2) if self.kind == "conv1d" else features.unsqueeze(1)
         time_axis = 2
         for convolution in self.convolutions:

@@ -1,9 +1,11 @@
 """Augmentation of waveforms and features, in training only."""
 
+from collections.abc import Sequence
+
 import torch
 import torchaudio.functional
 import torchaudio.transforms
-from torch import nn
+from torch import Tensor, nn
 
 from dld.checks import NOT_NEGATIVE, SHARE, ListOf, Number, require
 from dld.errors import DldError
@@ -22,7 +24,14 @@ class SpecAugment(nn.Module):
         No time mask is wider than this share of the batch's longest utterance.
     """
 
-    def __init__(self, time_masks=2, time_width=40, freq_masks=2, freq_width=27, time_share=0.2):
+    def __init__(
+        self,
+        time_masks: int = 2,
+        time_width: int = 40,
+        freq_masks: int = 2,
+        freq_width: int = 27,
+        time_share: float = 0.2,
+    ):
         super().__init__()
         require(self, NOT_NEGATIVE, time_masks=time_masks, time_width=time_width)
         require(self, NOT_NEGATIVE, freq_masks=freq_masks, freq_width=freq_width)
@@ -33,8 +42,8 @@ class SpecAugment(nn.Module):
         self.freq_width = freq_width
         self.time_share = time_share
 
-    def forward(self, features):
-        """Masked copy of features (batch, frames, bins); masked places are zero, the mean after CMVN."""
+    def forward(self, features: Tensor) -> Tensor:
+        """Return a masked copy of features (batch, frames, bins); masked values are zero, the mean after CMVN."""
         for _ in range(self.time_masks):
             features = torchaudio.functional.mask_along_axis_iid(features, self.time_width, 0.0, 1, self.time_share)
         for _ in range(self.freq_masks):
@@ -44,6 +53,10 @@ class SpecAugment(nn.Module):
 
 class SpeedPerturb(nn.Module):
     """Play each training batch at a speed drawn from a list (Ko et al., Interspeech 2015: 0.9, 1.0, 1.1).
+
+    The resampling is torchaudio's. Its `SpeedPerturbation` gives the same signals for 0.9 and 1.1, but truncates
+    `factor * 100`, so that 1.15 becomes 1.14 (69 of the speeds from 0.1 to 10), and rounds lengths as float32, which
+    are wrong by one from 118 s on: masks and losses would then include a sample of padding.
 
     Parameters
     ----------
@@ -57,7 +70,7 @@ class SpeedPerturb(nn.Module):
     (torch.Size([1, 2000]), [2000])
     """
 
-    def __init__(self, speeds=(0.9, 1.0, 1.1)):
+    def __init__(self, speeds: Sequence[float] = (0.9, 1.0, 1.1)):
         super().__init__()
         require(self, ListOf(Number(0.1, 10)), speeds=speeds)
         for speed in speeds:
@@ -68,8 +81,8 @@ class SpeedPerturb(nn.Module):
         )
         self.fastest = max(speeds)
 
-    def forward(self, waveforms, lengths):
-        """(batch, samples), (batch,) → the same, shorter or longer."""
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Resample waveforms (batch, samples) of lengths (batch,): the same shapes, shorter or longer."""
         resampler = self.resamplers[int(torch.randint(len(self.resamplers), ()))]
         if resampler.orig_freq == resampler.new_freq:
             return waveforms, lengths

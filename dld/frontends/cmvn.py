@@ -1,7 +1,9 @@
 """Normalisation of mean and variance."""
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dld.checks import COUNT, FLAG, require
 from dld.padding import padding_mask
@@ -24,17 +26,18 @@ class UtteranceCMVN(nn.Module):
 
     needs_statistics = False
 
-    def __init__(self, variance=True):
+    def __init__(self, variance: bool = True):
         super().__init__()
         require(self, FLAG, variance=variance)
         self.variance = variance
 
-    def extra_repr(self):
-        """The setting."""
-        return f"variance={self.variance}"
+    @property
+    def config(self) -> dict[str, bool]:
+        """Settings as plain values."""
+        return {"variance": self.variance}
 
-    def forward(self, features, lengths):
-        """(batch, frames, bins), (batch,) → the same shape."""
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Normalise features (batch, frames, bins) with (batch,) valid frames: the same shape."""
         valid = (~padding_mask(lengths, features.shape[1]))[..., None]
         count = lengths.clamp_min(1)[:, None, None]
         features = features - (features * valid).sum(1, keepdim=True) / count
@@ -54,7 +57,7 @@ class GlobalCMVN(nn.Module):
     n_features : int
     """
 
-    def __init__(self, n_features):
+    def __init__(self, n_features: int):
         super().__init__()
         require(self, COUNT, n_features=n_features)
         self.register_buffer("mean", torch.zeros(n_features))
@@ -62,11 +65,16 @@ class GlobalCMVN(nn.Module):
         self.register_buffer("frames", torch.zeros((), dtype=torch.long))
 
     @property
-    def needs_statistics(self):
+    def config(self) -> dict[str, int]:
+        """Settings as plain values; the statistics are weights."""
+        return {"n_features": len(self.mean)}
+
+    @property
+    def needs_statistics(self) -> bool:
         """True until `estimate` was called or saved statistics were loaded."""
         return self.frames.item() == 0
 
-    def estimate(self, batches):
+    def estimate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Take mean and standard deviation from un-normalised features.
 
         Parameters
@@ -85,6 +93,6 @@ class GlobalCMVN(nn.Module):
         self.std.copy_((squares / frames - mean.square()).clamp_min(1e-10).sqrt())
         self.frames.fill_(frames)
 
-    def forward(self, features, lengths):
-        """(batch, frames, bins), (batch,) → the same shape."""
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Normalise features (batch, frames, bins) with (batch,) valid frames: the same shape."""
         return (features - self.mean) / self.std

@@ -1,17 +1,20 @@
 """Log-Mel features."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
-import torchaudio.functional
 import torchaudio.transforms
-from torch import nn
+from torch import Tensor
 
 from dld.checks import COUNT, POSITIVE, Nullable, Whole, require
 from dld.errors import DldError
+from dld.frontends.base import FrontEnd
 from dld.frontends.cmvn import GlobalCMVN, UtteranceCMVN
 from dld.padding import padding_mask
 
 
-class LogMel(nn.Module):
+class LogMel(FrontEnd):
     """Log-Mel filter-bank energies, normalised.
 
     Parameters
@@ -33,7 +36,15 @@ class LogMel(nn.Module):
     (torch.Size([2, 101, 80]), [101, 51])
     """
 
-    def __init__(self, sample_rate=16000, n_mels=80, window_ms=25.0, hop_ms=10.0, n_fft=None, normalisation=None):
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_mels: int = 80,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        n_fft: int | None = None,
+        normalisation: UtteranceCMVN | GlobalCMVN | None = None,
+    ):
         super().__init__()
         require(self, Whole(1000, 384000), sample_rate=sample_rate)
         require(self, COUNT, n_mels=n_mels)
@@ -52,7 +63,7 @@ class LogMel(nn.Module):
                 f"LogMel: normalisation has n_features {len(normalisation.mean)}; it must be n_mels, {n_mels}"
             )
         self.output_size = n_mels
-        # Constant padding: the frames at the end of an utterance see zeros whether or not the batch goes on after it.
+        # Constant padding: the frames at the end of an utterance see zeros whether or not the batch is longer.
         self.mel = torchaudio.transforms.MelSpectrogram(
             sample_rate=sample_rate,
             n_fft=n_fft or 1 << (window - 1).bit_length(),
@@ -65,22 +76,32 @@ class LogMel(nn.Module):
         )
         self.normalisation = normalisation
 
-    def extra_repr(self):
-        """The settings that weights and buffers do not show, so that front ends that differ are seen to differ."""
-        return f"sample_rate={self.sample_rate}, hop={self.hop}"
+    @property
+    def config(self) -> dict[str, Any]:
+        """Settings as plain values; window and hop in samples."""
+        kind = self.normalisation and {"kind": type(self.normalisation).__name__, **self.normalisation.config}
+        return {
+            "sample_rate": self.sample_rate,
+            "n_mels": self.output_size,
+            "window": self.mel.win_length,
+            "hop": self.hop,
+            "n_fft": self.mel.n_fft,
+            "normalisation": kind,
+        }
 
     @property
-    def needs_statistics(self):
+    def needs_statistics(self) -> bool:
         """True while the normalisation waits for statistics of the training data."""
         return self.normalisation is not None and self.normalisation.needs_statistics
 
-    def estimate_statistics(self, batches):
+    def estimate_statistics(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Estimate them from (waveforms (batch, samples), lengths (batch,)) pairs."""
-        self.normalisation.estimate(self.log_mel(*batch) for batch in batches)
+        if isinstance(self.normalisation, GlobalCMVN):
+            self.normalisation.estimate(self.log_mel(*batch) for batch in batches)
 
     @torch.no_grad()
-    def forward(self, waveforms, lengths):
-        """Features of a batch of waveforms.
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the features of a batch of waveforms.
 
         Parameters
         ----------
@@ -99,8 +120,8 @@ class LogMel(nn.Module):
             features = self.normalisation(features, lengths)
         return features.masked_fill(padding_mask(lengths, features.shape[1])[..., None], 0.0), lengths
 
-    def log_mel(self, waveforms, lengths):
-        """Features before normalisation; padded frames hold no particular value."""
+    def log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute features before normalisation; padded frames hold no particular value."""
         waveforms = waveforms.masked_fill(padding_mask(lengths, waveforms.shape[1]), 0.0)
         # Low precision would lose the quiet end of the spectrum.
         with torch.autocast(waveforms.device.type, enabled=False):

@@ -1,13 +1,14 @@
 """The waveform itself, for encoders that take it."""
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from dld.checks import FLAG, require
+from dld.frontends.base import FrontEnd
 from dld.padding import padding_mask
 
 
-class Waveform(nn.Module):
+class Waveform(FrontEnd):
     """The waveform itself, for encoders that begin with convolutions over it.
 
     Parameters
@@ -25,20 +26,20 @@ class Waveform(nn.Module):
 
     output_size = 1
     hop = 1
-    needs_statistics = False
 
-    def __init__(self, normalise=True):
+    def __init__(self, normalise: bool = True):
         super().__init__()
         require(self, FLAG, normalise=normalise)
         self.normalise = normalise
 
-    def extra_repr(self):
-        """The setting, so that two front ends that differ in it are seen to differ."""
-        return f"normalise={self.normalise}"
+    @property
+    def config(self) -> dict[str, bool]:
+        """Settings as plain values."""
+        return {"normalise": self.normalise}
 
     @torch.no_grad()
-    def forward(self, waveforms, lengths):
-        """Waveforms (batch, samples) and their lengths (batch,) → the same shapes, zero beyond the lengths."""
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalise waveforms (batch, samples) of lengths (batch,): the same shapes, zero beyond the lengths."""
         padding = padding_mask(lengths, waveforms.shape[1])
         waveforms = waveforms.masked_fill(padding, 0.0)
         if self.normalise:

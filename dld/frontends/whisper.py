@@ -3,13 +3,14 @@
 import torch
 import torchaudio.functional
 import torchaudio.transforms
-from torch import nn
+from torch import Tensor, nn
 
 from dld.checks import Whole, require
+from dld.frontends.base import FrontEnd
 from dld.padding import padding_mask
 
 
-class WhisperLogMel(nn.Module):
+class WhisperLogMel(FrontEnd):
     """The features that Whisper was trained on (arXiv 2212.04356, section 2.2).
 
     Slaney-Mel energies of windows of 400 samples every 160 (25 and 10 ms), `log10`, cut off 8 below the utterance's own
@@ -30,10 +31,9 @@ class WhisperLogMel(nn.Module):
 
     sample_rate = 16000
     hop = 160
-    needs_statistics = False
     _n_fft = 400
 
-    def __init__(self, n_mels=80):
+    def __init__(self, n_mels: int = 80):
         super().__init__()
         require(self, Whole(1, self._n_fft // 2), n_mels=n_mels)
         self.output_size = n_mels
@@ -44,13 +44,14 @@ class WhisperLogMel(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(self._n_fft), persistent=False)
 
-    def extra_repr(self):
-        """The setting, so that two front ends that differ in it are seen to differ."""
-        return f"n_mels={self.output_size}"
+    @property
+    def config(self) -> dict[str, int]:
+        """Settings as plain values."""
+        return {"n_mels": self.output_size}
 
     @torch.no_grad()
-    def forward(self, waveforms, lengths):
-        """Features of a batch of waveforms.
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the features of a batch of waveforms.
 
         Parameters
         ----------

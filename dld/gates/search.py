@@ -1,18 +1,12 @@
 """Search of a gate table on the dev set."""
 
-import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from tqdm import tqdm
 
-from dld.data.dataset import unpack
-from dld.decoding import greedy
-from dld.gates import GateTable, depth, evenly_spaced, format_gates
-from dld.scoring import wer
-from dld.training.objectives import feasible_ctc_loss
-
-logger = logging.getLogger(__name__)
+from dld.gates.table import GateTable
+from dld.gates.vectors import depth, evenly_spaced, format_gates
 
 
 @dataclass(frozen=True, order=True)
@@ -31,49 +25,10 @@ class Quality:
     loss: float
 
 
-class Evaluator:
-    """Runs gate vectors over a data set whose front-end output is computed once and kept.
-
-    Parameters
-    ----------
-    network : GatedCTC
-    tokenizer : Tokenizer
-    loader : iterable of PaddedBatch
-        With signal, words and tokens.
-    """
-
-    def __init__(self, network, tokenizer, loader):
-        self.network = network.eval()
-        self.tokenizer = tokenizer
-        self.batches = []
-        self.references = []
-        device = next(network.parameters()).device
-        with torch.no_grad():
-            for batch in loader:
-                embedded = network.encoder.embed(*network.frontend(*unpack(batch.signal, device)))
-                self.batches.append((embedded, *unpack(batch.tokens, device)))
-                self.references += batch.words
-
-    @torch.no_grad()
-    def __call__(self, gate_vectors):
-        """`Quality` of each gate vector; those that begin alike share that part of the work."""
-        texts = [[] for _ in gate_vectors]
-        losses = [0.0] * len(gate_vectors)
-        for embedded, tokens, token_lengths in self.batches:
-            for place, hidden in enumerate(self.network.encoder.encode(embedded, gate_vectors)):
-                logits = self.network.head_of(gate_vectors[place])(hidden)
-                rows = greedy(logits, embedded.lengths, self.network.blank)
-                texts[place] += [self.tokenizer.decode(ids) for ids in rows]
-                loss, count = feasible_ctc_loss(logits, embedded.lengths, tokens, token_lengths, self.network.blank)
-                losses[place] += loss.item() * count
-        return [
-            Quality(wer(self.references, rows), loss / len(self.references))
-            for rows, loss in zip(texts, losses, strict=True)
-        ]
-
-
-def search_gate_table(evaluate, num_blocks, progress=True):
-    """Greedy removal from full depth: at each depth close the gate whose closing hurts least.
+def search_gate_table(
+    evaluate: Callable[[Sequence[Sequence[bool]]], list[Quality]], num_blocks: int, progress: bool = True
+) -> GateTable:
+    """Search by greedy removal from full depth: at each depth close the gate whose closing hurts least.
 
     Every candidate takes one pass over the dev set, N(N+1)/2 passes in all, less what candidates share. At each depth
     the evenly spaced vector is a candidate for the table too, since greedy steps cannot be taken back.
@@ -81,7 +36,7 @@ def search_gate_table(evaluate, num_blocks, progress=True):
     Parameters
     ----------
     evaluate : callable
-        List of gate vectors → list of `Quality`, such as an `Evaluator`.
+        List of gate vectors → list of `Quality`, such as a `dld.decoding.evaluation.Evaluator`.
     num_blocks : int
     progress : bool
         Show a progress bar.
@@ -97,7 +52,7 @@ def search_gate_table(evaluate, num_blocks, progress=True):
     for n in bar:
         if n < num_blocks:
             candidates = [
-                tuple(gate and place != closed for place, gate in enumerate(current))
+                tuple(gate and index != closed for index, gate in enumerate(current))
                 for closed in range(num_blocks)
                 if current[closed]
             ]

@@ -61,7 +61,7 @@ class GateTable:
         DldError
             The file is not a gate table, or it is another model's.
         """
-        again = "search it again (dld-gate-table)"
+        again = "search it again (dld gates)"
         content = read_record(path, {"num_blocks": int, "table": dict}, again)
         try:
             vectors = {int(n): parse_gates(text, content["num_blocks"]) for n, text in content["table"].items()}

@@ -157,6 +157,6 @@ def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
         return random_subset(num_blocks, n, random.Random(f"{seed}/{num_blocks}/{n}"))
     if policy == "table":
         if table is None:
-            raise DldError("the gate policy 'table' needs a gate table; stage 7 (dld-gate-table) makes one")
+            raise DldError("the gate policy 'table' needs a gate table; stage 7 (dld gates) makes one")
         return table.gates(check_depth(n, num_blocks))
     raise DldError(f"unknown gate policy {policy!r}; known are {', '.join(POLICIES)}")

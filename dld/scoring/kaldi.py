@@ -56,7 +56,7 @@ def _parse(path, numbered_lines):
             raise DldError(f"{path}:{number}: the line does not start with an utterance id")
         if has_odd_character(utterance):
             raise DldError(
-                f"{path}:{number}: the id {shown(utterance)} has an invisible character; see `dld-data validate`"
+                f"{path}:{number}: the id {shown(utterance)} has an invisible character; see `dld data validate`"
             )
         if utterance in texts:
             raise DldError(

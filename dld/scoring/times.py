@@ -50,7 +50,7 @@ class Times:
         if not has_table(self.folder, "segments"):
             times = self._durations
             if not times:
-                raise DldError(f"{self.folder / 'utt2dur'}: no such file; `dld-data fix {self.folder}` makes it")
+                raise DldError(f"{self.folder / 'utt2dur'}: no such file; `dld data fix {self.folder}` makes it")
             return {key: (key, 0.0, float(seconds)) for key, seconds in times.items()}
         times = {}
         for key, value in self._table("segments").items():
@@ -71,7 +71,7 @@ class Times:
             return audio.duration(self._recordings[recording])
         raise DldError(
             f"{where}: ends with {shown(recording)} (-1), whose length neither reco2dur nor wav.scp tells; "
-            f"run `dld-data fix {self.folder}`, or write the end"
+            f"run `dld data fix {self.folder}`, or write the end"
         )
 
     def stm_lines(self):

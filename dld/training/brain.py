@@ -14,6 +14,7 @@ from typing import NamedTuple
 import speechbrain as sb
 import torch
 
+from dld.ctc import ctc_loss, feasible_ctc_loss
 from dld.data.dataset import unpack
 from dld.decoding import greedy
 from dld.errors import DldError
@@ -30,7 +31,7 @@ from dld.training.checkpoints import (
     save_state,
     whole,
 )
-from dld.training.objectives import blank_share, ctc_loss, feasible_ctc_loss, hidden_distance
+from dld.training.objectives import blank_share, hidden_distance
 from dld.training.stopping import Stopped, StopRequest
 from dld.training.targets import Teacher
 

@@ -20,9 +20,10 @@ from dld.data.dataset import (
 from dld.data.feasibility import check_evaluation
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError, describe_os_error
-from dld.experiment import ABOUT, CHECKPOINTS, begin, load_start, save_model, sources
+from dld.experiment import ABOUT, load_start
 from dld.files import alone_in, writable_folder
 from dld.training.checkpoints import WholeCheckpointer, load_state, save_state
+from dld.training.folder import CHECKPOINTS, begin, save_model, sources
 from dld.training.preconditions import check_run
 from dld.training.stopping import StopRequest
 

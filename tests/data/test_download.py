@@ -96,7 +96,7 @@ def test_another_file_than_expected_is_removed(address, tmp_path):
         fetch(f"{address}/whole", tmp_path / "a.tgz", digest="0" * 64)
     assert not list(tmp_path.iterdir())
     (tmp_path / "a.tgz").write_bytes(b"damaged")
-    with pytest.raises(DldError, match="removed, download it anew"):
+    with pytest.raises(DldError, match="removed, download it again"):
         fetch(f"{address}/whole", tmp_path / "a.tgz")
     assert fetch(f"{address}/whole", tmp_path / "a.tgz").read_bytes() == CONTENT
 

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
+from dld.ctc import ctc_loss, feasible_ctc_loss
 from dld.data import kaldi
 from dld.data.feasibility import check_evaluation
 from dld.errors import DldError
 from dld.files import read_json
-from dld.training.objectives import ctc_loss, feasible_ctc_loss
 
 
 def test_the_loss_is_that_of_the_utterances_that_have_one():

@@ -5,12 +5,16 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
+import kaldiio
+import numpy as np
 import pytest
 import soundfile
 
 from dld.bin.data import main
 from dld.data import kaldi
+from dld.data.audio import read_audio
 from dld.data.kaldi import Utterance
 from dld.errors import DldError
 
@@ -125,7 +129,7 @@ def test_load_says_what_is_missing(folder):
     with pytest.raises(DldError, match="elsewhere: no such folder"):
         kaldi.load(folder / "elsewhere")
     (folder / "utt2dur").unlink()
-    with pytest.raises(DldError, match=r"utt2dur: no such file; run `dld-data fix"):
+    with pytest.raises(DldError, match=r"utt2dur: no such file; run `dld data fix"):
         kaldi.load(folder)
     (folder / "text").unlink()
     assert kaldi.load(folder, need=("wav.scp",))[0].text is None
@@ -205,7 +209,7 @@ def test_validate_missing_files_and_empty_audio(folder):
     (folder / "text").unlink()
     soundfile.write(folder.parent / "wav/carl-1.wav", [], 16000)
     problems = "\n".join(kaldi.validate(folder))
-    assert "spk2utt: no such file; `dld-data fix" in problems
+    assert "spk2utt: no such file; `dld data fix" in problems
     assert "text: no such file" in problems
     assert "wav.scp:5: carl-1:" in problems and "zero length" in problems
     assert "text: no such file" not in "\n".join(kaldi.validate(folder, text=False))
@@ -340,3 +344,49 @@ def test_librispeech_directory(shared, tmp_path):
     kaldi.write(tmp_path / "d", utterances)
     assert kaldi.validate(tmp_path / "d") == []
     assert kaldi.stats(tmp_path / "d")["utterances"] == 4
+
+
+# ---------------------------------------------------------------- archives
+
+
+@pytest.mark.parametrize("audio_format", ["flac", "wav"])
+def test_an_archive_holds_the_same_samples(folder, tmp_path, capsys, audio_format):
+    assert main(["archive", str(folder), str(tmp_path / "out"), "--format", audio_format]) == 0
+    assert "6 utterances" in capsys.readouterr().out
+    assert kaldi.validate(tmp_path / "out", decode=True) == []
+    for before, after in zip(kaldi.load(folder), kaldi.load(tmp_path / "out"), strict=True):
+        assert after == replace(before, recording=after.recording)
+        assert after.recording.startswith(f"{tmp_path}/out/audio.ark:")
+        assert np.array_equal(read_audio(after.recording), read_audio(before.recording))
+        rate, samples = kaldiio.load_mat(after.recording)
+        assert rate == 16000 and len(samples) == round(before.duration * 16000)
+
+
+def test_segments_stay_parts_of_their_recordings_in_an_archive(talks, tmp_path):
+    kaldi.archive(talks, tmp_path / "out")
+    assert (tmp_path / "out/segments").read_bytes() == (talks / "segments").read_bytes()
+    assert len((tmp_path / "out/wav.scp").read_text().splitlines()) == 2
+    for before, after in zip(kaldi.load(talks), kaldi.load(tmp_path / "out"), strict=True):
+        parts = (read_audio(u.recording, u.start, u.end) for u in (before, after))
+        assert np.array_equal(*parts)
+
+
+def test_more_than_16_bits_and_channels_are_kept(tmp_path):
+    samples = np.random.default_rng(1).integers(-(2**23), 2**23, (4000, 2)) / 2**23
+    soundfile.write(tmp_path / "a.wav", samples, 22050, subtype="PCM_24")
+    kaldi.write(tmp_path / "in", [Utterance("a-1", "a", "one", str(tmp_path / "a.wav"))])
+    [utterance] = kaldi.archive(tmp_path / "in", tmp_path / "out")
+    for channel in (0, 1):
+        assert np.array_equal(read_audio(utterance.recording, sample_rate=22050, channel=channel), samples[:, channel])
+    with pytest.raises(DldError, match="more than 16 bits"):
+        kaldi.archive(tmp_path / "in", tmp_path / "wav", "wav")
+    assert list((tmp_path / "wav").iterdir()) == []
+
+
+def test_an_archive_of_a_damaged_recording_is_not_written(folder, tmp_path, capsys):
+    path = tmp_path / "wav/bert-2.wav"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(["archive", str(folder), str(tmp_path / "out")]) == 1
+    assert "bert-2.wav (recording bert-2): audio is cut short" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+    assert main(["archive", str(folder), str(folder)]) == 1

@@ -70,9 +70,9 @@ def test_a_very_long_line_counts_too(tmp_path):
 
 
 def test_impossible_sizes_name_one_that_works(tmp_path):
-    with pytest.raises(DldError, match=r"at most (\d+) units, not 999") as high:
+    with pytest.raises(DldError, match=r"at most (\d+) tokens, not 999") as high:
         train(LINES, tmp_path, 999)
-    with pytest.raises(DldError, match=r"at least (\d+) units .*, not 5;") as low:
+    with pytest.raises(DldError, match=r"at least (\d+) tokens .*, not 5;") as low:
         train(LINES, tmp_path, 5)
     for error, pattern in ((high, "at most "), (low, "at least ")):
         size = int(str(error.value).split(pattern)[1].split()[0])
@@ -85,7 +85,7 @@ def test_other_faults_in_training(tmp_path):
         train(["", " "], tmp_path, 30)
     with pytest.raises(DldError, match=r"U\+2581"):
         train(["a▁b"], tmp_path, 30)
-    with pytest.raises(DldError, match="unknown kind of units 'words'"):
+    with pytest.raises(DldError, match="unknown kind of tokens 'words'"):
         train(LINES, tmp_path, 30, "words")
     with pytest.raises(DldError, match="one per character: this text has 26, not 99"):
         train(LINES, tmp_path, 99, "char")
@@ -94,7 +94,7 @@ def test_other_faults_in_training(tmp_path):
 
 
 def test_files_that_are_no_tokenizer(tmp_path):
-    with pytest.raises(DldError, match=r"bpe\.model: No such file.*dld-tokenizer"):
+    with pytest.raises(DldError, match=r"bpe\.model: No such file.*dld tokenizer"):
         Tokenizer.load(tmp_path)
     (tmp_path / "bpe.model").write_bytes(b"not a model")
     with pytest.raises(DldError, match="not a SentencePiece model"):
@@ -105,8 +105,8 @@ def test_command_line(tmp_path, capsys):
     (tmp_path / "text").write_text("".join(f"utt{i} {line}\n" for i, line in enumerate(LINES)))
     command = ["--text", str(tmp_path / "text"), "--output", str(tmp_path / "lang")]
     assert main([*command, "--vocab-size", "40"]) == 0
-    assert "40 units from 5 utterances" in capsys.readouterr().out
+    assert "40 tokens from 5 utterances" in capsys.readouterr().out
     assert len(Tokenizer.load(tmp_path / "lang")) == 40
     assert main([*command, "--vocab-size", "4000"]) == 1
-    assert "dld-tokenizer: error: this text gives at most" in capsys.readouterr().err
+    assert "dld tokenizer: error: this text gives at most" in capsys.readouterr().err
     assert len(Tokenizer.load(tmp_path / "lang")) == 40

@@ -11,6 +11,7 @@ from dld.data.tokenizer import train as train_tokenizer
 from dld.decoding import greedy, ngram
 from dld.decoding.beam import BeamSearch, BeamSettings, SearchPool
 from dld.decoding.lm import LanguageModel, Weights
+from dld.decoding.settings import Search
 from dld.errors import DldError
 
 UNITS = ["<blk>", "<unk>", "▁", "▁s", "▁th", "ee", "ea", "▁the", "e"]
@@ -155,8 +156,8 @@ def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
     utterances = [rows[:n].log_softmax(-1).numpy() for rows, n in zip(*batch, strict=True)]
     settings = BeamSettings(size=4)
     with (
-        SearchPool(tokenizer.units(), settings=settings) as one,
-        SearchPool(tokenizer.units(), settings=settings, jobs=2) as two,
+        SearchPool(tokenizer.units(), Search(beam=settings)) as one,
+        SearchPool(tokenizer.units(), Search(beam=settings), jobs=2) as two,
     ):
         assert two.texts(utterances) == one.texts(utterances)
         assert two.texts([]) == []

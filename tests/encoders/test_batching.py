@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from dld.decoding import greedy
-from dld.encoders import GatedConformer, GatedWavLM, GatedWhisper, kernels, wavlm, whisper
+from dld.encoders import GatedConformer, GatedWavLM, GatedWhisper, kernels
 from dld.frontends import GlobalCMVN, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
 from dld.gates import random_subset
 from dld.network import GatedCTC
@@ -56,14 +56,9 @@ def speech(root):
 
 
 @pytest.fixture(params=["kernels", "no kernels", "gradients"])
-def arithmetic(request, monkeypatch):
+def arithmetic(request):
     """The ways to compute on a CPU: faster kernels in inference, PyTorch's own, and what training takes."""
-    if request.param == "no kernels":
-        for module in (kernels, wavlm, whisper):
-            for name in ("plain_cpu", "plain_inference"):
-                if hasattr(module, name):
-                    monkeypatch.setattr(module, name, lambda _: False)
-    with torch.set_grad_enabled(request.param == "gradients"):
+    with kernels.use(request.param != "no kernels"), torch.set_grad_enabled(request.param == "gradients"):
         yield request.param
 
 

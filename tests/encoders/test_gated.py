@@ -1,4 +1,4 @@
-"""What every gated encoder does: any block closed, batches free of padding, common beginnings shared."""
+"""What every gated encoder does: any block closed, batches free of padding, common prefixes shared."""
 
 import pytest
 import torch
@@ -72,8 +72,8 @@ def test_a_closed_gate_runs_no_code_of_its_block(make, batch, gates):
 def test_different_gates_give_different_outputs(make, batch):
     encoder = make().eval()
     outputs = [encoder(*batch, gates)[0] for gates in [OPEN, (1, 1, 1, 0), (0, 1, 1, 1), (1, 0, 0, 0), (0, 0, 0, 1)]]
-    for place, first in enumerate(outputs):
-        for second in outputs[place + 1 :]:
+    for index, first in enumerate(outputs):
+        for second in outputs[index + 1 :]:
             assert not torch.allclose(first, second, atol=1e-3)
 
 

@@ -1,10 +1,15 @@
-"""Faster arithmetic for CPUs gives what PyTorch's own gives."""
+"""Faster arithmetic for CPUs gives what PyTorch's own gives, and one switch turns it off."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch.nn import functional
 
-from dld.encoders.kernels import attention, linear
+from dld.encoders import kernels
+from dld.encoders.kernels import attention, grouped_convolution, linear
 
 
 @pytest.mark.parametrize("gelu", [False, True])
@@ -85,3 +90,37 @@ def test_dropout_of_attention_has_the_gradient_of_what_it_computed(heads):
 
     inputs = [t.requires_grad_() for t in (queries, keys, values, gate, position_bias)]
     assert torch.autograd.gradcheck(run, inputs)
+
+
+@pytest.mark.parametrize(("frames", "kernel"), [(1, 4), (50, 16), (50, 7), (3, 32)])
+def test_a_grouped_convolution(frames, kernel):
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(2, frames, 12), torch.randn(12, 3, kernel)
+    padded = functional.pad(hidden.transpose(1, 2), (kernel // 2, kernel - 1 - kernel // 2))
+    expected = functional.conv1d(padded, weight, groups=4).transpose(1, 2)
+    torch.testing.assert_close(grouped_convolution(hidden, weight, 4), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_one_switch_turns_the_kernels_off_and_on_again():
+    tensor = torch.zeros(1)
+    assert kernels.applicable(tensor)
+    with kernels.use(False):
+        assert not kernels.applicable(tensor)
+        with kernels.use(True):
+            assert kernels.applicable(tensor)
+        assert not kernels.applicable(tensor)
+    assert kernels.applicable(tensor)
+    assert not kernels.applicable_in_inference(tensor)
+    with torch.no_grad():
+        assert kernels.applicable_in_inference(tensor)
+    kernels.use(False)
+    assert not kernels.applicable(tensor)
+    kernels.use(True)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0", "False"), ("1", "True")])
+def test_the_environment_turns_them_off(value, expected):
+    code = "import torch; from dld.encoders import kernels; print(kernels.applicable(torch.zeros(1)))"
+    environment = {**os.environ, "DLD_KERNELS": value}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected

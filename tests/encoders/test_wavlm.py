@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from dld.encoders import GatedWavLM
-from dld.encoders.wavlm import ConvExtractor, SpectralPositions, span_mask
+from dld.encoders.kernels import convolution
+from dld.encoders.wavlm_blocks import SpectralPositions, span_mask
 from dld.errors import DldError
 
 N = 3
@@ -255,7 +256,7 @@ def test_too_short_for_a_frame_is_no_frame(kind, batch, samples):
 def test_pieces_of_the_extractor_make_the_whole(kind, batch, monkeypatch):
     encoder = make(kind).eval()
     whole = encoder(*batch, OPEN)[0]
-    monkeypatch.setattr(ConvExtractor, "PIECE", 7)
+    monkeypatch.setattr(convolution, "PIECE", 7)
     close(encoder(*batch, OPEN)[0], whole)
 
 
@@ -283,7 +284,7 @@ def test_the_positional_convolution_is_the_same_by_fourier_transforms(kind, batc
 
 
 def test_no_operation_is_missed_in_counting(batch, monkeypatch):
-    monkeypatch.setattr(ConvExtractor, "PIECE", 10**6)
+    monkeypatch.setattr(convolution, "PIECE", 10**6)
     encoder = make().eval()
     with FlopCounterMode(display=False) as inference, torch.no_grad():
         encoder(*alone(batch, 0), OPEN)

@@ -137,7 +137,7 @@ def test_a_real_checkpoint_keeps_its_weights_and_shape(checkpoint):
     assert encoder.layers[1].fc1.weight.dtype == torch.float32
     assert torch.equal(encoder.layers[1].fc1.weight, stored["layers.1.fc1.weight"].float())
     assert encoder.output_size == 2 * encoder.conv1.out_channels
-    # What Whisper's authors computed, and what an encoder that starts from nothing computes, in half precision.
+    # What Whisper's authors computed, and what an encoder that starts from scratch computes, in half precision.
     torch.testing.assert_close(sinusoids(*encoder.positions.shape), encoder.positions, atol=2e-3, rtol=0)
 
 

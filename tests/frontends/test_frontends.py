@@ -1,11 +1,22 @@
 """Front ends and augmentation."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from dld.frontends import GlobalCMVN, LogMel, SpecAugment, SpeedPerturb, UtteranceCMVN, Waveform
+from dld.frontends import (
+    FrontEnd,
+    GlobalCMVN,
+    LogMel,
+    SpecAugment,
+    SpeedPerturb,
+    UtteranceCMVN,
+    Waveform,
+    WhisperLogMel,
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +129,7 @@ def test_waveforms_may_stay_as_they_are(speech):
     waveforms, lengths = pad(speech)
     out, _ = Waveform(normalise=False)(waveforms + 0.0, lengths)
     assert torch.equal(out, waveforms)
-    assert repr(Waveform(False)) != repr(Waveform(True))
+    assert not Waveform(False).same_as(Waveform(True))
 
 
 def test_a_tone_lands_in_its_mel_bin():
@@ -150,3 +161,39 @@ def test_speed_changes_length_and_pitch_together(speed):
     assert batch.shape[1] == lengths[0]
     spectrum = torch.fft.rfft(batch[0, :14000] * torch.hann_window(14000)).abs()
     assert spectrum.argmax() * 16000 / 14000 == pytest.approx(500 * speed, abs=2)
+
+
+DIFFERENT = {
+    "plain": LogMel,
+    "sampling rate": lambda: LogMel(sample_rate=8000, n_mels=80),
+    "window": lambda: LogMel(window_ms=20),
+    "hop": lambda: LogMel(hop_ms=12.5),
+    "bins": lambda: LogMel(n_mels=40),
+    "transform": lambda: LogMel(n_fft=1024),
+    "normalised": lambda: LogMel(normalisation=UtteranceCMVN()),
+    "mean only": lambda: LogMel(normalisation=UtteranceCMVN(variance=False)),
+    "normalised globally": lambda: LogMel(normalisation=GlobalCMVN(80)),
+    "waveform": Waveform,
+    "waveform as it is": lambda: Waveform(normalise=False),
+    "Whisper": WhisperLogMel,
+}
+
+
+def test_front_ends_are_the_same_exactly_where_their_settings_are():
+    made = {name: make() for name, make in DIFFERENT.items()}
+    for name, front_end in made.items():
+        assert [other for other in made if front_end.same_as(made[other])] == [name]
+        assert front_end.same_as(DIFFERENT[name]())
+        assert json.loads(json.dumps(front_end.config)) == front_end.config
+    assert made["plain"].same_as(LogMel(window_ms=25, hop_ms=10, n_fft=512))
+
+
+def test_statistics_are_no_settings(speech):
+    assert trained_cmvn(speech).same_as(LogMel(normalisation=GlobalCMVN(80)))
+
+
+@pytest.mark.parametrize("method", ["config", "forward"])
+def test_a_front_end_without_a_part_of_the_contract_is_refused_when_it_is_built(method):
+    incomplete = type("Incomplete", (Waveform,), {method: getattr(FrontEnd, method)})
+    with pytest.raises(TypeError, match=method):
+        incomplete()

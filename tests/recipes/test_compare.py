@@ -32,8 +32,23 @@ def make(root, tiny_args, drive, tmp_path, monkeypatch):
     def call(*runs, **settings):
         return drive(
             sys.executable,
-            *("-m", "dld.bin.compare", str(root / "recipes/mini/runs/comparison.yaml"), "--corpus-args", "--scale 0.04"),
-            *("--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp"), "--runs", ",".join(runs), "--jobs", "2"),
+            *(
+                "-m",
+                "dld.bin.compare",
+                str(root / "recipes/mini/runs/comparison.yaml"),
+                "--corpus-args",
+                "--scale 0.04",
+            ),
+            *(
+                "--data",
+                str(tmp_path / "data"),
+                "--exp",
+                str(tmp_path / "exp"),
+                "--runs",
+                ",".join(runs),
+                "--jobs",
+                "2",
+            ),
             *("--train-args", tiny_args("mini", max_batch_seconds=20, **settings)),
             *("--decode-args", "--rtf-utterances 1"),
         )
@@ -100,7 +115,10 @@ def test_a_list_says_of_teacher_and_start_what_the_experiment_files_say(root, pa
         ("runs: {ld: {seed: 2}}", "runs: ld: missing key 'files', a path or a list of paths"),
         ("runs: {ld: {files: a.yaml, seed: two}}", "runs: ld: seed is 'two'; it must be a whole number"),
         ("runs: {ld: {files: a.yaml, depth: 0}}", "runs: ld: depth is 0; it must be a whole number of at least 1"),
-        ("runs: {dld: {files: a.yaml, teacher: statc}, static: {files: b.yaml}}", "its teacher 'statc' is not in the list"),
+        (
+            "runs: {dld: {files: a.yaml, teacher: statc}, static: {files: b.yaml}}",
+            "its teacher 'statc' is not in the list",
+        ),
         ("runs: {dld: {files: a.yaml, start: static}}", "runs: dld: its start 'static' is not in the list"),
         ("runs: {a: {files: a.yaml, start: b}, b: {files: b.yaml, teacher: a}}", "runs: a needs itself"),
         ("runs: {a/b: {files: a.yaml}}", "it must be a name or a list of names"),

@@ -34,7 +34,7 @@ if "dld.bin.train" in sys.argv:
     time.sleep(300)
 """
 CORPUS = """
-if "dld.bin.mini_corpus" in sys.argv:
+if "dld.bin.prepare" in sys.argv:
     import time
     open(folder + "/started", "a").write(f"{os.getpid()}\\n")
     time.sleep(300)
@@ -166,7 +166,9 @@ def test_two_drivers_do_not_write_one_data_folder(checkout):
 
 @pytest.mark.parametrize("killed", ["alone", "both"])
 def test_a_killed_holder_leaves_the_folder_to_nobody_while_its_command_runs(checkout, killed):
-    stubborn = CORPUS.replace("    import time\n", "    import signal, time\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n")
+    stubborn = CORPUS.replace(
+        "    import time\n", "    import signal, time\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    )
     checkout.hook(stubborn)
     driver = checkout.start("./run.sh", "--stop-stage", "1", "--data", "new")
     (corpus,) = started(checkout, 1)

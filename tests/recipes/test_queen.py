@@ -25,7 +25,7 @@ TINY = {**SHAPE, "vocab_size": 32, "num_epochs": 1, "max_batch_seconds": 20, "ne
 @pytest.fixture(scope="module")
 def game(root, tiny_corpus, tmp_path_factory):
     """A miniature of the game's file, in which numbers are spoken."""
-    spec = importlib.util.spec_from_file_location("queen_archive", root / "tests/data/queen_archive.py")
+    spec = importlib.util.spec_from_file_location("queen_archive", root / "tests/data/corpora/queen_archive.py")
     archives = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(archives)
     return archives.game(tmp_path_factory.mktemp("game") / "queen.1c", tiny_corpus, number=4)

@@ -69,5 +69,5 @@ def test_a_corpus_that_is_not_whole_stops_at_stage_1(root, drive, tmp_path):
         *("--device", "cpu"),
     )
     assert done.returncode == 1
-    assert "dld-tedlium3: error:" in done.stderr.splitlines()[-1]
+    assert "dld prepare: error:" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "data").exists()

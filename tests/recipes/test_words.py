@@ -73,7 +73,10 @@ def test_report_arguments_and_the_corpus_arguments_too(checkout):
         *("--corpus", ""),
     )
     assert done.returncode == 0, done.stderr
-    assert checkout.calls("librispeech")[0][2:4] == ["--download", "my [1]"]
+    call = checkout.calls("prepare")[0]
+    assert call[2:5] == ["librispeech", "--corpus", ""]
+    # The later of two options counts.
+    assert [call[i + 1] for i, word in enumerate(call) if word == "--downloads"] == ["downloads", "my [1]"]
 
 
 @pytest.mark.parametrize(

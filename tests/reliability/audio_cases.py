@@ -46,7 +46,7 @@ class Case:
     make : callable
         (folder, samples) → value of wav.scp; `samples` int16, 16 kHz.
     validate : str or None
-        What `dld-data validate` complains of (regular expression); None: it is valid.
+        What `dld data validate` complains of (regular expression); None: it is valid.
     read : str
         What reading complains of, or `SAME`, or "" where other samples than the recording's are read. By default as
         `validate`, or `SAME` where that has no complaint.

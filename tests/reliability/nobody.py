@@ -4,30 +4,19 @@ The answer is the exit status and what was written. Each command runs in a fork 
 commands and used torch for nothing yet: a process that has threads cannot be forked safely.
 """
 
+import concurrent.futures.process  # noqa: F401
 import io
 import json
 import os
+import pkgutil
 import sys
 from importlib import import_module
 
 import torch
 
-import dld.training.brain  # noqa: F401  experiment files name it
+import dld
 
 NOBODY = 65534
-COMMANDS = (
-    "data",
-    "decode",
-    "gate_table",
-    "lm",
-    "mini_corpus",
-    "queen",
-    "report",
-    "score",
-    "tokenizer",
-    "train",
-    "tune_lm",
-)
 
 
 def run(name, arguments, folder):
@@ -56,9 +45,9 @@ def run(name, arguments, folder):
 
 
 if __name__ == "__main__":
-    for command in COMMANDS:
-        import_module(f"dld.bin.{command}")
-    # Modules that are imported when they are needed: nobody may not read them where Python belongs to root.
+    # What is imported when it is needed: nobody may not read it where Python belongs to root.
+    for module in pkgutil.walk_packages(dld.__path__, "dld."):
+        import_module(module.name)
     "".encode("utf-8-sig")
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     for line in sys.stdin:

@@ -346,7 +346,7 @@ def test_a_worker_that_is_killed_while_something_else_is_done(capsys):
 
     assert main([]) == 1
     [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert re.search(r"dld-.*: error: a process that loads data \(pid 7\) was killed \(Bus error\): memory", line)
+    assert re.search(r"dld.*: error: a process that loads data \(pid 7\) was killed \(Bus error\): memory", line)
 
 
 def test_training_with_workers_tells_of_a_faulty_recording(outcome, tiny_corpus, root, tmp_path):

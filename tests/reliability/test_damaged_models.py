@@ -21,8 +21,9 @@ from dld.bin import lm as lm_command
 from dld.bin import score as score_command
 from dld.bin import tune_lm as tune_lm_command
 from dld.data.tokenizer import train as train_tokenizer
-from dld.experiment import load_trained, save_model, tensors_hash
+from dld.experiment import load_trained, tensors_hash
 from dld.files import read_json, write_json
+from dld.training.folder import save_model
 
 TABLE = "damaged models"
 DEPTHS = ["--depths", "1,3", "--noprogressbar", "--rtf-utterances", "1"]
@@ -187,12 +188,12 @@ WEIGHTS = {
     "tensor missing": (tensors(lambda state: state.pop("head.bias")), "does not fit the weights.*1 tensors"),
     "tensor too many": (tensors(lambda state: state.update(x=torch.zeros(2))), "does not fit the weights.*'x'"),
     "other shape": (tensors(lambda state: state.update({"head.bias": torch.zeros(5)})), "does not fit.*head.bias"),
-    "missing": (remove, "no finished model there.*dld-train"),
+    "missing": (remove, "no finished model there.*dld train"),
     "folder": (folder, "is a folder, a file was expected"),
     "pipe": (fifo, "is a pipe or a device"),
 }
 ABOUT = {
-    "missing": (remove, "no finished model there.*dld-train"),
+    "missing": (remove, "no finished model there.*dld train"),
     **NO_JSON,
     **{
         f"no {key}": (without(key), f"lacks {key}") for key in ("state_sha256", "tokenizer_sha256", "system", "updates")
@@ -253,7 +254,7 @@ GATES = {
     "hash is a number": (with_value(5, "about", "state_sha256"), "searched for other weights than this model's"),
 }
 LM_WEIGHTS = {
-    "missing": (remove, "no such file; choose weights on dev with dld-tune-lm"),
+    "missing": (remove, "no such file; choose weights on dev with dld tune-lm"),
     **NO_JSON,
     "no depths": (without("depths"), "lacks depths"),
     "lm is text": (with_value("x", "lm"), "lm is text, expected an object"),

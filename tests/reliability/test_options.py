@@ -5,6 +5,7 @@ import torch
 
 TABLE = "wrong options"
 DECODE, TUNE = ["--data", "d", "--exp", "e"], ["--data", "d", "--exp", "e", "--lm", "l"]
+LIBRISPEECH, TEDLIUM3 = ["librispeech", "o", "--corpus", "c"], ["tedlium3", "o", "--corpus", "c"]
 SCORE, REPORT = ["--ref", "r", "--hyp", "h"], ["--exp", "e", "--output", "o"]
 ABOVE_0, COUNT = "it must be a number above 0", "it must be a whole number of at least 1"
 PROCESSES = "it must be a whole number from 1 to 1024"
@@ -68,25 +69,41 @@ WRONG = [
     ("lm", ["--sentences", "s", "--output", "o.arpa", "--order", "9"], "it must be a whole number from 2 to 6"),
     ("lm", ["--sentences", "s", "--output", "o.arpa", "--prune", "x"], "--prune x: whole numbers separated by commas"),
     ("lm", ["--sentences", "s", "--output", "o.arpa", "--tool", "srilm"], "argument --tool: invalid choice: 'srilm'"),
-    ("mini_corpus", ["o", "--jobs", "0"], f"argument --jobs: '0' is not allowed; {PROCESSES}"),
-    ("mini_corpus", ["o", "--scale", "0"], "argument --scale: '0' is not allowed; it must be a number above 0"),
-    ("mini_corpus", ["o", "--scale", "1e9"], "argument --scale: '1e9' is not allowed"),
-    ("mini_corpus", ["o", "--snr-low", "nan"], "argument --snr-low: 'nan' is not allowed"),
-    ("mini_corpus", ["o", "--snr-low", "30", "--snr-high", "20"], "SNR range 30.0…20.0 dB: needs -30 ≤ low ≤ high"),
-    ("mini_corpus", ["o", "--noises", "purple"], "unknown noise purple; choose from"),
-    ("mini_corpus", ["o", "--seed", "-1"], "argument --seed: '-1' is not allowed"),
-    ("mini_corpus", ["o", "--flite", "yes"], "argument --flite: expected true or false, got 'yes'"),
-    ("queen", ["o", "--jobs", "0"], f"argument --jobs: '0' is not allowed; {PROCESSES}"),
+    ("prepare", ["mini", "o", "--jobs", "0"], f"argument --jobs: '0' is not allowed; {PROCESSES}"),
+    ("prepare", ["mini", "o", "--scale", "0"], "argument --scale: '0' is not allowed; it must be a number above 0"),
+    ("prepare", ["mini", "o", "--scale", "1e9"], "argument --scale: '1e9' is not allowed"),
+    ("prepare", ["mini", "o", "--snr-low", "nan"], "argument --snr-low: 'nan' is not allowed"),
+    ("prepare", ["mini", "o", "--snr-low", "30", "--snr-high", "20"], "SNR range 30.0…20.0 dB: needs -30 ≤ low ≤ high"),
     (
-        "librispeech",
-        ["o", "--corpus", "c", "--held-out", "-1"],
-        "argument --held-out: '-1' is not allowed; it must be a",
+        "prepare",
+        ["mini", "o", "--noises", "purple"],
+        "'purple' is not allowed; it must be words out of",
     ),
-    ("librispeech", ["o", "--corpus", "c", "--train-set", "500"], "argument --train-set: invalid choice: '500'"),
-    ("librispeech", ["o"], "one of the arguments --corpus --download --language-model is required"),
-    ("tedlium3", ["o", "--corpus", "c", "--start-padding", "-1"], "argument --start-padding: '-1' is not allowed; it"),
-    ("tedlium3", ["o", "--corpus", "c", "--end-padding", "inf"], "argument --end-padding: 'inf' is not allowed"),
-    ("tedlium3", ["o", "--corpus", "c", "--sph2pipe", "1"], "argument --sph2pipe: expected true or false, got '1'"),
+    ("prepare", ["mini", "o", "--seed", "-1"], "argument --seed: '-1' is not allowed"),
+    ("prepare", ["mini", "o", "--flite", "yes"], "argument --flite: expected true or false, got 'yes'"),
+    ("prepare", ["queen", "o", "--jobs", "0"], f"argument --jobs: '0' is not allowed; {PROCESSES}"),
+    ("prepare", [*LIBRISPEECH, "--held-out", "-1"], "argument --held-out: '-1' is not allowed; it must be a"),
+    (
+        "prepare",
+        [*LIBRISPEECH, "--train-set", "500"],
+        "argument --train-set: invalid choice: '500'",
+    ),
+    ("prepare", ["librispeech", "o"], "--corpus DIR or --downloads DIR is needed"),
+    (
+        "prepare",
+        [*TEDLIUM3, "--start-padding", "-1"],
+        "argument --start-padding: '-1' is not allowed; it",
+    ),
+    (
+        "prepare",
+        [*TEDLIUM3, "--end-padding", "inf"],
+        "argument --end-padding: 'inf' is not allowed",
+    ),
+    (
+        "prepare",
+        [*TEDLIUM3, "--sph2pipe", "1"],
+        "argument --sph2pipe: expected true or false, got '1'",
+    ),
     ("data", ["validate", "--per-kind", "0", "d"], f"argument --per-kind: '0' is not allowed; {COUNT}"),
     ("data", ["subset", "--number", "0", "s", "o"], f"argument --number: '0' is not allowed; {COUNT}"),
     ("data", ["subset", "--first", "-1", "s", "o"], "argument --first: '-1' is not allowed"),

@@ -50,10 +50,10 @@ OUTPUTS = {
     "score": [*SCORE, "--output"],
     "report": ["--exp", "data", "--output"],
     "tokenizer": [*TOKENIZER, "--output"],
-    "mini_corpus": [],
-    "queen": ["--corpus", "file"],
-    "librispeech": ["--corpus", "data"],
-    "tedlium3": ["--corpus", "data"],
+    "prepare mini": ["mini"],
+    "prepare queen": ["queen", "--corpus", "file"],
+    "prepare librispeech": ["librispeech", "--corpus", "data"],
+    "prepare tedlium3": ["tedlium3", "--corpus", "data"],
     "data subset": ["subset", "--number", "1", "data/dev"],
     "data combine": ["combine"],
 }
@@ -198,7 +198,7 @@ def test_a_folder_without_permission_to_write(public, root, unprivileged, record
         ("data", ["subset", "--number", "1", "data/dev", "open/o"], "data/dev/wav.scp", "wav.scp: no permission"),
         ("data", ["combine", "open/o", "data/dev"], "data/dev/utt2spk", "utt2spk: no permission"),
         ("data", ["subset", "--ids", "file", "data/dev", "open/o"], "file", "file: no permission"),
-        ("queen", ["open/o", "--corpus", "file"], "file", "file: no permission"),
+        ("prepare", ["queen", "open/o", "--corpus", "file"], "file", "file: no permission"),
     ],
 )
 def test_what_cannot_be_read(public, unprivileged, record_property, name, arguments, closed, message):
@@ -247,7 +247,7 @@ def test_errors_of_the_system_are_one_line(capsys, error, message):
     assert main([]) == 1
     text = capsys.readouterr().err
     assert text.count("\n") == 1
-    assert text.startswith("dld-")
+    assert text.startswith("dld: error: ")
     assert message in text
 
 

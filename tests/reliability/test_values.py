@@ -361,7 +361,7 @@ ACCEPTED = [
     ("--ctc_weight 0", "a student may learn from its teacher alone"),
     ("--kd_weight !new:dld.gates.Ramp {start: 0, end: 1, epochs: 0.5}", "weights may change over epochs"),
     ("--decode_depths 4", "one depth needs no list"),
-    ("--decode_depths 2,4", "as dld-decode --depths"),
+    ("--decode_depths 2,4", "as dld decode --depths"),
     ("--decode_depths all", "every depth"),
     ("--min_duration 0", "no lower limit"),
     ("--max_duration null", "no upper limit"),

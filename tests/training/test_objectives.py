@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from dld.ctc import ctc_loss, feasible_ctc_loss
 from dld.errors import DldError
-from dld.training.objectives import MaskedKL, blank_share, ctc_loss, feasible_ctc_loss, hidden_distance
+from dld.training.objectives import MaskedKL, blank_share, hidden_distance
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from dld import experiment as experiments
 from dld.data import kaldi
 from dld.data.fingerprint import changes, fingerprint
 from dld.errors import DldError
 from dld.files import alone_in, read_json
+from dld.training import folder as folders
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_a_restart_that_was_killed_leaves_no_old_weights_to_a_run_with_other_set
     def die(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments, "remove_checkpoints", die)
+    monkeypatch.setattr(folders, "remove_checkpoints", die)
     settings = {"data": str(copy / "data"), "num_epochs": 1, "lr": 5e-4}
     with pytest.raises(KeyboardInterrupt):
         experiment("static", copy / "exp", restart=True, **settings)

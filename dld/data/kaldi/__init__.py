@@ -5,6 +5,7 @@ A directory holds `wav.scp text utt2spk spk2utt utt2dur`, and `segments` where u
 then its value. Tables are sorted in C order. Relative paths in `wav.scp` start at the current folder.
 """
 
+from dld.data.kaldi.archives import archive
 from dld.data.kaldi.directory import Utterance, load, write
 from dld.data.kaldi.parts import combine, spread, stats, subset
 from dld.data.kaldi.repair import FixReport, fix
@@ -14,6 +15,7 @@ from dld.data.kaldi.validation import validate
 __all__ = [
     "FixReport",
     "Utterance",
+    "archive",
     "combine",
     "fix",
     "load",

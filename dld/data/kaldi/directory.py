@@ -1,5 +1,6 @@
 """A data directory as utterances: reading and writing."""
 
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ class Utterance:
             object.__setattr__(self, "recording_id", self.id)
 
 
-def load(folder, need=("wav.scp", "utt2spk", "text", "utt2dur")):
+def load(folder: str | Path, need: Sequence[str] = ("wav.scp", "utt2spk", "text", "utt2dur")) -> list[Utterance]:
     """Read a data directory.
 
     Parameters
@@ -74,7 +75,7 @@ def load(folder, need=("wav.scp", "utt2spk", "text", "utt2dur")):
     require_folder(folder)
     for name in ("wav.scp", *need):
         if not has_table(folder, name):
-            hint = "a data directory needs it" if name in BASIC else f"run `dld-data fix {folder}` to make it"
+            hint = "a data directory needs it" if name in BASIC else f"run `dld data fix {folder}` to make it"
             raise DldError(f"{folder / name}: no such file; {hint}")
     tables = {n: read_entries(folder / n, *limits) for n, limits in TABLES.items() if has_table(folder, n)}
     source = "segments" if "segments" in tables else "wav.scp"
@@ -86,7 +87,7 @@ def load(folder, need=("wav.scp", "utt2spk", "text", "utt2dur")):
     return [make_utterance(folder, key, source, tables) for key in sorted(tables[first])]
 
 
-def write(folder, utterances):
+def write(folder: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write a data directory, each file whole or not at all; files of these names that are not needed are removed.
 
     `segments` is made only if some utterance is a part of its recording or named otherwise than it; `text`,
@@ -137,12 +138,12 @@ def _same_ids(folder, first, expected, name, table):
         )
         raise DldError(
             f"{folder / name}: {len(missing)} ids of {first} are missing and {len(extra)} are not in it. {examples} "
-            f"See `dld-data validate {folder}`, repair with `dld-data fix {folder}`"
+            f"See `dld data validate {folder}`, repair with `dld data fix {folder}`"
         )
 
 
 def make_utterance(folder, key, source, tables):
-    """The utterance `key`, put together from tables by name; `source`, wav.scp or segments, says where its audio is."""
+    """Return the utterance `key`, put together from tables; `source`, wav.scp or segments, says where its audio is."""
     speaker = tables["utt2spk"][key] if "utt2spk" in tables else key
     recording, start, end = key, 0.0, None
     if source == "segments":

@@ -1,13 +1,14 @@
 """Counting, cutting and joining data directories."""
 
 import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dld.data.kaldi.directory import load, write
+from dld.data.kaldi.directory import Utterance, load, write
 from dld.errors import DldError
 
 
-def spread(items, number):
+def spread(items: Sequence, number: int) -> list:
     """Pick `number` items evenly spread over a sequence, always the same ones.
 
     Examples
@@ -18,7 +19,7 @@ def spread(items, number):
     return [items[i * len(items) // number] for i in range(number)]
 
 
-def stats(folder):
+def stats(folder: str | Path) -> dict:
     """Count what a data directory holds.
 
     Returns
@@ -61,7 +62,16 @@ def stats(folder):
     return found
 
 
-def subset(source, destination, *, number=None, first=None, shortest=None, speakers=None, ids=None):
+def subset(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    number: int | None = None,
+    first: int | None = None,
+    shortest: int | None = None,
+    speakers: int | None = None,
+    ids: Iterable[str] | None = None,
+) -> list[Utterance]:
     """Write a part of a data directory as another one; give exactly one of the choices.
 
     Parameters
@@ -108,7 +118,7 @@ def subset(source, destination, *, number=None, first=None, shortest=None, speak
     return chosen
 
 
-def combine(destination, sources):
+def combine(destination: str | Path, sources: Sequence[str | Path]) -> list[Utterance]:
     """Write the utterances of several data directories as one, as Kaldi's `combine_data.sh` does.
 
     Raises

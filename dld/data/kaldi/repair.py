@@ -67,7 +67,7 @@ class FixReport:
         return "\n".join(lines)
 
 
-def fix(folder, audio=True, allow_empty=False):
+def fix(folder: str | Path, audio: bool = True, allow_empty: bool = False) -> FixReport:
     """Repair a data directory as Kaldi's `fix_data_dir.sh` does, and make `spk2utt` and `utt2dur` again.
 
     Tables are sorted; of lines with the same key the first stays; utterances stay that have a speaker, a valid

@@ -34,7 +34,7 @@ LONGEST = 1e7
 SHORTEST = 0.01
 
 
-def read_table(path, columns=None):
+def read_table(path: str | Path, columns: int | None = None) -> dict[str, str]:
     """Read a Kaldi table: the first field of a line is its key, the rest its value.
 
     Parameters
@@ -63,23 +63,23 @@ def read_table(path, columns=None):
     return read_entries(Path(path), columns or 0, columns)
 
 
-def read_text(path):
+def read_text(path: str | Path) -> dict[str, str]:
     """Read a `text` table with words separated by single spaces."""
     return {key: spaced(value) for key, value in read_table(path).items()}
 
 
-def spaced(text):
-    """Text with single spaces between its words."""
+def spaced(text: str) -> str:
+    """Return text with single spaces between its words."""
     return " ".join(re.split("[ \t]+", text)).strip(" ")
 
 
-def format_number(value):
+def format_number(value: float) -> str:
     """Write a float without loss and without exponent, which awk scripts need not understand."""
     return np.format_float_positional(value, trim="-")
 
 
 def has_table(folder, name):
-    """Whether a directory has a table; a `DldError` where something else than a file has its name."""
+    """Return whether a directory has a table; a `DldError` where something else than a file has its name."""
     path = folder / name
     if path.is_file():
         return True
@@ -118,7 +118,7 @@ def scan(path, least, most):
 
 
 def shown(text):
-    """Text as messages show it: short, and with escapes for what is not printable.
+    """Return text as messages show it: short, and with escapes for what is not printable.
 
     Examples
     --------
@@ -169,13 +169,13 @@ def _times_complaint(key, start, end):
 
 
 def parse_seconds(value):
-    """A number that awk reads too; NaN for what float() takes as well: "inf", "1_0", digits of other scripts."""
+    """Return a number that awk reads too; NaN for what float() takes as well: "inf", "1_0", digits of other scripts."""
     plain = re.fullmatch(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value)
     return float(value) if plain and len(value) < 100 else math.nan
 
 
 def has_odd_character(text):
-    """Whether a text has white space other than space and tab, control or invisible characters."""
+    """Return whether a text has white space other than space and tab, control or invisible characters."""
     return _ODD.search(text) is not None
 
 

@@ -22,7 +22,14 @@ from dld.errors import DldError
 logger = logging.getLogger(__name__)
 
 
-def validate(folder, audio=True, text=True, per_kind=None, decode=False, allow_empty=False):
+def validate(
+    folder: str | Path,
+    audio: bool = True,
+    text: bool = True,
+    per_kind: int | None = None,
+    decode: bool = False,
+    allow_empty: bool = False,
+) -> list[str]:
     """Check a data directory by the rules of Kaldi's `validate_data_dir.sh`, and its audio too.
 
     Every table is sorted in C order without repeated keys; ids agree across files; `spk2utt` is the inverse of
@@ -81,7 +88,7 @@ class _Validation:
             if there:
                 self._read(name, limits)
             elif name in needed:
-                hint = "" if name in BASIC else f"; `dld-data fix {self.folder}` makes it"
+                hint = "" if name in BASIC else f"; `dld data fix {self.folder}` makes it"
                 self._add("missing file", path, f"no such file{hint}")
         self._check_ids()
         self._check_speakers()
@@ -113,7 +120,7 @@ class _Validation:
             if not lines:
                 self._add("empty file", path, "is empty")
             for kind, complaint in file_complaints(path):
-                self._add(kind, path, f"{complaint}; `dld-data fix {self.folder}` mends it")
+                self._add(kind, path, f"{complaint}; `dld data fix {self.folder}` mends it")
         except DldError as error:
             self.problems.setdefault("encoding", []).append(str(error))
         self.lines[name] = lines
@@ -201,7 +208,7 @@ class _Validation:
             if length < SHORTEST:
                 name = next(name for name in ("segments", "wav.scp", "utt2dur") if key in self.lines.get(name, ()))
                 what = f"{key} is {length:g} s long, shorter than a frame ({SHORTEST:g} s)"
-                self._add("too short", self._at(name, key), f"{what}; `dld-data fix {self.folder}` removes it")
+                self._add("too short", self._at(name, key), f"{what}; `dld data fix {self.folder}` removes it")
         for key, value in noted.items():
             self._check_length("utt2dur", key, value, spans.get(key))
 

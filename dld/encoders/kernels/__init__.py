@@ -1,186 +1,21 @@
-"""Arithmetic that PyTorch has slow ways for on a CPU: faster ones, with the same results."""
+"""Arithmetic that PyTorch computes slowly on a CPU: faster kernels with the same results, and one switch for all.
 
-import math
+Each module holds one kernel. Encoders ask `applicable` before they take one, and compute the same with PyTorch's own
+operators otherwise. `kernels.use(False)`, or the environment variable `DLD_KERNELS=0`, turns all of them off.
+"""
 
-import torch
-from torch.nn import functional
-from torch.utils.flop_counter import register_flop_formula
+from dld.encoders.kernels.attention import attention
+from dld.encoders.kernels.convolution import convolve_utterance
+from dld.encoders.kernels.linear import linear
+from dld.encoders.kernels.spectral import grouped_convolution
+from dld.encoders.kernels.switch import applicable, applicable_in_inference, use
 
-# An operator that PyTorch does not promise to keep; without it everything works, a little slower.
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def plain_cpu(tensor):
-    """True where ways of computing may be taken that cannot be exported or compiled: on a CPU, no more."""
-    return tensor.device.type == "cpu" and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
-
-
-def plain_inference(tensor):
-    """True where they may have no gradient either."""
-    return plain_cpu(tensor) and not torch.is_grad_enabled()
-
-
-def linear(hidden, weight, bias=None, gelu=False):
-    """`torch.nn.functional.linear`, and GELU where asked for.
-
-    On a CPU, in float32, by oneDNN, which PyTorch itself takes for compiled models and for bfloat16, but not here: its
-    products are faster than those of MKL on some processors, and in inference it applies GELU on the way.
-    """
-    float32 = hidden.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
-    if _ONEDNN and float32 and plain_cpu(hidden):
-        if plain_inference(hidden):
-            return _product(hidden, weight, bias, "gelu" if gelu else "none")
-        out = _TrainedLinear.apply(hidden, weight, bias)
-    else:
-        out = functional.linear(hidden, weight, bias)
-    if not gelu:
-        return out
-    return torch.ops.aten.gelu_(out) if plain_inference(out) else functional.gelu(out)
-
-
-def _product(hidden, weight, bias=None, then="none"):
-    return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, then, [], "none")
-
-
-class _TrainedLinear(torch.autograd.Function):
-    """A linear layer by oneDNN with its gradients; that of the weight is no faster there and is left to MKL."""
-
-    @staticmethod
-    def forward(ctx, hidden, weight, bias):
-        ctx.save_for_backward(hidden, weight)
-        ctx.has_bias = bias is not None
-        return _product(hidden, weight, bias)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        hidden, weight = ctx.saved_tensors
-        rows = gradient.flatten(0, -2)
-        return (
-            _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
-            rows.t() @ hidden.flatten(0, -2) if ctx.needs_input_grad[1] else None,
-            rows.sum(0) if ctx.has_bias and ctx.needs_input_grad[2] else None,
-        )
-
-
-# Attention scores worked on at a time, so that they stay near the processor.
-_SCORES = 2**18
-
-
-def attention(queries, keys, values, padding=None, gate=None, position_bias=None, p=0.0):
-    """Scaled dot-product attention for training on a CPU, some heads at a time, with a gradient of its own.
-
-    PyTorch's has a slow gradient there where there is padding, and only a slow path where a bias has a gradient.
-
-    Parameters
-    ----------
-    queries, keys, values : Tensor (batch, heads, frames, width)
-    padding : BoolTensor (batch, frames), optional
-        True on keys to keep out. A row that is nothing else attends to all alike.
-    gate : Tensor (batch, heads, frames, 1), optional
-        Factor on the position bias, of each query.
-    position_bias : Tensor (1, heads, frames, frames), optional
-        Added to the scores, times `gate`.
-    p : float
-        Dropout of the weights, rounded to 1/65536.
-
-    Returns
-    -------
-    Tensor (batch, heads, frames, width)
-    """
-    return _Attention.apply(queries, keys, values, padding, gate, position_bias, p)
-
-
-class _Attention(torch.autograd.Function):
-    """See `attention`."""
-
-    @staticmethod
-    def forward(ctx, queries, keys, values, padding, gate, position_bias, p):
-        steps = min(round(p * 65536), 65535)
-        kept = 1 - steps / 65536
-        scale = queries.shape[-1] ** -0.5
-        queries, keys, values = (queries * scale).contiguous(), keys.contiguous(), (values / kept).contiguous()
-        out = torch.empty_like(values)
-        weights = values.new_empty(*queries.shape[:3], keys.shape[2])
-        drawn = _draw(weights.shape) if steps else None
-        lowest = torch.finfo(weights.dtype).min
-        with torch.autocast("cpu", enabled=False):
-            for row, heads in _pieces(weights):
-                part = row, heads
-                if gate is None:
-                    scores = queries[part] @ keys[part].mT
-                else:
-                    scores = (gate[part] * position_bias[0, heads]).to(weights.dtype)
-                    scores.baddbmm_(queries[part], keys[part].mT)
-                if padding is not None:
-                    scores.masked_fill_(padding[row], lowest)
-                torch.softmax(scores, -1, out=weights[part])
-                used = weights[part]
-                if steps:
-                    used = torch.mul(used, _keep(drawn[part], steps, used), out=scores)
-                torch.bmm(used, values[part], out=out[part])
-        ctx.save_for_backward(queries, keys, values, weights, drawn, gate, position_bias)
-        ctx.scale, ctx.kept, ctx.steps = scale, kept, steps
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        queries, keys, values, weights, drawn, gate, position_bias = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        of_queries, of_keys, of_values = (torch.empty_like(tensor) for tensor in (queries, keys, values))
-        of_gate = of_bias = None
-        if gate is not None:
-            of_gate, of_bias = torch.empty_like(gate), torch.zeros_like(position_bias)
-        for row, heads in _pieces(weights):
-            part = row, heads
-            used = weights[part]
-            of_weights = gradient[part] @ values[part].mT
-            if ctx.steps:
-                keep = _keep(drawn[part], ctx.steps, used)
-                of_weights *= keep
-                used = keep.mul_(used)
-            torch.bmm(used.mT, gradient[part], out=of_values[part])
-            of_scores = torch._softmax_backward_data(of_weights, weights[part], -1, weights.dtype)
-            torch.bmm(of_scores, keys[part], out=of_queries[part])
-            torch.bmm(of_scores.mT, queries[part], out=of_keys[part])
-            if gate is not None:
-                torch.sum(of_scores * position_bias[0, heads], -1, keepdim=True, out=of_gate[part])
-                of_bias[0, heads] += of_scores * gate[part]
-        return of_queries.mul_(ctx.scale), of_keys, of_values.div_(ctx.kept), None, of_gate, of_bias, None
-
-
-def _pieces(weights):
-    """Places in (batch, heads, …): of each row in turn, so many heads that their scores are at most `_SCORES`."""
-    rows, heads, queries, keys = weights.shape
-    size = max(1, _SCORES // max(1, queries * keys))
-    for row in range(rows):
-        for first in range(0, heads, size):
-            yield row, slice(first, first + size)
-
-
-def _draw(shape):
-    """An int16 tensor of random bits.
-
-    PyTorch's dropout draws a number for each value on a CPU, which for attention takes as long as half of its products.
-    """
-    size = math.prod(shape)
-    bits = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    return bits.view(torch.int16)[:size].view(shape)
-
-
-def _keep(drawn, steps, like):
-    """0 in `steps` of 65536 places and 1 in the others, in the type of another tensor: faster to use than booleans."""
-    return torch.ge(drawn, steps - 32768, out=torch.empty_like(like))
-
-
-@register_flop_formula(torch.ops.aten.baddbmm_)
-def _products_flops(_, first_shape, second_shape, **__):
-    return 2 * math.prod(first_shape) * second_shape[-1]
-
-
-if _ONEDNN:
-
-    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
-    def _linear_flops(hidden_shape, weight_shape, *_, **__):
-        return 2 * math.prod(hidden_shape) * weight_shape[0]
+__all__ = [
+    "applicable",
+    "applicable_in_inference",
+    "attention",
+    "convolve_utterance",
+    "grouped_convolution",
+    "linear",
+    "use",
+]

@@ -11,4 +11,4 @@ help_message="Usage: local/lm.sh [--downloads DIR] <data>"
 . ../common/parse_options.sh
 . ./path.sh
 
-exec python -m dld.bin.librispeech --language-model 3-gram.pruned.1e-7 "$downloads"
+exec python -m dld.bin.prepare librispeech --language-model 3-gram.pruned.1e-7 "$downloads"

@@ -3,12 +3,12 @@
 import torch
 
 
-def greedy(logits, lengths, blank=0):
-    """Best unit of each valid frame, repeats merged and blanks removed.
+def greedy(logits: torch.Tensor, lengths: torch.Tensor, blank: int = 0) -> list[list[int]]:
+    """Return the best token of each valid frame, repeats merged and blanks removed.
 
     Parameters
     ----------
-    logits : Tensor (batch, frames, units)
+    logits : Tensor (batch, frames, tokens)
     lengths : LongTensor (batch,)
         Valid frames.
     blank : int
@@ -16,7 +16,7 @@ def greedy(logits, lengths, blank=0):
     Returns
     -------
     list of list of int
-        Unit ids of each utterance.
+        Token ids of each utterance.
 
     Examples
     --------

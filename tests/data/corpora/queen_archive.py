@@ -1,4 +1,4 @@
-"""Writes miniatures of the game's file: the layout that `dld.data.queen` describes, from the other side."""
+"""Writes miniatures of the game's file: the layout of `dld.data.corpora.queen.archive`, from the other side."""
 
 import io
 import struct

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from dld.bin.tedlium3 import main
-from dld.data import kaldi, tedlium3
+from dld.bin.prepare import main
+from dld.data import kaldi
 from dld.data.audio import read_audio
+from dld.data.corpora import tedlium3
+from dld.data.corpora.settings import SETS
+from dld.data.corpora.tedlium3 import known
 from dld.errors import DldError
 from dld.scoring import kaldi as kaldi_scoring
 from dld.scoring import sclite
@@ -25,12 +28,12 @@ def corpus(root, tmp_path):
 @pytest.fixture
 def whole(monkeypatch):
     """The totals are those of the miniature."""
-    monkeypatch.setattr(tedlium3, "TOTALS", {"train": (20, None), "dev": (7, 45), "test": (7, 44)})
-    monkeypatch.setattr(tedlium3, "TALKS", 3)
+    monkeypatch.setattr(known, "TOTALS", {"train": (20, None), "dev": (7, 45), "test": (7, 44)})
+    monkeypatch.setattr(known, "TALKS", 3)
 
 
 def run(corpus, tmp_path, *options):
-    return main([str(tmp_path / "data"), "--corpus", str(corpus), *options])
+    return main(["tedlium3", str(tmp_path / "data"), "--corpus", str(corpus), *options])
 
 
 def stm(corpus, split, talk):
@@ -50,7 +53,7 @@ def test_the_whole_miniature_becomes_valid_directories(corpus, tmp_path, whole, 
     assert rows["train"][:6] == ["3", "22", "19", "2", "1", "0"]
     assert rows["dev"][:6] == ["2", "9", "7", "2", "0", "0"]
     assert rows["test"][:6] == ["2", "9", "7", "2", "0", "0"]
-    for split in tedlium3.SPLITS:
+    for split in SETS:
         assert kaldi.validate(tmp_path / "data" / split) == []
 
 
@@ -90,7 +93,7 @@ def test_sph_is_read_in_place_and_equals_the_cut_of_the_whole(corpus, tmp_path):
 
 @pytest.mark.parametrize("kind", ["wav", "flac"])
 def test_a_converted_tree_serves_as_well(corpus, tmp_path, kind):
-    options = ["--splits", "dev", "test", "--allow-partial", "true"]
+    options = ["--sets", "dev test", "--allow-partial", "true"]
     run(corpus, tmp_path / "sph", *options)
     for split in ("dev", "test"):
         (tmp_path / "converted" / split).mkdir(parents=True)
@@ -114,7 +117,7 @@ def test_sph2pipe_is_called_where_that_is_wanted(corpus, tmp_path, monkeypatch):
     tool.write_text('#!/bin/sh\n[ "$1 $2 $3" = "-f wav -p" ] || exit 1\nexec cat "$4"\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
-    assert run(corpus, tmp_path, "--splits", "dev", "--sph2pipe", "true", "--allow-partial", "true") == 0
+    assert run(corpus, tmp_path, "--sets", "dev", "--sph2pipe", "true", "--allow-partial", "true") == 0
     assert (tmp_path / "data/dev/wav.scp").read_text().count("sph2pipe -f wav -p ") == 2
     assert kaldi.validate(tmp_path / "data/dev") == []
 
@@ -177,8 +180,8 @@ def test_a_partial_corpus_is_refused_and_reported_where_allowed(corpus, tmp_path
 
 
 def test_the_totals_are_those_of_the_corpus():
-    assert tedlium3.TOTALS == {"train": (268263, None), "dev": (507, 17783), "test": (1155, 27500)}
-    assert tedlium3.TALKS == 2351
+    assert known.TOTALS == {"train": (268263, None), "dev": (507, 17783), "test": (1155, 27500)}
+    assert known.TALKS == 2351
 
 
 def test_a_word_too_few_in_a_whole_split_is_noticed(corpus, tmp_path, whole, capsys):
@@ -198,7 +201,7 @@ def test_a_word_too_few_in_a_whole_split_is_noticed(corpus, tmp_path, whole, cap
         ),
         ("2.83 4.45", "4.45 2.83", "DrewPike_2008.stm:3: the segment ends at 2.83 s and starts at 4.45 s"),
         ("2.83 4.45", "2.83 2.83", "DrewPike_2008.stm:3: the segment ends at 2.83 s"),
-        ("2.83 4.45", "2.83 x", "DrewPike_2008.stm:3: the times 2.83 and x are no numbers"),
+        ("2.83 4.45", "2.83 x", "DrewPike_2008.stm:3: the times 2.83 and x are not numbers"),
         ("2.83 4.45", "2.83 nan", "DrewPike_2008.stm:3: the segment ends at nan s"),
         ("2.83 4.45", "2.83 99.5", "DrewPike_2008.stm:3: the segment ends at 99.5 s, DrewPike_2008 is"),
         ("4.45 <F0_M> it", "4.45 it", "DrewPike_2008.stm:3: the sixth field is it"),
@@ -217,7 +220,7 @@ def test_faulty_stm_lines_are_named_counted_and_left_out_only_on_demand(
     edit(stm(corpus, "dev", "DrewPike_2008"), old, new)
     assert run(corpus, tmp_path) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("dld-tedlium3: error: ")
+    assert error.startswith("dld prepare: error: ")
     assert "problem" in error and message in caplog.text
     assert not (tmp_path / "data").exists()
     assert run(corpus, tmp_path, "--allow-partial", "true") == 0
@@ -264,4 +267,4 @@ def test_a_talk_without_stm_is_noticed(corpus, tmp_path, whole, capsys):
 
 def test_another_folder_is_not_the_corpus(tmp_path):
     with pytest.raises(DldError, match="not TED-LIUM 3"):
-        tedlium3.prepare(tmp_path, tmp_path / "data")
+        tedlium3.prepare(tmp_path / "data", tedlium3.Options(tmp_path))

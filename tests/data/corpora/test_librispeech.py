@@ -5,9 +5,11 @@ import shutil
 import pytest
 import soundfile
 
-from dld.bin.librispeech import main
-from dld.data import kaldi, librispeech
+from dld.bin.prepare import main
+from dld.data import kaldi
 from dld.data.audio import read_audio
+from dld.data.corpora import librispeech
+from dld.data.corpora.librispeech import known
 from dld.errors import DldError
 
 MINIATURE = "egs_data/librispeech/LibriSpeech"
@@ -31,11 +33,11 @@ def corpus(root, tmp_path):
 @pytest.fixture
 def whole(monkeypatch):
     """The totals are those of the miniature."""
-    monkeypatch.setattr(librispeech, "TOTALS", SIZES)
+    monkeypatch.setattr(known, "TOTALS", SIZES)
 
 
 def run(corpus, tmp_path, *options):
-    return main([str(tmp_path / "data"), "--corpus", str(corpus), *options])
+    return main(["librispeech", str(tmp_path / "data"), "--corpus", str(corpus), *options])
 
 
 def test_the_whole_miniature_becomes_valid_directories(corpus, tmp_path, whole, capsys):
@@ -95,7 +97,7 @@ def test_text_of_the_real_files_is_that_of_their_transcripts(shared, tmp_path, s
 
 
 def test_readers_are_held_out_whole_where_there_is_no_dev(corpus, tmp_path, capsys):
-    for split in librispeech.DEV_SPLITS:
+    for split in known.EVALUATION["dev"]:
         shutil.rmtree(corpus / split)
     options = ["--train-set", "100", "--allow-partial", "true"]
     assert run(corpus, tmp_path, *options) == 1
@@ -113,16 +115,16 @@ def test_dev_is_not_held_out_of_train_where_the_corpus_has_it(corpus, tmp_path, 
 
 
 def test_the_totals_are_those_of_the_corpus():
-    utterances = {split: total for split, (total, _) in librispeech.TOTALS.items()}
-    assert [utterances[split] for split in librispeech.TRAIN_SETS["960"]] == [28539, 104014, 148688]
-    assert [librispeech.TOTALS[s] for s in librispeech.DEV_SPLITS] == [(2703, 54402), (2864, 50948)]
-    assert [librispeech.TOTALS[s] for s in librispeech.TEST_SPLITS] == [(2620, 52576), (2939, 52343)]
+    utterances = {split: total for split, (total, _) in known.TOTALS.items()}
+    assert [utterances[split] for split in known.TRAIN_SETS["960"]] == [28539, 104014, 148688]
+    assert [known.TOTALS[s] for s in known.EVALUATION["dev"]] == [(2703, 54402), (2864, 50948)]
+    assert [known.TOTALS[s] for s in known.EVALUATION["test"]] == [(2620, 52576), (2939, 52343)]
 
 
 def test_a_partial_corpus_is_refused_and_reported_where_allowed(corpus, tmp_path, capsys, caplog):
     assert run(corpus, tmp_path) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("dld-librispeech: error: ") and "--allow-partial true" in error
+    assert error.startswith("dld prepare: error: ") and "--allow-partial true" in error
     assert "11 of 28539 utterances" in error
     assert not (tmp_path / "data").exists()
     shutil.rmtree(corpus / "test-other")
@@ -207,11 +209,11 @@ def test_many_problems_are_counted_and_the_first_are_shown(shared, tmp_path, cap
     for path in removed:
         path.unlink()
     with pytest.raises(DldError, match=r"no audio: 12"):
-        librispeech.prepare(corpus, tmp_path / "data")
+        librispeech.prepare(tmp_path / "data", librispeech.Options(corpus))
     assert sum(".flac is missing" in record.getMessage() for record in caplog.records) == 10
     assert "2 more problems of this kind (no audio)" in caplog.text
 
 
 def test_another_folder_is_not_the_corpus(tmp_path):
     with pytest.raises(DldError, match="not LibriSpeech"):
-        librispeech.prepare(tmp_path, tmp_path / "data")
+        librispeech.prepare(tmp_path / "data", librispeech.Options(tmp_path))

@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from dld.bin.queen import main
-from dld.data import kaldi, queen
-from dld.data.queen import Archive, Clip, normalise
+from dld.bin.prepare import main
+from dld.data import kaldi
+from dld.data.corpora import queen
+from dld.data.corpora.queen import archive as known
+from dld.data.corpora.queen import package as packages
+from dld.data.corpora.queen.archive import Archive, Clip
+from dld.data.corpora.settings import SETS
+from dld.data.normalise import queen as normalise
 from dld.errors import DldError
 from dld.files import sha256
 
@@ -22,7 +27,7 @@ from dld.files import sha256
 @pytest.fixture(scope="session")
 def archives(root):
     """The helper that writes miniatures."""
-    spec = importlib.util.spec_from_file_location("queen_archive", root / "tests/data/queen_archive.py")
+    spec = importlib.util.spec_from_file_location("queen_archive", root / "tests/data/corpora/queen_archive.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -30,7 +35,7 @@ def archives(root):
 
 @pytest.fixture(scope="session")
 def game(archives, tiny_corpus, tmp_path_factory):
-    """A miniature of the game's file, with the game's read-me beside it."""
+    """A miniature of the game's file, with the game's read-me next to it."""
     path = archives.game(tmp_path_factory.mktemp("game") / "queen.1c", tiny_corpus)
     (path.parent / "readme.txt").write_text("Please read the legal stuff.\n")
     return path
@@ -40,7 +45,7 @@ def game(archives, tiny_corpus, tmp_path_factory):
 def corpus(game, tmp_path_factory):
     """Data directories made from it."""
     folder = tmp_path_factory.mktemp("queen") / "data"
-    queen.make(folder, game)
+    queen.prepare(folder, queen.Options(game))
     return folder
 
 
@@ -115,14 +120,14 @@ def test_the_real_file_gives_the_manifest(root, shared):
     manifest = shared / "corpora/queen/manifest.tsv"
     if not path.exists() or not manifest.exists():
         pytest.skip(f"needs the game's file ({path}; DLD_QUEEN names another place) and {manifest}")
-    assert sha256(path) == queen.CORPUS_SHA256
+    assert sha256(path) == known.CORPUS_SHA256
     archive = Archive(path)
     clips = archive.clips()
     lines = manifest.read_text(encoding="utf-8").splitlines()[1:]
     expected = {Clip(*line.split("\t")) for line in lines}
     assert len(expected & set(clips.values())) >= 0.99 * len(expected)
-    assert len(archive.names(".SB")) == queen.KNOWN_COUNTS["clips"]
-    assert sum(bool(normalise(clip.text)) for clip in clips.values()) == queen.KNOWN_COUNTS["utterances"]
+    assert len(archive.names(".SB")) == known.KNOWN_COUNTS["clips"]
+    assert sum(bool(normalise(clip.text)) for clip in clips.values()) == known.KNOWN_COUNTS["utterances"]
 
 
 def test_a_file_that_is_not_the_games_is_refused(game, tmp_path):
@@ -139,8 +144,8 @@ def test_a_file_that_is_not_the_games_is_refused(game, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path, capsys):
-    assert main([str(tmp_path / "data"), "--corpus", str(tmp_path / "absent" / "queen.1c")]) == 1
-    assert capsys.readouterr().err.startswith(f"dld-queen: error: {tmp_path}/absent/queen.1c: no such file; give")
+    assert main(["queen", str(tmp_path / "data"), "--corpus", str(tmp_path / "absent" / "queen.1c")]) == 1
+    assert capsys.readouterr().err.startswith(f"dld prepare: error: {tmp_path}/absent/queen.1c: no such file; give")
 
 
 def test_an_entry_of_another_layout_is_named(archives, tmp_path):
@@ -153,7 +158,7 @@ def test_an_entry_of_another_layout_is_named(archives, tmp_path):
 def test_an_entry_whose_name_could_be_a_path_is_refused_before_anything_is_written(archives, tmp_path, name):
     path = archives.write(tmp_path / "in/queen.1c", {name: b"\0" * 25})
     with pytest.raises(DldError, match="not a name of a file of this game"):
-        queen.make(tmp_path / "out/data", path)
+        queen.prepare(tmp_path / "out/data", queen.Options(path))
     assert [entry.name for entry in tmp_path.rglob("*")] == ["in", "queen.1c"]
 
 
@@ -206,9 +211,9 @@ def test_characters_are_in_one_split_only():
 
 
 def test_the_directories_are_valid_and_hold_the_speech(corpus, tiny_corpus):
-    assert {split: len(kaldi.load(corpus / split)) for split in queen.SPLITS} == {"train": 21, "dev": 8, "test": 16}
+    assert {split: len(kaldi.load(corpus / split)) for split in SETS} == {"train": 21, "dev": 8, "test": 16}
     originals = [(u.text, u.duration) for split in ("train", "test") for u in kaldi.load(tiny_corpus / split)]
-    for split in queen.SPLITS:
+    for split in SETS:
         assert kaldi.validate(corpus / split) == []
         for utterance in kaldi.load(corpus / split):
             info = soundfile.info(utterance.recording)
@@ -243,7 +248,7 @@ def test_a_complete_corpus_is_kept_and_a_broken_one_made_again(game, archives, t
     data = tmp_path / "data"
 
     def run(*options):
-        assert main([str(data), "--jobs", "2", *options]) == 0
+        assert main(["queen", str(data), "--jobs", "2", *options]) == 0
         return capsys.readouterr().out
 
     output = run("--corpus", str(game))
@@ -261,7 +266,7 @@ def test_a_complete_corpus_is_kept_and_a_broken_one_made_again(game, archives, t
     assert "unfinished" in run("--corpus", str(game))
     other = archives.write(tmp_path / "queen.1c", {"JOE00411.SB": archives.mp3(np.ones(9000) / 2), "QUEEN2.JAS": b"Hi"})
     with pytest.raises(DldError, match="no utterances"):
-        queen.make(data, other)
+        queen.prepare(data, queen.Options(other))
     assert not (data / "queen.json").exists()
 
 
@@ -270,7 +275,7 @@ def test_a_failure_leaves_nothing_that_looks_finished(game, archives, tmp_path, 
     entries = {name: whole.read(name) for name in whole.names("")}
     entries["020003P2.SB"] = b"\0" * 2000
     damaged = archives.write(tmp_path / "queen.1c", entries)
-    assert main([str(tmp_path / "data"), "--corpus", str(damaged)]) == 1
+    assert main(["queen", str(tmp_path / "data"), "--corpus", str(damaged)]) == 1
     assert "clip 020003P2 cannot be decoded" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "data").iterdir()] == []
 
@@ -278,14 +283,14 @@ def test_a_failure_leaves_nothing_that_looks_finished(game, archives, tmp_path, 
 def test_a_file_without_speech_is_refused(archives, tmp_path):
     path = archives.write(tmp_path / "queen.1c", {"QUEEN2.JAS": b"Hello.\r\n"})
     with pytest.raises(DldError, match="not the talkie version"):
-        queen.make(tmp_path / "data", path)
+        queen.prepare(tmp_path / "data", queen.Options(path))
 
 
 # ---------------------------------------------------------------- the package
 
 
 def test_a_package_is_unpacked_with_its_notices(package, game, tmp_path):
-    path, notices = queen.obtain(package(), tmp_path / "source")
+    path, notices = packages.obtain(package(), tmp_path / "source")
     assert path.read_bytes() == game.read_bytes()
     assert [notice.name for notice in notices] == ["copyright", "readme.txt"]
     assert (tmp_path / "source/readme.txt").read_text() == "Read me\n"
@@ -303,7 +308,7 @@ def test_a_package_is_unpacked_with_its_notices(package, game, tmp_path):
 )
 def test_a_package_that_does_not_hold_the_file_is_refused(package, tmp_path, settings, complaint):
     with pytest.raises(DldError, match=complaint):
-        queen.obtain(package(**settings), tmp_path / "source")
+        packages.obtain(package(**settings), tmp_path / "source")
 
 
 @pytest.mark.parametrize("apt_works", [True, False])
@@ -321,20 +326,20 @@ def test_the_package_is_fetched_once_and_checked(package, game, tmp_path, monkey
         path.write_bytes(deb.read_bytes())
         return path
 
-    monkeypatch.setattr(queen, "fetch", fetch)
+    monkeypatch.setattr(packages, "fetch", fetch)
     with pytest.raises(DldError, match="not the file that is known"):
-        queen.obtain(None, target)
-    monkeypatch.setattr(queen, "CORPUS_SHA256", sha256(game))
+        packages.obtain(None, target)
+    monkeypatch.setattr(known, "CORPUS_SHA256", sha256(game))
     fetched.clear()
-    assert queen.obtain(None, target)[0] == target / "queen.1c"
+    assert packages.obtain(None, target)[0] == target / "queen.1c"
     deb.unlink()
     (target / "queen.1c").stat()
-    assert queen.obtain(None, target)[0].read_bytes() == game.read_bytes()
+    assert packages.obtain(None, target)[0].read_bytes() == game.read_bytes()
     assert not list(target.glob("*.deb"))
     assert fetched == []
 
 
 def test_the_known_file_must_give_the_known_counts(game, tmp_path, monkeypatch):
-    monkeypatch.setattr(queen, "CORPUS_SHA256", sha256(game))
+    monkeypatch.setattr(known, "CORPUS_SHA256", sha256(game))
     with pytest.raises(DldError, match="a fault of the reader"):
-        queen.make(tmp_path / "data", game)
+        queen.prepare(tmp_path / "data", queen.Options(game))

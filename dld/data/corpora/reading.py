@@ -1,26 +1,29 @@
-"""What reading a corpus as it is distributed needs, whatever the corpus: problems counted, audio checked to its end."""
+"""What reading a corpus as it is distributed needs: problems counted, audio checked to its end, a table of counts."""
 
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from dld.data import audio as audio_reader
 from dld.errors import DldError
+from dld.files import read_lines
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 10
-"""Problems of one kind that are told one by one."""
+"""Problems of one kind that are logged one by one."""
 
 
 class Problems:
-    """Faults of a corpus, collected so that one run tells of them all.
+    """Faults of a corpus, collected so that one run reports them all.
 
     Parameters
     ----------
-    place : str or Path
-        The corpus, named in messages.
+    corpus : str or Path
+        Named in messages.
     allow_partial : bool
-        Leave out what is faulty and go on. Otherwise `finish` ends the command.
+        Leave out what is faulty and continue. Otherwise `finish` ends the command.
 
     Examples
     --------
@@ -31,22 +34,27 @@ class Problems:
     dld.errors.DldError: corpus: 1 problem (no audio: 1), first a.stm:3: talk X has no recording; ...
     """
 
-    def __init__(self, place, allow_partial=False):
-        self.place = place
+    def __init__(self, corpus: str | Path, allow_partial: bool = False):
+        self.corpus = corpus
         self.allow_partial = allow_partial
         self.found = {}
 
-    def add(self, kind, where, what):
+    def add(self, kind: str, where: str | Path, what: str) -> None:
         """Note a problem of a kind; `where` is a file with a line, a folder or an id."""
         self.found.setdefault(kind, []).append(f"{where}: {what}")
 
+    def lines(self, path: str | Path) -> Iterator[tuple[int, str]]:
+        """Yield `(line number, line)` of a UTF-8 file; a line that is not UTF-8 becomes a problem of its own."""
+        for number, line in read_lines(path, lambda number, what: self.add("not UTF-8", f"{path}:{number}", what)):
+            yield number, line.strip()
+
     @property
-    def total(self):
+    def total(self) -> int:
         """Number of problems so far."""
         return sum(map(len, self.found.values()))
 
-    def finish(self):
-        """Tell of the problems.
+    def finish(self) -> None:
+        """Log the problems.
 
         Raises
         ------
@@ -57,32 +65,22 @@ class Problems:
             for message in messages[:SHOWN]:
                 logger.warning("%s", message)
             if len(messages) > SHOWN:
-                logger.warning("%s: %d more problems of this kind (%s)", self.place, len(messages) - SHOWN, kind)
+                logger.warning("%s: %d more problems of this kind (%s)", self.corpus, len(messages) - SHOWN, kind)
         if not self.total:
             return
         kinds = ", ".join(f"{kind}: {len(messages)}" for kind, messages in self.found.items())
         if self.allow_partial:
-            logger.warning("%s: partial corpus (%s), as allowed", self.place, kinds)
+            logger.warning("%s: partial corpus (%s), as allowed", self.corpus, kinds)
             return
         first = next(iter(self.found.values()))[0]
         raise DldError(
-            f"{self.place}: {self.total} problem{'s' * (self.total > 1)} ({kinds}), first {first}; "
+            f"{self.corpus}: {self.total} problem{'s' * (self.total > 1)} ({kinds}), first {first}; "
             "complete or correct the corpus, or leave out what is faulty with --allow-partial true"
         )
 
 
-def decoded_lines(path, problems):
-    """Yield `(line number, line)` of a UTF-8 file; a line that is not UTF-8 becomes a problem of its own."""
-    with open(path, "rb") as stream:
-        for number, raw in enumerate(stream, 1):
-            try:
-                yield number, raw.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                problems.add("not UTF-8", f"{path}:{number}", f"not UTF-8 text ({error.reason} at byte {error.start})")
-
-
-def check_recordings(sources, problems):
-    """Seconds of each recording; one that is missing, cut short or unreadable becomes a problem and is left out.
+def check_recordings(sources: dict[str, str], problems: Problems) -> dict[str, float]:
+    """Return the seconds of each recording; one that is missing, cut short or unreadable becomes a problem instead.
 
     A header tells the length, also of a file whose end is missing; so the last samples are decoded too.
 
@@ -120,13 +118,13 @@ def check_recordings(sources, problems):
     return lengths
 
 
-def format_counts(rows):
-    """A table of counts, one row per data directory.
+def format_counts(rows: dict[str, dict]) -> str:
+    """Return a table of counts, one row per data directory.
 
     Parameters
     ----------
     rows : dict of str to dict
-        Name → counts; `seconds` is shown as hours.
+        Name → counts; `seconds` is shown as hours, other fractions with one digit.
 
     Examples
     --------
@@ -142,7 +140,9 @@ def format_counts(rows):
         cells = []
         for name, head in zip(names, heads, strict=True):
             value = row.get(name, "-")
-            text = f"{value / 3600:.2f}" if name == "seconds" and value != "-" else str(value)
+            if name == "seconds" and value != "-":
+                value = f"{value / 3600:.2f}"
+            text = f"{value:.1f}" if isinstance(value, float) else str(value)
             cells.append(f" {text:>{len(head)}}")
         lines.append(" ".join([label.ljust(width), *cells]))
     return "\n".join(lines)

@@ -1,0 +1,122 @@
+"""Options by which commands run a trained model, and what they stand for; this module is no command."""
+
+from dld.bin import add_pipes_option, add_progress_option, options
+from dld.checks import AT_LEAST_0, COUNT, POSITIVE, Number, Whole
+from dld.decoding.settings import LM_WEIGHTS, BeamSettings, Search
+from dld.errors import DldError
+from dld.gates import POLICIES, parse_depths
+
+
+def add_network_options(parser):
+    """Add what decides how a network runs: policy, batches, device, precision."""
+    parser.add_argument("--policy", choices=POLICIES, help="gate policy (default: decode_policy of the experiment)")
+    parser.add_argument("--policy-seed", type=options.of(Whole()), default=0, help="of the policy random")
+    parser.add_argument("--batch-seconds", type=options.of(POSITIVE), default=60.0, help="longest batch, in seconds")
+    parser.add_argument("--device", type=options.device, default="cpu", help="cpu, cuda …")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network")
+
+
+def add_beam_options(parser):
+    """Add the limits of the beam search."""
+    limits = BeamSettings()
+    parser.add_argument(
+        "--beam-size",
+        type=options.of(COUNT),
+        help=f"beam search with this number of hypotheses (with --lm: {limits.size})",
+    )
+    parser.add_argument(
+        "--beam-logp",
+        type=options.of(Number(below=0)),
+        default=limits.beam_logp,
+        help="give up hypotheses so far below the best",
+    )
+    parser.add_argument(
+        "--token-logp",
+        type=options.of(Number(below=0)),
+        default=limits.token_logp,
+        help="in a frame, leave out tokens below",
+    )
+    parser.add_argument("--jobs", type=options.of(Whole(1, 1024)), default=1, help="processes of the beam search")
+
+
+def add_set_options(parser):
+    """Add the options by which a trained model is run over a data set at several depths."""
+    parser.add_argument("--exp", required=True, help="folder of a trained experiment")
+    parser.add_argument("--depths", help="such as 2,4,12, or all (default: decode_depths of the experiment)")
+    add_network_options(parser)
+    parser.add_argument("--batch-size", type=options.of(COUNT), help="largest number of utterances in a batch")
+    add_beam_options(parser)
+    add_pipes_option(parser)
+    add_progress_option(parser)
+
+
+def add_lm_options(parser):
+    """Add a language model and its weights."""
+    parser.add_argument("--lm", help="language model, ARPA or KenLM's binary format: beam search with it")
+    parser.add_argument("--lm-weights", help=f"file of dld tune-lm (default: {LM_WEIGHTS} in the experiment)")
+    parser.add_argument(
+        "--lm-alpha", type=options.of(AT_LEAST_0), help="instead of --lm-weights: weight of the model, at every depth"
+    )
+    parser.add_argument("--lm-beta", type=options.of(Number()), help="with --lm-alpha: bonus per word, in nats")
+    parser.add_argument(
+        "--lm-unknown",
+        type=options.of(Number()),
+        default=0.0,
+        help="with --lm-alpha: log10 score of unknown words in addition to that of <unk>; 0: open vocabulary",
+    )
+
+
+def check_lm_options(arguments):
+    """Raise if weights of a language model are given without one, or in two ways."""
+    given = (arguments.lm_alpha, arguments.lm_beta)
+    if not arguments.lm:
+        for name in ("lm_weights", "lm_alpha", "lm_beta"):
+            if getattr(arguments, name) is not None:
+                raise DldError(f"--{name.replace('_', '-')} needs --lm")
+    elif given == (None, None):
+        if arguments.lm_unknown:
+            raise DldError("--lm-unknown goes with --lm-alpha and --lm-beta; for tuned weights give it to dld tune-lm")
+    elif None in given or arguments.lm_weights:
+        raise DldError("give either --lm-weights or both --lm-alpha and --lm-beta")
+
+
+def load(path, arguments):
+    """Return the `Recognizer` of a model as the options ask for."""
+    from dld.recognizer import load_model
+
+    return load_model(path, arguments.device, arguments.precision)
+
+
+def chosen_gates(recognizer, arguments):
+    """Return the gate vector of each depth, by depth, and the policy that chose them."""
+    blocks = recognizer.network.num_blocks
+    depths = parse_depths(recognizer.depths if arguments.depths is None else arguments.depths, blocks)
+    policy = arguments.policy or recognizer.policy
+    return {n: recognizer.gate_vector(depth=n, policy=policy, seed=arguments.policy_seed) for n in depths}, policy
+
+
+def beam_settings(arguments):
+    """Return the `BeamSettings` of the options."""
+    size = BeamSettings.size if arguments.beam_size is None else arguments.beam_size
+    return BeamSettings(size, arguments.beam_logp, arguments.token_logp)
+
+
+def chosen_search(recognizer, arguments):
+    """Return the `Search` of the options, its weights read; None for best-path decoding."""
+    check_lm_options(arguments)
+    beam = beam_settings(arguments)
+    if not arguments.lm:
+        return None if arguments.beam_size is None else Search(beam=beam)
+    from dld.decoding.lm import Weights
+    from dld.decoding.tuning import LmWeights
+
+    if arguments.lm_alpha is None:
+        weights = LmWeights.load(arguments.lm_weights or recognizer.folder / LM_WEIGHTS)
+    else:
+        weights = Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown)
+    return Search(arguments.lm, weights, beam)
+
+
+def audio_settings(recognizer):
+    """Return how `dld.data.dataset.make_dataset` reads audio for a model."""
+    return {"sample_rate": recognizer.sample_rate, "channel": recognizer.channel}

@@ -1,0 +1,77 @@
+"""Settings of the search for the best text; quick to import, so that commands can show them as defaults."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dld.errors import DldError
+
+if TYPE_CHECKING:
+    from dld.decoding.lm import LanguageModel, Weights
+    from dld.decoding.tuning import LmWeights
+
+#: File of the weights of a language model, in the folder of the model that they were chosen for.
+LM_WEIGHTS = "lm_weights.json"
+#: What `dld tune-lm` tries unless told otherwise.
+ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
+BETAS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """Limits of the beam search.
+
+    Attributes
+    ----------
+    size : int
+        Hypotheses that are kept after each frame.
+    beam_logp : float
+        Hypotheses so much worse than the best (nats) are given up.
+    token_logp : float
+        Tokens with a lower log probability in a frame (nats) are not tried there, except the best one.
+    """
+
+    size: int = 50
+    beam_logp: float = -12.0
+    token_logp: float = -6.0
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise DldError(f"beam size {self.size}: must be at least 1")
+        if not (self.beam_logp < 0 and self.token_logp < 0):
+            raise DldError(
+                f"beam limits {self.beam_logp:g} and {self.token_logp:g}: both are log probabilities, below 0"
+            )
+
+
+@dataclass(frozen=True)
+class Search:
+    """Beam search, with or without an n-gram language model; a `Recognizer` takes it as `search=`.
+
+    Attributes
+    ----------
+    lm : str or Path, optional
+        File of the language model: ARPA, or KenLM's binary format. It is loaded once, when it is first needed.
+    weights : Weights or LmWeights, optional
+        Weights of the language model, for every gate vector or for each of some (default: those that `dld tune-lm`
+        stored with the acoustic model).
+    beam : BeamSettings
+    """
+
+    lm: str | os.PathLike | None = None
+    weights: Weights | LmWeights | None = None
+    beam: BeamSettings = field(default_factory=BeamSettings)
+
+    def __post_init__(self):
+        if self.weights is not None and self.lm is None:
+            raise DldError("weights of a language model need the model; give lm, too")
+
+    @functools.cached_property
+    def model(self) -> LanguageModel | None:
+        """The language model."""
+        from dld.decoding.lm import LanguageModel
+
+        return None if self.lm is None else LanguageModel(self.lm)

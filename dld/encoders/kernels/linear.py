@@ -1,0 +1,78 @@
+"""Linear layers by oneDNN."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import register_flop_formula
+
+from dld.encoders.kernels.switch import applicable, applicable_in_inference
+
+# An operator that PyTorch does not promise to keep; without it everything works, a little slower.
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+    """Compute `torch.nn.functional.linear`, and GELU where asked for.
+
+    Where kernels apply, in float32, oneDNN does it, which PyTorch itself takes for compiled models and for bfloat16,
+    but not here: its products are faster than those of MKL on some processors, and in inference it applies GELU on the
+    way.
+
+    Parameters
+    ----------
+    hidden : Tensor (…, in)
+    weight : Tensor (out, in)
+    bias : Tensor (out,), optional
+    gelu : bool
+
+    Returns
+    -------
+    Tensor (…, out)
+    """
+    float32 = hidden.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
+    if _ONEDNN and float32 and applicable(hidden):
+        if applicable_in_inference(hidden):
+            return _product(hidden, weight, bias, "gelu" if gelu else "none")
+        out = _TrainedLinear.apply(hidden, weight, bias)
+    else:
+        out = functional.linear(hidden, weight, bias)
+    return activate(out) if gelu else out
+
+
+def activate(hidden: Tensor) -> Tensor:
+    """Compute GELU, overwriting the input where that is allowed."""
+    return torch.ops.aten.gelu_(hidden) if applicable_in_inference(hidden) else functional.gelu(hidden)
+
+
+def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, then, [], "none")
+
+
+class _TrainedLinear(torch.autograd.Function):
+    """A linear layer by oneDNN with its gradients; that of the weight is no faster there and is left to MKL."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias):
+        ctx.save_for_backward(hidden, weight)
+        ctx.has_bias = bias is not None
+        return _product(hidden, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        hidden, weight = ctx.saved_tensors
+        rows = gradient.flatten(0, -2)
+        return (
+            _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
+            rows.t() @ hidden.flatten(0, -2) if ctx.needs_input_grad[1] else None,
+            rows.sum(0) if ctx.has_bias and ctx.needs_input_grad[2] else None,
+        )
+
+
+if _ONEDNN:
+
+    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    def _linear_flops(hidden_shape, weight_shape, *_, **__):
+        return 2 * math.prod(hidden_shape) * weight_shape[0]
