@@ -1,6 +1,7 @@
 """The comparison of a recipe: several seeds and systems, resumed where it stopped."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ from dld.comparison.runs import read_comparison
 from dld.errors import DldError
 
 RUNS = ["static", "ld", "ld_seed2", "dedicated_n2"]
-LISTS = ["mini/runs/comparison.yaml", "mini/runs/ablations.yaml", "queen/runs/comparison.yaml"]
+LISTS = [f"mini/runs/{name}.yaml" for name in ("comparison", "ablations")]
+LISTS += [f"queen/runs/{name}.yaml" for name in ("comparison", "base", "published")]
 
 
 @pytest.fixture
@@ -93,14 +95,20 @@ def test_an_unknown_recipe_is_refused(root, capsys):
 # ---- lists
 
 
+def test_every_list_is_tested(root):
+    there = {str(path.relative_to(root / "recipes")) for path in (root / "recipes").glob("*/runs/*.yaml")}
+    assert there == set(LISTS)
+
+
 @pytest.mark.parametrize("path", LISTS)
 def test_a_list_says_of_teacher_and_start_what_the_experiment_files_say(root, path):
     comparison = read_comparison(root / "recipes" / path)
     driver = Driver(comparison)
     for run in comparison.runs:
         files = [comparison.recipe / file for file in run.files]
-        words = [word.partition("=") for word in driver.train(run) if "=" in word]
-        given = {name.lstrip("-"): value for name, _, value in words if name not in ("--teacher", "--init_from")}
+        # Without what the list says of them, but with settings such as `init_from: null`.
+        words = driver.train(dataclasses.replace(run, teacher=None, start=None))
+        given = {name[2:]: value for name, _, value in (word.partition("=") for word in words if "=" in word)}
         values = show(files, given)[1].values
         for key, name in (("teacher", run.teacher), ("init_from", run.start)):
             assert values[key] == (f"{comparison.exp}/{name}" if name else None), f"{run.name}: {key}"
