@@ -41,7 +41,7 @@ BOUNDS = {
 
 _YAML = "tag:yaml.org,2002:"
 _PLAIN_KINDS = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map", "merge")
-_PLAIN_TAGS = {None, "!tuple", *(_YAML + kind for kind in _PLAIN_KINDS)}
+_PLAIN_TAGS = {"", "!tuple", *(_YAML + kind for kind in _PLAIN_KINDS)}
 _OBJECT = re.compile(r"!(?:new|name):\S+")
 # What HyperPyYAML runs or reads while it resolves references; everything else waits until objects are built.
 _EARLY = ("!applyref:", "!include:")
@@ -60,6 +60,7 @@ def allow(cls: type) -> type:
     return cls
 
 
+_cls: type
 for _cls in (GatedConformer, GatedWavLM, GatedWhisper):
     CLASSES[f"dld.encoders.{_cls.__name__}"] = allow(_cls)
 for _cls in (LogMel, Waveform, WhisperLogMel, UtteranceCMVN, GlobalCMVN):
@@ -98,7 +99,8 @@ class Settings:
         self.finished = finished
         try:
             self.root = self._parse(read_bytes(path, MOST_BYTES) if raw is None else raw)
-            self._sizes, self._values = {}, {}
+            self._sizes: dict[int, Any] = {}
+            self._values: dict[int, Any] = {}
             size, levels = self._size(self.root, "")
             if levels > MOST_LEVELS:
                 raise RecursionError
@@ -152,8 +154,8 @@ class Settings:
             line = raw.count(b"\n", 0, error.start) + 1
             raise DldError(f"{self.path}:{line}: not UTF-8 text; copy the file again") from None
         except MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            raise DldError(f"{self.path}:{line}: not YAML: {one_line(error.problem or error.context)}") from None
+            where = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise DldError(f"{self.path}{where}: not YAML: {one_line(error.problem or error.context)}") from None
         except (YAMLError, ValueError) as error:
             raise DldError(f"{self.path}: not YAML: {one_line(error)}") from None
         if not isinstance(root, MappingNode) or root.tag != f"{_YAML}map":
@@ -191,22 +193,24 @@ class Settings:
         return size, levels
 
     def _check_tag(self, node: Node, key: str) -> None:
-        if node.tag in _PLAIN_TAGS or _OBJECT.fullmatch(node.tag):
+        tag = _tag(node)
+        if tag in _PLAIN_TAGS or _OBJECT.fullmatch(tag):
             return
         if self.finished:
             raise DldError(
-                f"{self._where(node, key)}: the tag {shown(node.tag)} is not allowed in a finished experiment, "
+                f"{self._where(node, key)}: the tag {shown(tag)} is not allowed in a finished experiment, "
                 "which is read without running anything; take the experiment from someone you trust, or train again"
             )
-        if node.tag.startswith(_EARLY):
+        if tag.startswith(_EARLY):
             raise DldError(
-                f"{self._where(node, key)}: the tag {shown(node.tag)} would run code or read a file, which showing the "
+                f"{self._where(node, key)}: the tag {shown(tag)} would run code or read a file, which showing the "
                 "settings must not do; use extends: for other files, and !ref for values"
             )
 
     def _pairs(self, node: MappingNode) -> ItemsView[str, Node]:
         """Return keys and value nodes of a mapping, with what `<<` merges into it."""
-        own, merged = {}, {}
+        own: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
         for name, value in node.value:
             if name.tag == f"{_YAML}merge":
                 for source in value.value if isinstance(value, SequenceNode) else [value]:
@@ -222,19 +226,21 @@ class Settings:
     def _value(self, node: Node) -> Any:
         """Return the plain value of a node; the same object for every alias of it."""
         if id(node) not in self._values:
+            value: Any
             if isinstance(node, MappingNode):
                 value = {name: self._value(child) for name, child in self._pairs(node)}
             elif isinstance(node, SequenceNode):
                 value = [self._value(child) for child in node.value]
             else:
                 value = self._scalar(node, "")
-            if node.tag not in _PLAIN_TAGS and node.tag not in ("!ref", "!copy"):
-                value = {node.tag.replace(_YAML, "!!"): value}
+            tag = _tag(node)
+            if tag not in _PLAIN_TAGS and tag not in ("!ref", "!copy"):
+                value = {tag.replace(_YAML, "!!"): value}
             self._values[id(node)] = value
         return self._values[id(node)]
 
-    def _scalar(self, node: ScalarNode, key: str) -> Any:
-        text, kind = node.value, (node.tag or "").removeprefix(_YAML)
+    def _scalar(self, node: Node, key: str) -> Any:
+        text, kind = node.value, _tag(node).removeprefix(_YAML)
         try:
             if kind == "null" or (kind.startswith("!") and not text):
                 return None
@@ -244,7 +250,7 @@ class Settings:
                 return _integer(text)
             if kind == "float":
                 return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
-            if kind == "!tuple" or (node.style is None and _TUPLE.fullmatch(text)):
+            if kind == "!tuple" or (getattr(node, "style", None) is None and _TUPLE.fullmatch(text)):
                 return tuple(_number_or_text(part.strip()) for part in text[1:-1].split(",") if part.strip())
         except (ValueError, KeyError):
             raise DldError(f"{self._where(node, key)}: {shown(text)} is not a value of type {kind}") from None
@@ -274,7 +280,8 @@ class Settings:
             return self._argument(node, key)
         if id(node) not in built:
             cls = self._class(node, key)
-            names, arguments = {}, ()
+            names: dict[str, Any] = {}
+            arguments: list[Any] = []
             if isinstance(node, MappingNode):
                 names = {name: self._build(child, f"{key}.{name}", device, built) for name, child in self._pairs(node)}
             elif isinstance(node, SequenceNode):
@@ -286,19 +293,21 @@ class Settings:
                 with torch.device(device if issubclass(cls, (GatedEncoder, GatedCTC)) else "cpu"):
                     built[id(node)] = cls(*bound.args, **bound.kwargs)
             except Exception as error:  # whatever a constructor makes of a value is a mistake in the file
-                raise DldError(f"{self._where(node, key)}: {node.tag[5:]} cannot be built: {one_line(error)}") from None
+                raise DldError(
+                    f"{self._where(node, key)}: {_tag(node)[5:]} cannot be built: {one_line(error)}"
+                ) from None
         return built[id(node)]
 
     def _class(self, node: Node, key: str) -> type:
-        kind, name = node.tag[1:].split(":", 1)
+        kind, name = _tag(node)[1:].split(":", 1)
         if kind != "new" or name not in CLASSES:
             raise DldError(
-                f"{self._where(node, key)}: {shown(node.tag)} is not one of the classes that the network of a finished "
-                "experiment is built from (dld.saved.CLASSES); if it is yours, name it with dld.saved.allow"
+                f"{self._where(node, key)}: {shown(_tag(node))} is not one of the classes that the network of a "
+                "finished experiment is built from (dld.saved.CLASSES); if it is yours, name it with dld.saved.allow"
             )
         return CLASSES[name]
 
-    def _argument(self, node: ScalarNode, key: str) -> Any:
+    def _argument(self, node: Node, key: str) -> Any:
         value = self._scalar(node, key)
         if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
             raise DldError(f"{self._where(node, key)}: {shown(node.value)} is larger than any setting of a network")
@@ -324,7 +333,11 @@ def _bind(cls: type, arguments: list, names: dict[str, Any]) -> inspect.BoundArg
 
 
 def _is_object(node: Node) -> bool:
-    return bool(_OBJECT.fullmatch(node.tag or ""))
+    return bool(_OBJECT.fullmatch(_tag(node)))
+
+
+def _tag(node: Node) -> str:
+    return node.tag or ""
 
 
 def _check_bounds(arguments: dict[str, Any]) -> None:
