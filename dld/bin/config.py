@@ -29,35 +29,36 @@ def show(paths, overrides):
 
     Parameters
     ----------
-    paths : list of str or Path
-        Each extends those before it.
+    paths : str, Path or sequence of them
+        Of several, each extends those before it.
     overrides : dict
         See `dld.config.load_config`.
 
     Returns
     -------
     str
-    Settings
+    PlainSettings
     """
     from hyperpyyaml import resolve_references
 
-    from dld.config import RESOLVED, described, layered
-    from dld.saved import MOST_BYTES, Settings, one_line
+    from dld.config import RESOLVED, described, layered, listed
+    from dld.config.plain import MOST_BYTES, PlainSettings, one_line
 
+    paths = listed(paths)
     raws = {path: read_bytes(path, MOST_BYTES) for path in paths}
     for path, raw in raws.items():
         resolved = raw.startswith(RESOLVED.encode())
         if resolved and not overrides and len(paths) == 1:
-            return raw.decode("utf-8", "replace"), Settings(path, raw)
-        Settings(path, raw, finished=False)
+            return raw.decode("utf-8", "replace"), PlainSettings(path, raw)
+        PlainSettings(path, raw, finished=False)
     path = described(paths)
     text = layered(paths, overrides)
-    Settings(path, text.encode(), finished=False)
+    PlainSettings(path, text.encode(), finished=False)
     try:
         text = resolve_references(text).getvalue()
     except (AttributeError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
         raise DldError(f"{path}: cannot resolve the references: {one_line(error)}") from None
-    return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", Settings(path, text.encode(), finished=False)
+    return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", PlainSettings(path, text.encode(), finished=False)
 
 
 @command

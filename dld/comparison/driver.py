@@ -205,9 +205,9 @@ class Driver:
 
     def _policy(self, run: Run) -> str:
         """Return the gate policy by which `dld decode` will decode a trained run."""
-        from dld.saved import Settings
+        from dld.config.plain import PlainSettings
 
-        return Settings(self.exp / run.name / "hyperparams.yaml").values.get("decode_policy")
+        return PlainSettings(self.exp / run.name / "hyperparams.yaml").values.get("decode_policy")
 
     def _call(self, processes: Processes, name: str, commands: list[list[str]], mode: str = "a") -> None:
         log = log_of(self.logs, name)

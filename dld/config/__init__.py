@@ -86,16 +86,17 @@ def layered(paths, overrides=None):
 
 def described(paths):
     """Return one file, or several, as messages name them: `base.yaml + ld.yaml`."""
-    return " + ".join(map(os.fspath, _listed(paths)))
+    return " + ".join(map(os.fspath, listed(paths)))
 
 
-def _listed(paths):
+def listed(paths):
+    """Return the paths of files that are given as one path or several."""
     return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
 
 
 def _within_limits(read, paths, overrides):
     try:
-        return read(_listed(paths), overrides or {})
+        return read(listed(paths), overrides or {})
     except RecursionError:
         raise DldError(f"{described(paths)}: lists or mappings are nested too deep, or hold themselves") from None
 
