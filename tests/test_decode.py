@@ -22,7 +22,7 @@ from dld.recognizer import Recognizer, load_model
 def student(trained_pair, tiny_corpus):
     """A DLD student with its gate table."""
     folder = trained_pair / "dld"
-    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--noprogressbar"]) == 0
+    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]) == 0
     return folder
 
 
@@ -30,12 +30,12 @@ def student(trained_pair, tiny_corpus):
 def babbler(experiment, tiny_corpus, tmp_path_factory):
     """A dynamic network that was not trained and writes much: nonsense, but nonsense that hangs on every frame."""
     folder = experiment("ld", tmp_path_factory.mktemp("babbler"), lr=0.0, num_epochs=1, **{"network.blank_bias": -5.0})
-    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--noprogressbar"]) == 0
+    assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]) == 0
     return folder
 
 
 def run_decode(student, data, output, *options):
-    arguments = ["--exp", str(student), "--data", str(data), "--output", str(output), "--noprogressbar"]
+    arguments = ["--exp", str(student), "--data", str(data), "--output", str(output), "--progress", "false"]
     return decode.main([*arguments, "--rtf-utterances", "1", *options])
 
 
@@ -99,7 +99,7 @@ def test_decoding_leaves_text_and_figures_for_each_depth(student, tiny_corpus, t
     for text in texts(tmp_path).values():
         assert [line.split()[0] for line in text.splitlines()] == ids
     assert (shallow["depth"], full["depth"]) == (1, 3)
-    assert sum(shallow["gates"]) == 1
+    assert shallow["gates"].count("1") == 1
     assert shallow["gmacs_per_s"] < full["gmacs_per_s"]
     assert shallow["params_active"] < shallow["params"] == full["params_active"]
     assert shallow["rtf"] > 0

@@ -77,7 +77,7 @@ def test_one_file_gives_a_text_and_a_list_a_list_in_its_order(recognizer, files)
 
 
 def test_texts_are_those_of_decoding_a_data_set(recognizer, babbler, tiny_corpus, files, tmp_path):
-    options = ["--depths", "all", "--policy", "first-n", "--rtf-utterances", "1", "--noprogressbar"]
+    options = ["--depths", "all", "--policy", "first-n", "--rtf-utterances", "1", "--progress", "false"]
     arguments = ["--exp", babbler, "--data", tiny_corpus / "test", "--output", tmp_path, *options]
     assert decode.main(list(map(str, arguments))) == 0
     for n in (1, 2, 3):
@@ -255,7 +255,7 @@ def test_a_language_model_is_part_of_the_search(babbler, files, tiny_corpus, tmp
     beam = BeamSettings(size=4)
     with pytest.raises(DldError, match="choose weights on dev with dld tune-lm"):
         model.transcribe(path, search=dld.Search(arpa, beam=beam))
-    grid = ["--alphas", "0.5,1", "--betas=-1,1", "--beam-size", "4", "--policy", "first-n", "--noprogressbar"]
+    grid = ["--alphas", "0.5,1", "--betas=-1,1", "--beam-size", "4", "--policy", "first-n", "--progress", "false"]
     data = ["--exp", str(tmp_path / "exp"), "--data", str(tiny_corpus / "dev"), "--depths", "2"]
     assert tune_lm.main([*data, "--lm", arpa, *grid]) == 0
     stored = json.loads((tmp_path / "exp/lm_weights.json").read_text())["depths"]["2"]

@@ -42,8 +42,6 @@ def test_every_command_exists_and_explains_itself(root, monkeypatch, capsys):
     for command in commands:
         name, module, function = re.fullmatch(r"(\S+) = (\S+):(\S+)", command).groups()
         monkeypatch.setattr(sys, "argv", [f"/usr/bin/{name}", "--help"])
-        if "prepare" in OLD_NAMES.get(name.removeprefix("dld-"), ()) and not (root / "dld/bin/prepare.py").exists():
-            continue
         arguments = OLD_NAMES.get(name.removeprefix("dld-"), [])
         with contextlib.suppress(SystemExit):
             assert getattr(importlib.import_module(module), function)() == 0

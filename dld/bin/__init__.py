@@ -90,12 +90,12 @@ def _concerns_users(record: logging.LogRecord) -> bool:
 
 
 def add_progress_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--noprogressbar`; without it bars are shown on terminals, and left out of logs."""
+    """Add `--progress`: bars, by default on terminals and not in logs."""
     parser.add_argument(
-        "--noprogressbar",
-        action="store_true",
-        default=not sys.stderr.isatty(),
-        help="no progress bars (there are none where standard error is no terminal)",
+        "--progress",
+        type=boolean,
+        default=sys.stderr.isatty(),
+        help="show progress bars (default: true if standard error is a terminal)",
     )
 
 
@@ -117,7 +117,6 @@ def add_pipes_option(parser: argparse.ArgumentParser) -> None:
         action=_AllowPipes,
         type=boolean,
         default=argparse.SUPPRESS,
-        metavar="BOOL",
         help="whether entries of wav.scp that end in | run as commands, as Kaldi's tools do; refuse them for data "
         "that you do not trust (default: the environment variable DLD_ALLOW_PIPES, or true)",
     )

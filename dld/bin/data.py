@@ -16,29 +16,30 @@ def _parser():
 
     action = actions.add_parser("validate", help="check directories by the rules of validate_data_dir.sh, audio too")
     add_pipes_option(action)
-    action.add_argument("--no-audio", action="store_true", help="do not open the recordings")
+    action.add_argument("--audio", type=boolean, default=True, help="open the recordings")
     action.add_argument(
         "--decode",
         type=boolean,
         default=False,
-        metavar="BOOL",
-        help="decode every recording to its end, which finds what headers do not tell; takes longer (false)",
+        help="decode every recording to its end, which finds what headers do not tell; takes longer",
     )
-    action.add_argument("--no-text", action="store_true", help="text need not be there")
+    action.add_argument("--text", type=boolean, default=True, help="text must be there")
     _add_empty_option(action, "accept utterances")
-    action.add_argument("--per-kind", type=of(COUNT), default=10, metavar="N", help="problems shown of each kind (10)")
+    action.add_argument("--per-kind", type=of(COUNT), default=10, metavar="N", help="problems shown of each kind")
     action.add_argument("dirs", nargs="+", metavar="DIR")
     action.set_defaults(run=_validate)
 
     action = actions.add_parser("fix", help="sort, keep what agrees, remake spk2utt and utt2dur; old files in .backup")
     add_pipes_option(action)
-    action.add_argument("--no-audio", action="store_true", help="believe the durations in the tables")
+    action.add_argument(
+        "--audio", type=boolean, default=True, help="read durations from the recordings, not from the tables"
+    )
     _add_empty_option(action, "keep utterances")
     action.add_argument("dirs", nargs="+", metavar="DIR")
     action.set_defaults(run=_fix)
 
     action = actions.add_parser("stats", help="count utterances, speakers, hours and words")
-    action.add_argument("--json", action="store_true", help="as a JSON list, one object per directory")
+    action.add_argument("--json", type=boolean, default=False, help="print a JSON list, one object per directory")
     action.add_argument("dirs", nargs="+", metavar="DIR")
     action.set_defaults(run=_stats)
 
@@ -59,7 +60,7 @@ def _parser():
         "--format",
         default="flac",
         choices=("flac", "wav"),
-        help="wav, twice as large, is for Kaldi's own tools (flac)",
+        help="wav, twice as large, is for Kaldi's own tools",
     )
     action.add_argument("source", metavar="SRC")
     action.add_argument("destination", metavar="DEST")
@@ -77,21 +78,18 @@ def _add_empty_option(action, what):
         "--allow-empty",
         type=boolean,
         default=False,
-        metavar="BOOL",
-        help=f"{what} with an empty text, for test sets: scoring counts them (false)",
+        help=f"{what} with an empty text, for test sets: scoring counts them",
     )
 
 
 def _validate(args):
     from dld.data import kaldi
 
-    if args.decode and args.no_audio:
-        raise DldError("--decode true reads the recordings and --no-audio does not; give one of them")
+    if args.decode and not args.audio:
+        raise DldError("--decode true reads the recordings and --audio false does not; give one of them")
     failed = 0
     for folder in args.dirs:
-        problems = kaldi.validate(
-            folder, not args.no_audio, not args.no_text, args.per_kind, args.decode, args.allow_empty
-        )
+        problems = kaldi.validate(folder, args.audio, args.text, args.per_kind, args.decode, args.allow_empty)
         for problem in problems:
             print(problem, file=sys.stderr)
         if not problems:
@@ -106,7 +104,7 @@ def _fix(args):
 
     for folder in args.dirs:
         writable_folder(folder)
-        print(kaldi.fix(folder, not args.no_audio, args.allow_empty))
+        print(kaldi.fix(folder, args.audio, args.allow_empty))
 
 
 def _stats(args):

@@ -19,7 +19,8 @@ from dld.bin.models import (
 )
 from dld.checks import COUNT
 from dld.errors import DldError
-from dld.files import atomic_write, remove_folder, writable_folder, write_json
+from dld.files import atomic_write, remove_folder, writable_folder
+from dld.gates import format_gates
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +75,13 @@ def timing_sample(dataset, number):
     return [dataset[index]["signal"] for index in range(0, len(dataset), step)][:number]
 
 
-def write_decode(folder, rows, about):
-    """Write the hypotheses of one depth, utterance id → text, and what `decode.json` is to say of them."""
+def write_decode(folder, rows, record):
+    """Write the hypotheses of one depth, utterance id → text, and the record of the decode."""
     # Scores of an earlier decoding must not stand next to new hypotheses.
     remove_folder(folder)
     with atomic_write(folder / "text") as out:
         out.writelines(f"{key} {rows[key]}".rstrip() + "\n" for key in sorted(rows, key=str.encode))
-    write_json(folder / "decode.json", about)
+    record.save(folder / "decode.json")
 
 
 @command
@@ -99,7 +100,7 @@ def main(argv=None):
     from dld.profiling.latency import real_time_factors
     from dld.profiling.macs import gmacs_per_second
     from dld.provenance import git_hash
-    from dld.scoring.decodes import name_of_set, refuse_other_set
+    from dld.scoring.decodes import DecodeRecord, name_of_set, refuse_other_set
 
     recognizer = load(arguments.exp, arguments)
     network = recognizer.network
@@ -122,7 +123,7 @@ def main(argv=None):
             weights = [recognizer.lm_weights(search, gates) for gates in vectors]
             about_search = describe_search(search, weights, dataset, arguments.data)
             finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
-        bar = tqdm(loader, desc="decode", disable=arguments.noprogressbar, dynamic_ncols=True)
+        bar = tqdm(loader, desc="decode", disable=not arguments.progress, dynamic_ncols=True)
         texts = recognizer.decode(bar, vectors, finds)
     factors = real_time_factors(recognizer, timing_sample(dataset, arguments.rtf_utterances), vectors, timed)
     common = {
@@ -149,8 +150,8 @@ def main(argv=None):
             raise DldError(f"{folder}: {len(rows)} hypotheses for {len(dataset)} utterances")
         params, active = network.parameter_counts(gates)
         gmacs = gmacs_per_second(network, gates, recognizer.sample_rate)
-        figures = {"depth": n, "gates": [int(gate) for gate in gates], "params": params, "params_active": active}
-        write_decode(folder, rows, {**common, **figures, "gmacs_per_s": gmacs, "rtf": rtf, "lm": None, **about})
+        figures = {"params": params, "params_active": active, "gmacs_per_s": gmacs, "rtf": rtf}
+        write_decode(folder, rows, DecodeRecord(**common, **figures, **about, depth=n, gates=format_gates(gates)))
         logger.info("depth %2d of %d: %.3f GMAC/s, RTF %.4f → %s", n, network.num_blocks, gmacs, rtf, folder / "text")
 
 

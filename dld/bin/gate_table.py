@@ -43,7 +43,7 @@ def main(argv=None):
     check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
     dataset = make_dataset(utterances, recognizer.tokenizer, **audio_settings(recognizer))
     evaluator = Evaluator(recognizer, evaluation_loader(dataset, arguments.batch_seconds))
-    table = search_gate_table(evaluator, network.num_blocks, progress=not arguments.noprogressbar)
+    table = search_gate_table(evaluator, network.num_blocks, progress=arguments.progress)
     sha256 = recognizer.about["state_sha256"]
     table.about.update(data=arguments.data, utterances=len(dataset), state_sha256=sha256)
     table.save(recognizer.folder / GATE_TABLE)

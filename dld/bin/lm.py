@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_parser():
-    """Command-line options."""
+    """Return the command's parser."""
     parser = Parser(prog="dld lm", description=__doc__)
     parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="Kaldi text tables to estimate from")
     parser.add_argument(
@@ -35,9 +35,9 @@ def make_parser():
     )
     parser.add_argument(
         "--tool",
-        choices=("auto", "own", "lmplz", "irstlm"),
-        default="auto",
-        help="estimator; auto: lmplz or irstlm where installed, else own, which equals lmplz (%(default)s)",
+        choices=("own", "lmplz"),
+        default="own",
+        help="estimator; KenLM's lmplz is for texts that do not fit the memory, its model is the same (%(default)s)",
     )
     parser.add_argument("--dev", nargs="+", default=[], metavar="FILE", help="Kaldi text tables for the perplexity")
     return parser
@@ -54,7 +54,7 @@ def words_of(text_files, sentence_files, lowercase=False):
 
 
 def thresholds(text):
-    """Thresholds of `--prune` as integers."""
+    """Return the thresholds of `--prune` as integers."""
     try:
         return [int(value) for value in text.replace(",", " ").split()]
     except ValueError:

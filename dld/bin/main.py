@@ -68,8 +68,7 @@ def program(module: str) -> str:
     ('dld gates', 'dld')
     """
     names = {entry.module: name for name, entry in COMMANDS.items()}
-    old = module.rpartition(".")[2].replace("_", "-")
-    return f"dld {names[module]}" if module in names else f"dld-{old}" if old in OLD_NAMES else "dld"
+    return f"dld {names[module]}" if module in names else "dld"
 
 
 def overview() -> str:

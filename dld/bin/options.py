@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from dld.bin import boolean
 from dld.checks import Kind, Whole, shown
 from dld.errors import UsageError
 
 
 class Formatter(argparse.HelpFormatter):
-    """Add the default to the help of each option that has one; keep line breaks of texts that have them."""
+    """Add its default to the help of an option, `true|false` to boolean ones; keep the line breaks of texts."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
@@ -25,6 +26,11 @@ class Formatter(argparse.HelpFormatter):
         elif isinstance(default, bool):
             default = shown(default)
         return f"{text} (default: {str(default).replace('%', '%%')})"
+
+    def _metavar_formatter(self, action: argparse.Action, default_metavar: str) -> Callable[[int], tuple[str, ...]]:
+        if action.type is boolean:
+            return lambda size: ("true|false",) * size
+        return super()._metavar_formatter(action, default_metavar)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" not in text:

@@ -1,4 +1,4 @@
-"""Write Kaldi data directories of a corpus, as it is distributed or downloaded (`dld prepare`)."""
+"""Write Kaldi data directories of a corpus, as it is distributed or downloaded."""
 
 import sys
 

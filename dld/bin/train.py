@@ -19,7 +19,7 @@ def make_parser():
         + keys,
     )
     parser.add_argument("experiments", nargs="+", help="HyperPyYAML files, each of which extends those before it")
-    parser.add_argument("--restart", type=boolean, default=False, metavar="true|false", help="train again from scratch")
+    parser.add_argument("--restart", type=boolean, default=False, help="train again from scratch")
     parser.add_argument(
         "--device", type=options.device, help="cpu, cuda, cuda:1 … (default: the GPU where there is one)"
     )
@@ -40,7 +40,7 @@ def main(argv=None):
     from dld.training.run import train
     from dld.training.stopping import Stopped
 
-    run_opts = {"noprogressbar": arguments.noprogressbar, "distributed_backend": arguments.distributed_backend}
+    run_opts = {"noprogressbar": not arguments.progress, "distributed_backend": arguments.distributed_backend}
     if arguments.device:
         run_opts["device"] = arguments.device
     if "RANK" in os.environ:

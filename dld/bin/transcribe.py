@@ -21,7 +21,7 @@ def make_parser():
     add_network_options(parser)
     add_beam_options(parser)
     add_lm_options(parser)
-    parser.add_argument("--json", type=boolean, default=False, metavar="BOOL", help="print a JSON object a line")
+    parser.add_argument("--json", type=boolean, default=False, help="print a JSON object a line")
     return parser
 
 

@@ -66,7 +66,7 @@ def tune(recognizer, loader, references, pool, gates_of, grid, arguments):
     from dld.scoring import wer
 
     depths, weights, words = {}, None, list(references.values())
-    with tqdm(desc="tune LM", unit="decode", disable=arguments.noprogressbar, dynamic_ncols=True) as bar:
+    with tqdm(desc="tune LM", unit="decode", disable=not arguments.progress, dynamic_ncols=True) as bar:
         # Depth by depth: of a large dev set the log probabilities of all depths would not fit the memory.
         for n, gates in gates_of.items():
             log_probs, best_path = run_depth(recognizer, loader, gates)

@@ -348,7 +348,7 @@ def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None):
 
 
 def unpack(padded, device="cpu"):
-    """Data and absolute lengths of one field of a batch.
+    """Return data and absolute lengths of one field of a batch.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def tedlium(text: str) -> str:
     >>> tedlium("it 's {NOISE} what the(2) <unk> 's brother said wait 'til 1989")
     "it's what the brother said wait 'til 1989"
     """
-    words = []
+    words: list[str] = []
     for word in _tedlium_tokens(text):
         if word in _SUFFIXES and words:
             words[-1] += word

@@ -34,8 +34,8 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _ENDLESS = "the header of this archive entry does not tell its length; make the archive again"
-_said = set()
-_counted = {}
+_said: set[object] = set()
+_counted: dict[object, int] = {}
 
 
 class Recording(soundfile.SoundFile):

@@ -48,8 +48,8 @@ class LanguageModel:
     Raises
     ------
     DldError
-        KenLM is not installed, the file is missing or no model, or it has no `<unk>`: then no word outside it could
-        be recognised.
+        KenLM is not installed, the file is missing or is not a model, or it has no `<unk>`: then no word outside it
+        could be recognised.
     """
 
     def __init__(self, path):
@@ -57,7 +57,7 @@ class LanguageModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise DldError(f"{path}: no such language model; estimate one with dld lm")
-        # By what is in it: names say little, and KenLM does not go by them.
+        # By its content: names say little, and KenLM does not go by them.
         self.is_arpa = not is_binary_model(path)
         self.counts = arpa_counts(path) if self.is_arpa else None
         config = kenlm.Config()
@@ -67,7 +67,7 @@ class LanguageModel:
             with _quiet():
                 self.model = kenlm.Model(str(path), config)
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
-            # What comes before is the place in KenLM's own sources.
+            # What comes before is the position in KenLM's own sources.
             said = re.sub(r".* threw \w+( because `.*?'\.)?", "", " ".join(str(error).split()))
             raise DldError(f"{path}: KenLM cannot read it: {said.strip(' .)')[:200]}") from None
         self._new_state = kenlm.State
@@ -167,8 +167,8 @@ class Weights:
     beta : float
         Bonus for each word, in nats; a negative one is a penalty.
     unknown : float
-        What a word outside the model gets beside the model's own probability of `<unk>`, in log10 units, at most 0.
-        At 0 the vocabulary is open: any sequence of units can be a word. A great penalty closes it.
+        What a word outside the model gets next to the model's own probability of `<unk>`, in log10 units, at most 0.
+        At 0 the vocabulary is open: any sequence of tokens can be a word. A great penalty closes it.
     """
 
     alpha: float = 0.0

@@ -2,6 +2,8 @@
 
 import io
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
 
@@ -11,6 +13,7 @@ import matplotlib.pyplot as plt  # noqa: E402 (the backend must be chosen first)
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
 from dld.files import atomic_write  # noqa: E402
+from dld.reporting.results import Curve, Rate  # noqa: E402
 
 # Okabe and Ito's palette, told apart with every common colour-vision deficiency; shapes repeat what colours say.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00")
@@ -40,14 +43,14 @@ STYLE = {
 
 
 def _styles(systems):
-    """Colour and marker of each system; the static references are black and grey.
+    """Return colour and marker of each system; the static networks are black and grey.
 
     The systems of NAMES look the same on every page, whatever else is on it; others come after them.
     """
-    references = {"static": {"color": "#000000", "marker": "*"}, "dedicated": {"color": "#777777", "marker": "*"}}
-    known = [system for system in NAMES if system not in references]
+    static = {"static": {"color": "#000000", "marker": "*"}, "dedicated": {"color": "#777777", "marker": "*"}}
+    known = [system for system in NAMES if system not in static]
     others = [system for system in systems if system not in NAMES]
-    # When the colours come round again, they meet other shapes.
+    # Where a colour comes a second time, it has another shape.
     styles = {
         system: {
             "color": COLOURS[index % len(COLOURS)],
@@ -55,7 +58,7 @@ def _styles(systems):
         }
         for index, system in enumerate(known + others)
     }
-    return {**styles, **references}
+    return {**styles, **static}
 
 
 def _save(figure, output, name):
@@ -73,7 +76,7 @@ def _save(figure, output, name):
 
 
 def _percent_axis(axis, low, high):
-    """A linear axis from 0, or a logarithmic one where the values span more than a factor of ten."""
+    """Make a linear axis from 0, or a logarithmic one where the values span more than a factor of ten."""
     if low > 0 and high / low > 10:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -85,41 +88,41 @@ def _percent_axis(axis, low, high):
 
 
 def _depth_axis(axis, rows):
-    """Depths along the top, where one depth costs the same in every system; else a number at each point."""
+    """Write depths along the top, where one depth costs the same in every system; else a number at each point."""
     costs = defaultdict(list)
     for row in rows:
-        costs[row["depth"]].append(row["gmacs_per_s"])
+        costs[row.depth].append(row.gmacs_per_s)
     if all(max(values) <= 1.01 * min(values) for values in costs.values()):
         top = axis.secondary_xaxis("top")
         top.set_xticks([sum(values) / len(values) for values in costs.values()], [str(depth) for depth in costs])
         top.tick_params(length=3)
-        top.set_xlabel(f"blocks run, of {max(row['num_blocks'] for row in rows)}")
+        top.set_xlabel(f"blocks run, of {max(row.num_blocks for row in rows)}")
         return
     for row in rows:
-        place = (row["gmacs_per_s"], row["wer"])
-        axis.annotate(str(row["depth"]), place, xytext=(5, 5), textcoords="offset points", fontsize=9)
+        point = (row.gmacs_per_s, row.wer)
+        axis.annotate(str(row.depth), point, xytext=(5, 5), textcoords="offset points", fontsize=9)
 
 
-def plot_tradeoff(rows, systems, output, title, name="tradeoff"):
+def plot_tradeoff(rows: Sequence[Rate], systems: Sequence[str], output: Path, title: str) -> list[str]:
     """Draw error rate against compute, one panel per test set, one line per system, intervals as bands and bars.
 
     Parameters
     ----------
-    rows : list of dict
+    rows : sequence of Rate
         `summary` of `results.json`.
-    systems : list of str
+    systems : sequence of str
         Every system of the report.
     output : Path
         Folder for the files.
-    title, name : str
-        Title of the picture, name of the files without their ends.
+    title : str
+        Of the picture.
 
     Returns
     -------
     list of str
         The names of the files.
     """
-    sets = list(dict.fromkeys(row["test_set"] for row in rows))
+    sets = list(dict.fromkeys(row.test_set for row in rows))
     styles = _styles(systems)
     columns = min(2, len(sets))
     lines = -(-len(sets) // columns)
@@ -128,29 +131,30 @@ def plot_tradeoff(rows, systems, output, title, name="tradeoff"):
         for axis in axes.flat[len(sets) :]:
             axis.set_visible(False)
         for axis, test_set in zip(axes.flat, sets, strict=False):
-            _draw_panel(axis, [row for row in rows if row["test_set"] == test_set], styles)
+            _draw_panel(axis, [row for row in rows if row.test_set == test_set], styles)
             if len(sets) > 1:
                 axis.set_title(test_set, loc="left", fontsize=11)
         figure.suptitle(title, x=0.02, ha="left", fontsize=13)
         figure.tight_layout()
-        return _save(figure, output, name)
+        return _save(figure, output, "tradeoff")
 
 
 def _draw_panel(axis, rows, styles):
-    lowest = min(row["wer"] for row in rows)
-    logarithmic = _percent_axis(axis, lowest, max(row["wer_high"] for row in rows))
+    lowest = min(row.wer for row in rows)
+    logarithmic = _percent_axis(axis, lowest, max(row.wer_high for row in rows))
     # A logarithmic axis has no zero: lower bounds of 0 are drawn at its foot.
     floor = lowest / 3 if logarithmic else 0.0
     groups = defaultdict(list)
     for row in rows:
-        groups[row["system"], row["variant"]].append(row)
+        groups[row.system, row.variant].append(row)
     for (system, variant), points in groups.items():
-        points.sort(key=lambda row: row["gmacs_per_s"])
-        x = [row["gmacs_per_s"] for row in points]
-        y, low, high = ([max(floor, row[name]) for row in points] for name in ("wer", "wer_low", "wer_high"))
+        points.sort(key=lambda row: row.gmacs_per_s)
+        x = [row.gmacs_per_s for row in points]
+        y, low, high = ([max(floor, getattr(row, name)) for row in points] for name in ("wer", "wer_low", "wer_high"))
         style = styles[system]
         label = NAMES.get(system, system) + (f", {variant}" if variant else "")
-        bars = [[a - b for a, b in zip(y, low, strict=True)], [b - a for a, b in zip(y, high, strict=True)]]
+        # Of a few draws, an interval need not hold the rate.
+        bars = [[max(0.0, a - b) for a, b in pairs] for pairs in (zip(y, low, strict=True), zip(high, y, strict=True))]
         axis.errorbar(
             x,
             y,
@@ -177,58 +181,60 @@ def _draw_panel(axis, rows, styles):
 
 
 def _legend(axis):
-    """Within the axes where a few lines leave room for it, else below them, in a figure that is so much higher."""
+    """Put the legend in the axes where a few lines leave room for it, else below them, and make the figure higher."""
     lines = len(axis.get_legend_handles_labels()[1])
     if lines <= 5:
         axis.legend(loc="best")
         return
-    place = {"loc": "upper left", "bbox_to_anchor": (-0.05, 0.0), "borderaxespad": 4.5}
-    axis.legend(**place, ncols=2, fontsize=9, handlelength=1.6, columnspacing=1.2)
+    below = {"loc": "upper left", "bbox_to_anchor": (-0.05, 0.0), "borderaxespad": 4.5}
+    axis.legend(**below, ncols=2, fontsize=9, handlelength=1.6, columnspacing=1.2)
     figure = axis.figure
     figure.set_figheight(max(figure.get_figheight(), HEIGHT + 0.25 * -(-lines // 2)))
 
 
-def plot_training(curves, systems, output, title, name="training"):
+def plot_training(curves: Sequence[Curve], systems: Sequence[str], output: Path, title: str) -> list[str]:
     """Draw the validation error rate (mean over depths) against training time.
 
-    Networks of a single depth that is not the full one are left out: their rate is no mean over depths.
+    Networks of a single depth that is not the full one are left out: their rate is not a mean over depths.
 
     Parameters
     ----------
-    curves : list of dict
-        From `dld.reporting.report.training_curves`.
-    systems : list of str
+    curves : sequence of Curve
+        `training` of `results.json`.
+    systems : sequence of str
         As for `plot_tradeoff`.
     output : Path
         Folder for the files.
-    title, name : str
-        Title of the picture, name of the files without their ends.
+    title : str
+        Of the picture.
 
     Returns
     -------
     list of str
-        The names of the files.
+        The names of the files; none where there is nothing to draw.
     """
     styles = _styles(systems)
-    curves = [curve for curve in curves if curve["system"] != "dedicated"]
+    curves = [curve for curve in curves if curve.system != "dedicated"]
+    if not curves:
+        return []
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.2, HEIGHT))
-        rates = [rate for curve in curves for rate in curve["mean_wer"]]
+        rates = [rate for curve in curves for rate in curve.mean_wer]
         _percent_axis(axis, min(rates), max(rates))
-        longest = max(second for curve in curves for second in curve["seconds"])
+        longest = max(second for curve in curves for second in curve.seconds)
         unit, unit_name = next(
             (u, n) for u, n in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if longest >= 2 * u or u == 1
         )
         drawn = set()
         for curve in curves:
-            system = curve["system"]
-            times = [second / unit for second in curve["seconds"]]
+            system = curve.system
+            times = [second / unit for second in curve.seconds]
             # Further seeds are thin lines of the same colour.
-            epochs = curve["epoch"][-1]
+            epochs = curve.epoch[-1]
             label = f"{NAMES.get(system, system)}, {epochs} epoch{'s' if epochs > 1 else ''}"
             axis.plot(
                 times,
-                curve["mean_wer"],
+                curve.mean_wer,
                 label=None if system in drawn else label,
                 linewidth=0.8 if system in drawn else 1.8,
                 markersize=0 if system in drawn else 5,
@@ -242,4 +248,4 @@ def plot_training(curves, systems, output, title, name="training"):
         _legend(axis)
         figure.suptitle(title, x=0.02, ha="left", fontsize=13)
         figure.tight_layout()
-        return _save(figure, output, name)
+        return _save(figure, output, "training")

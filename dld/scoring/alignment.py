@@ -1,8 +1,14 @@
-"""Word alignments and error counts, all edits costing 1 (the convention of Kaldi's compute-wer)."""
+"""Word alignments and error counts by jiwer, every edit costing 1 as in Kaldi's compute-wer.
 
+The number of errors is the least possible, and the alignment shows just these errors. Where several alignments have
+that number, which one is shown is not promised, as with Kaldi: the counts of insertions, deletions and substitutions
+can differ from another program's, their sum cannot.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rapidfuzz.distance import Levenshtein
+import jiwer
 
 CORRECT, SUBSTITUTION, INSERTION, DELETION = "C", "S", "I", "D"
 GAP = "***"
@@ -19,43 +25,43 @@ class Alignment:
         insertion or deletion is `***`.
     """
 
-    ops: tuple
+    ops: tuple[tuple[str, str, str], ...]
 
     def _count(self, operation):
         return sum(op[0] == operation for op in self.ops)
 
     @property
-    def correct(self):
+    def correct(self) -> int:
         """Words that are right."""
         return self._count(CORRECT)
 
     @property
-    def subs(self):
+    def subs(self) -> int:
         """Words of the reference that another word replaces."""
         return self._count(SUBSTITUTION)
 
     @property
-    def ins(self):
+    def ins(self) -> int:
         """Words that only the hypothesis has."""
         return self._count(INSERTION)
 
     @property
-    def dels(self):
+    def dels(self) -> int:
         """Words that only the reference has."""
         return self._count(DELETION)
 
     @property
-    def words(self):
+    def words(self) -> int:
         """Words of the reference."""
         return len(self.ops) - self.ins
 
     @property
-    def errors(self):
+    def errors(self) -> int:
         """Insertions, deletions and substitutions together."""
         return len(self.ops) - self.correct
 
     @property
-    def counts(self):
+    def counts(self) -> "ErrorCounts":
         """The same as `ErrorCounts` of one sentence."""
         return ErrorCounts(self.words, self.ins, self.dels, self.subs, 1, int(self.errors > 0))
 
@@ -85,7 +91,7 @@ class ErrorCounts:
     sentences: int = 0
     sentence_errors: int = 0
 
-    def __add__(self, other):
+    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
         return ErrorCounts(
             self.words + other.words,
             self.ins + other.ins,
@@ -96,21 +102,21 @@ class ErrorCounts:
         )
 
     @property
-    def errors(self):
+    def errors(self) -> int:
         """Insertions, deletions and substitutions together."""
         return self.ins + self.dels + self.subs
 
     @property
-    def wer(self):
+    def wer(self) -> float:
         """Word error rate in percent; without reference words 0 if there is no error, else infinity."""
         return _percent(self.errors, self.words)
 
     @property
-    def ser(self):
+    def ser(self) -> float:
         """Sentence error rate in percent."""
         return _percent(self.sentence_errors, self.sentences)
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Kaldi's line: `%WER 12.34 [ 12 / 345, 1 ins, 2 del, 9 sub ]`."""
         return f"%WER {self.wer:.2f} [ {self.errors} / {self.words}, {self.ins} ins, {self.dels} del, {self.subs} sub ]"
 
@@ -121,12 +127,21 @@ def _percent(part, whole):
     return float("inf") if part else 0.0
 
 
-def align(ref, hyp):
+def _process(refs, hyps):
+    """Align lists of sentences, each a list of words, with jiwer, which is kept from splitting or changing them."""
+    return jiwer.process_words(refs, hyps, reference_transform=_unchanged, hypothesis_transform=_unchanged)
+
+
+def _unchanged(sentences):
+    return sentences
+
+
+def align(ref: Sequence[str], hyp: Sequence[str]) -> Alignment:
     """Align two token sequences with the fewest edits.
 
     Parameters
     ----------
-    ref, hyp : list of str
+    ref, hyp : sequence of str
         Tokens (words or characters).
 
     Returns
@@ -141,22 +156,23 @@ def align(ref, hyp):
     >>> alignment.words, alignment.errors
     (3, 2)
     """
+    ref, hyp = list(ref), list(hyp)
     ops = []
-    for code in Levenshtein.opcodes(ref, hyp):
-        left, right = ref[code.src_start : code.src_end], hyp[code.dest_start : code.dest_end]
-        if code.tag == "equal":
+    for chunk in _process([ref], [hyp]).alignments[0]:
+        left, right = ref[chunk.ref_start_idx : chunk.ref_end_idx], hyp[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "equal":
             ops.extend((CORRECT, a, b) for a, b in zip(left, right, strict=True))
-        elif code.tag == "replace":
+        elif chunk.type == "substitute":
             ops.extend((SUBSTITUTION, a, b) for a, b in zip(left, right, strict=True))
-        elif code.tag == "delete":
+        elif chunk.type == "delete":
             ops.extend((DELETION, a, GAP) for a in left)
         else:
             ops.extend((INSERTION, GAP, b) for b in right)
     return Alignment(tuple(ops))
 
 
-def error_counts(pairs):
-    """Sum the errors of `(reference tokens, hypothesis tokens)` pairs.
+def error_counts(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> ErrorCounts:
+    """Return the summed errors of `(reference tokens, hypothesis tokens)` pairs.
 
     Examples
     --------
@@ -166,12 +182,12 @@ def error_counts(pairs):
     return sum((align(ref, hyp).counts for ref, hyp in pairs), ErrorCounts())
 
 
-def wer(refs, hyps):
-    """Word error rate in percent of parallel lists of sentences, without the alignments (fast).
+def wer(refs: Iterable[str], hyps: Iterable[str]) -> float:
+    """Return the word error rate in percent of parallel lists of sentences.
 
     Parameters
     ----------
-    refs, hyps : sequence of str
+    refs, hyps : iterable of str
         Sentences, words separated by white space.
 
     Raises
@@ -184,9 +200,6 @@ def wer(refs, hyps):
     >>> wer(["one two", "three four"], ["one too", "three four"])
     25.0
     """
-    words = errors = 0
-    for ref, hyp in zip(refs, hyps, strict=True):
-        ref = ref.split()
-        words += len(ref)
-        errors += Levenshtein.distance(ref, hyp.split())
-    return _percent(errors, words)
+    found = _process([ref.split() for ref in refs], [hyp.split() for hyp in hyps])
+    errors = found.substitutions + found.deletions + found.insertions
+    return _percent(errors, found.hits + found.substitutions + found.deletions)

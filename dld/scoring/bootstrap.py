@@ -1,12 +1,17 @@
 """Bootstrap intervals and significance for word error rates.
 
-Utterances are drawn with replacement and the error rate of each draw is computed anew, as in M. Bisani and H. Ney,
+Utterances are drawn with replacement and the error rate of each draw is computed, as in M. Bisani and H. Ney,
 "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-# Numbers gathered at a time: keeps the draws of a large test set within some tens of megabytes.
+from dld.records import Record
+
+# Numbers drawn at a time: keeps the draws of a large test set within some tens of megabytes.
 CHUNK = 1 << 21
 
 
@@ -30,7 +35,7 @@ def _resampled_sums(columns, replicates, seed):
 
 
 def _bounds(values, level):
-    """Percentile interval of `values`, ignoring draws where the value is undefined."""
+    """Return the percentile interval of `values`, without the draws where the value is undefined."""
     values = values[np.isfinite(values)]
     if not len(values):
         return None, None
@@ -39,8 +44,10 @@ def _bounds(values, level):
     return float(low), float(high)
 
 
-def wer_interval(errors, words, replicates=10000, seed=0, level=0.95):
-    """Bootstrap interval of a word error rate.
+def wer_interval(
+    errors: Sequence[int], words: Sequence[int], replicates: int = 10000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the bootstrap interval of a word error rate.
 
     Parameters
     ----------
@@ -51,7 +58,7 @@ def wer_interval(errors, words, replicates=10000, seed=0, level=0.95):
     seed : int
         The same seed gives the same interval.
     level : float
-        Share of the draws between the two bounds.
+        Part of the draws between the two bounds.
 
     Returns
     -------
@@ -73,12 +80,42 @@ def wer_interval(errors, words, replicates=10000, seed=0, level=0.95):
     return _bounds(100.0 * errors / np.maximum(words, 1), level)
 
 
-def paired_bootstrap(errors_a, errors_b, words, replicates=10000, seed=0, level=0.95):
+@dataclass(frozen=True, kw_only=True)
+class Difference(Record):
+    """Difference of two word error rates, a − b.
+
+    Attributes
+    ----------
+    delta, low, high : float
+        Percentage points, with its interval.
+    relative, relative_low, relative_high : float or None
+        100·delta / WER_b, negative where a is better, with its interval; None where b makes no error.
+    p : float
+        Two-sided.
+    """
+
+    delta: float
+    low: float
+    high: float
+    relative: float | None
+    relative_low: float | None
+    relative_high: float | None
+    p: float
+
+
+def paired_bootstrap(
+    errors_a: Sequence[int],
+    errors_b: Sequence[int],
+    words: Sequence[int],
+    replicates: int = 10000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Difference:
     """Compare system a with baseline b on the same utterances.
 
     Each draw takes the same utterances for both systems, so what is hard for both cancels out. With B draws, of which
     `l` have WER_a ≤ WER_b and `g` have WER_a ≥ WER_b, the two-sided p is `min(1, 2·(1 + min(l, g)) / (B + 1))`: twice
-    the share of draws in which the sign of the difference is the rarer one. No p below 2 / (B + 1) can be reported.
+    the part of the draws in which the sign of the difference is the rarer one. No p below 2 / (B + 1) can be reported.
 
     Parameters
     ----------
@@ -89,16 +126,14 @@ def paired_bootstrap(errors_a, errors_b, words, replicates=10000, seed=0, level=
 
     Returns
     -------
-    dict
-        `delta` (WER_a − WER_b, percentage points) with its interval `low`, `high`; `relative` (100·delta / WER_b,
-        negative where a is better) with `relative_low`, `relative_high`, all None where b makes no error; `p`.
+    Difference
 
     Examples
     --------
     >>> result = paired_bootstrap([1, 0, 1, 0] * 40, [2, 1, 1, 0] * 40, [8] * 160)
-    >>> result["delta"], result["relative"], result["p"] < 0.001
+    >>> result.delta, result.relative, result.p < 0.001
     (-6.25, -50.0, True)
-    >>> paired_bootstrap([1, 0], [1, 0], [3, 3])["p"]
+    >>> paired_bootstrap([1, 0], [1, 0], [3, 3]).p
     1.0
     """
     a, b, total = _resampled_sums(np.stack([errors_a, errors_b, words]), replicates, seed)
@@ -108,12 +143,12 @@ def paired_bootstrap(errors_a, errors_b, words, replicates=10000, seed=0, level=
     sum_a, sum_b, sum_words = int(np.sum(errors_a)), int(np.sum(errors_b)), int(np.sum(words))
     relative_low, relative_high = _bounds(relative, level) if sum_b else (None, None)
     rarer = min(np.count_nonzero(delta <= 0), np.count_nonzero(delta >= 0))
-    return {
-        "delta": 100.0 * (sum_a - sum_b) / sum_words,
-        "low": low,
-        "high": high,
-        "relative": 100.0 * (sum_a - sum_b) / sum_b if sum_b else None,
-        "relative_low": relative_low,
-        "relative_high": relative_high,
-        "p": min(1.0, 2.0 * (1 + int(rarer)) / (replicates + 1)),
-    }
+    return Difference(
+        delta=100.0 * (sum_a - sum_b) / sum_words,
+        low=low,
+        high=high,
+        relative=100.0 * (sum_a - sum_b) / sum_b if sum_b else None,
+        relative_low=relative_low,
+        relative_high=relative_high,
+        p=min(1.0, 2.0 * (1 + int(rarer)) / (replicates + 1)),
+    )

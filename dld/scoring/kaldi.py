@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from dld.data.kaldi.tables import has_odd_character, shown
@@ -20,7 +22,7 @@ UNITS = {"word": "wer", "char": "cer"}
 SUFFIXES = {"word": ".txt", "char": ".chars.txt"}
 
 
-def read_text(path):
+def read_text(path: str | Path) -> dict[str, list[str]]:
     """Read a Kaldi `text` file.
 
     Parameters
@@ -68,7 +70,7 @@ def _parse(path, numbered_lines):
     return texts
 
 
-def read_filtered_text(path, command=None):
+def read_filtered_text(path: str | Path, command: str | None = None) -> dict[str, list[str]]:
     """Read a Kaldi `text` file through a filter.
 
     Parameters
@@ -104,6 +106,7 @@ def read_filtered_text(path, command=None):
 
 
 def require_same_ids(expected, given, expected_name, given_name):
+    """Raise a `DldError` that lists the utterances which only one of two dictionaries has."""
     missing = [utterance for utterance in expected if utterance not in given]
     extra = [utterance for utterance in given if utterance not in expected]
     parts = []
@@ -118,7 +121,7 @@ def require_same_ids(expected, given, expected_name, given_name):
         )
 
 
-def read_utt2spk(path, utterances):
+def read_utt2spk(path: str | Path, utterances: Iterable[str]) -> dict[str, str]:
     """Read the speaker of each of `utterances` from a Kaldi `utt2spk` file; one without a speaker is an error."""
     speakers = {}
     for number, line in read_lines(path):
@@ -134,7 +137,7 @@ def read_utt2spk(path, utterances):
     return speakers
 
 
-def to_characters(words):
+def to_characters(words: list[str]) -> list[str]:
     """Split words into characters as Kaldi's CER scoring does: no spaces, `<unk>` and `[noise]` stay whole.
 
     Examples
@@ -145,8 +148,8 @@ def to_characters(words):
     return [unit for word in words for unit in ([word] if UNBROKEN.fullmatch(word) else word)]
 
 
-def score_name(name, value):
-    """Check a language-model weight or an insertion penalty, which become parts of file names; returns it as text.
+def score_name(name: str, value: str | float) -> str:
+    """Return a language-model weight or an insertion penalty as text, checked, since it becomes part of a file name.
 
     Examples
     --------
@@ -163,8 +166,8 @@ def score_name(name, value):
     return text
 
 
-def remove_scores(directory, unit="word"):
-    """Remove what an earlier scoring left, so that no old result stands beside new hypotheses."""
+def remove_scores(directory: str | Path, unit: str = "word") -> None:
+    """Remove what an earlier scoring left, so that no old result stands next to new hypotheses."""
     rate, suffix = UNITS[unit], SUFFIXES[unit]
     directory = Path(directory)
     scoring = directory / "scoring_kaldi"
@@ -176,19 +179,37 @@ def remove_scores(directory, unit="word"):
     shutil.rmtree(scoring / f"{rate}_details", ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How hypotheses are scored.
+
+    Attributes
+    ----------
+    unit : {"word", "char"}
+        What is counted; characters as in `to_characters`.
+    utt2spk : str or Path, optional
+        Speakers, for `per_spk`; without it that file is not written.
+    ref_filter, hyp_filter : str, optional
+        Commands as in `read_filtered_text`.
+    lmwt, wip : str or float
+        Language-model weight and word insertion penalty of the decode, for the names; see `score_name`.
+    replicates, seed : int
+        Of the bootstrap interval in `wer_bootci`.
+    """
+
+    unit: str = "word"
+    utt2spk: str | Path | None = None
+    ref_filter: str | None = None
+    hyp_filter: str | None = None
+    lmwt: str | float = "0"
+    wip: str | float = "0.0"
+    replicates: int = 10000
+    seed: int = 0
+
+
 def score(
-    ref_path,
-    hyp_path,
-    directory,
-    unit="word",
-    utt2spk=None,
-    ref_filter=None,
-    hyp_filter=None,
-    lmwt="0",
-    wip="0.0",
-    replicates=10000,
-    seed=0,
-):
+    ref_path: str | Path, hyp_path: str | Path, directory: str | Path, options: ScoreOptions | None = None
+) -> ErrorCounts:
     """Score hypotheses against references and write Kaldi's score files.
 
     Files of a decode without a language model are named `wer_0_0.0`: Kaldi's `wer_<lmwt>_<wip>` with weight 0 and
@@ -201,52 +222,26 @@ def score(
     directory : str or Path
         The decode directory to write `wer_*` (or `cer_*`) and `scoring_kaldi/` into; `scoring_kaldi/best_wer` is
         written last. Results of an earlier scoring of the same unit are removed first.
-    unit : {"word", "char"}
-        What is counted; characters as in `to_characters`.
-    utt2spk : str or Path, optional
-        Speakers, for `per_spk`; without it that file is not written.
-    ref_filter, hyp_filter : str, optional
-        Commands as in `read_filtered_text`.
-    lmwt, wip : str or float
-        Language-model weight and word insertion penalty of the decode, for the names; see `score_name`.
-    replicates, seed : int
-        Of the bootstrap interval in `wer_bootci`.
-
-    Returns
-    -------
-    ErrorCounts
+    options : ScoreOptions, optional
+        Default: words, without filters and speakers.
 
     Raises
     ------
     DldError
         Unreadable, duplicate, missing or extra utterances, a filter that fails, no reference words.
     """
-    rate = UNITS[unit]
-    lmwt, wip = score_name("lmwt", lmwt), score_name("wip", wip)
+    options = options or ScoreOptions()
+    rate, suffix = UNITS[options.unit], SUFFIXES[options.unit]
+    lmwt, wip = score_name("lmwt", options.lmwt), score_name("wip", options.wip)
     directory = Path(directory)
-    remove_scores(directory, unit)
-    refs = read_filtered_text(ref_path, ref_filter)
-    hyps = read_filtered_text(hyp_path, hyp_filter)
-    require_same_ids(refs, hyps, ref_path, hyp_path)
-    if unit == "char":
-        refs = {utterance: to_characters(words) for utterance, words in refs.items()}
-        hyps = {utterance: to_characters(words) for utterance, words in hyps.items()}
-    if not any(refs.values()):
-        raise DldError(f"{ref_path}: no utterance has any words, so there is no error rate")
-    speakers = read_utt2spk(utt2spk, refs) if utt2spk else None
-
+    remove_scores(directory, options.unit)
+    refs, hyps = _read_pair(ref_path, hyp_path, options)
+    speakers = read_utt2spk(options.utt2spk, refs) if options.utt2spk else None
     alignments = {utterance: align(words, hyps[utterance]) for utterance, words in refs.items()}
     total = sum((alignment.counts for alignment in alignments.values()), ErrorCounts())
-    low, high = wer_interval(
-        [alignment.errors for alignment in alignments.values()],
-        [alignment.words for alignment in alignments.values()],
-        replicates,
-        seed,
-    )
 
     scoring = directory / "scoring_kaldi"
     details = scoring / f"{rate}_details"
-    suffix = SUFFIXES[unit]
     _write_text(scoring / f"test_filt{suffix}", refs)
     _write_text(scoring / f"penalty_{wip}" / f"{lmwt}{suffix}", hyps)
     write_per_utt(details / "per_utt", alignments)
@@ -255,17 +250,33 @@ def score(
     _write_ops(details / "ops", alignments)
     _write_lines(details / "lmwt", [lmwt])
     _write_lines(details / "wip", [wip])
-    _write_lines(
-        details / f"{rate}_bootci", [f"Set1: %WER {total.wer:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]"]
-    )
+    _write_lines(details / f"{rate}_bootci", [f"Set1: %WER {total.wer:.2f} {_interval(alignments, options)}"])
     # Lets the report see that the hypotheses it finds are the ones that were scored.
-    inputs = {"ref": sha256(ref_path), "hyp": sha256(hyp_path), "ref_filter": ref_filter, "hyp_filter": hyp_filter}
-    write_json(details / "inputs.json", inputs)
+    filters = {"ref_filter": options.ref_filter, "hyp_filter": options.hyp_filter}
+    write_json(details / "inputs.json", {"ref": sha256(ref_path), "hyp": sha256(hyp_path), **filters})
     result = directory / f"{rate}_{lmwt}_{wip}"
     ser = f"%SER {total.ser:.2f} [ {total.sentence_errors} / {total.sentences} ]"
     _write_lines(result, [str(total), ser, f"Scored {total.sentences} sentences, 0 not present in hyp."])
     _write_lines(scoring / f"best_{rate}", [f"{total} {result}"])
     return total
+
+
+def _read_pair(ref_path, hyp_path, options):
+    """Read references and hypotheses, in the unit that is counted."""
+    refs = read_filtered_text(ref_path, options.ref_filter)
+    hyps = read_filtered_text(hyp_path, options.hyp_filter)
+    require_same_ids(refs, hyps, ref_path, hyp_path)
+    if options.unit == "char":
+        refs, hyps = ({key: to_characters(words) for key, words in side.items()} for side in (refs, hyps))
+    if not any(refs.values()):
+        raise DldError(f"{ref_path}: no utterance has any words, so there is no error rate")
+    return refs, hyps
+
+
+def _interval(alignments, options):
+    counts = zip(*((alignment.errors, alignment.words) for alignment in alignments.values()), strict=True)
+    low, high = wer_interval(*counts, options.replicates, options.seed)
+    return f"95% Conf Interval [ {low:.2f}, {high:.2f} ]"
 
 
 def _write_lines(path, lines):
@@ -277,7 +288,7 @@ def _write_text(path, texts):
     _write_lines(path, (" ".join([utterance, *words]) for utterance, words in texts.items()))
 
 
-def write_per_utt(path, alignments):
+def write_per_utt(path: str | Path, alignments: dict[str, Alignment]) -> None:
     """Write `per_utt`: for each utterance the aligned `ref`, `hyp` and `op` rows and `#csid`, the four counts."""
     id_width = max(len(utterance) for utterance in alignments)
     lines = []
@@ -296,7 +307,7 @@ def write_per_utt(path, alignments):
     _write_lines(path, lines)
 
 
-def read_per_utt(path):
+def read_per_utt(path: str | Path) -> dict[str, Alignment]:
     """Read a `per_utt` file back.
 
     Returns
@@ -337,14 +348,14 @@ def _is_fresh(directory, hyp_name, unit):
     return inputs.is_file() and read_json(inputs).get("hyp") == sha256(directory / hyp_name)
 
 
-def remove_stale_scores(directory, hyp_name="text"):
+def remove_stale_scores(directory: str | Path, hyp_name: str = "text") -> None:
     """Remove the scores of a unit that were made from other hypotheses than are there now."""
     for unit in UNITS:
         if not _is_fresh(Path(directory), hyp_name, unit):
             remove_scores(directory, unit)
 
 
-def scored_alignments(directory, hyp_name="text", unit="word"):
+def scored_alignments(directory: str | Path, hyp_name: str = "text", unit: str = "word") -> dict[str, Alignment]:
     """Read the alignments of a scored decode directory.
 
     Raises
@@ -377,8 +388,8 @@ def _write_per_spk(path, alignments, speakers):
         # A speaker without words has no rates; 0.00 keeps the column numeric, the raw row shows the counts.
         rates = [100.0 * count / total.words if total.words else 0.0 for count in counts] + [total.ser]
         lines.append(f"{speaker:<{width}}  raw" + "".join(f"{count:>11}" for count in raw))
-        shares = "".join(f"{value:>11.2f}" for value in rates)
-        lines.append(f"{speaker:<{width}}  sys{total.sentences:>11}{total.words:>11}{shares}")
+        percents = "".join(f"{value:>11.2f}" for value in rates)
+        lines.append(f"{speaker:<{width}}  sys{total.sentences:>11}{total.words:>11}{percents}")
     _write_lines(path, lines)
 
 

@@ -79,6 +79,6 @@ fi
 if begin_stage 10 "report"; then
   reported=$(IFS=, && echo "${system_names[*]}")
   run python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "$reported" "${report_words[@]}"
-  echo "see $exp/report/results.md and $exp/report/tradeoff.png"
+  echo "see $exp/report/README.md and $exp/report/tradeoff.png"
 fi
 echo "== done (${SECONDS} s)"

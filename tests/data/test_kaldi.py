@@ -315,7 +315,7 @@ def test_command_line(folder, tmp_path, capsys):
     assert main(["validate", str(folder)]) == 0
     assert main(["stats", str(folder)]) == 0
     assert "utterances" in capsys.readouterr().out
-    assert main(["stats", "--json", str(folder), str(folder)]) == 0
+    assert main(["stats", "--json", "true", str(folder), str(folder)]) == 0
     assert [entry["words"] for entry in json.loads(capsys.readouterr().out)] == [15, 15]
     assert main(["subset", "--number", "2", str(folder), str(tmp_path / "two")]) == 0
     assert main(["combine", str(tmp_path / "all"), str(tmp_path / "two")]) == 0

@@ -6,10 +6,13 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dld.bin import lm as lm_command
 from dld.decoding import ngram
+from dld.decoding.ngram import estimators
+from dld.decoding.ngram.smoothing import FALLBACK, discounts
 from dld.errors import DldError
 from dld.files import read_json
 
@@ -72,36 +75,34 @@ def test_the_model_is_that_of_lmplz(tmp_path, read_arpa, name, prune):
     assert ours.backoffs == pytest.approx(theirs.backoffs, abs=2e-6)
 
 
-@pytest.mark.parametrize("tool", ["lmplz", "irstlm"])
-def test_installed_estimators_give_models_too(tool, sentences, tmp_path, read_arpa, arpa):
-    if getattr(ngram, tool)() is None:
-        pytest.skip(f"{tool} is not installed")
-    about = ngram.write_arpa([*sentences, []], tmp_path / f"{tool}.arpa.gz", 3, tool=tool)
+def test_installed_estimators_give_models_too(sentences, tmp_path, read_arpa, arpa):
+    if shutil.which("lmplz") is None:
+        pytest.skip("lmplz is not installed")
+    about = ngram.write_arpa([*sentences, []], tmp_path / "lmplz.arpa.gz", 3, tool="lmplz")
     assert about == {
-        "tool": tool,
+        "tool": "lmplz",
         "order": 3,
         "prune": [],
         "sentences": 400,
         "words": sum(map(len, sentences)),
         "empty": 1,
     }
-    ours, theirs = read_arpa(arpa), read_arpa(tmp_path / f"{tool}.arpa.gz")
+    ours, theirs = read_arpa(arpa), read_arpa(tmp_path / "lmplz.arpa.gz")
     assert set(ours.vocabulary) == set(theirs.vocabulary)
-    if tool == "lmplz":
-        differences = [abs(ours.probabilities[words] - theirs.probabilities[words]) for words in ours.probabilities]
-        assert sorted(differences)[-2] < 2e-6  # the last is <s>
+    differences = [abs(ours.probabilities[words] - theirs.probabilities[words]) for words in ours.probabilities]
+    assert sorted(differences)[-2] < 2e-6  # the last is <s>
 
 
 def test_discounts_need_counts_of_counts():
     # Eight n-grams seen once, four twice, two three times, one four times: Y = 8 / (8 + 2 * 4) = 0.5.
-    adjusted = ngram.np.repeat([1, 2, 3, 4, 9], [8, 4, 2, 1, 3])
-    assert ngram.discounts(adjusted) == [1 - 2 * 0.5 * 4 / 8, 2 - 3 * 0.5 * 2 / 4, 3 - 4 * 0.5 * 1 / 2]
-    assert ngram.discounts(adjusted[adjusted != 3]) is None
+    adjusted = np.repeat([1, 2, 3, 4, 9], [8, 4, 2, 1, 3])
+    assert discounts(adjusted) == [1 - 2 * 0.5 * 4 / 8, 2 - 3 * 0.5 * 2 / 4, 3 - 4 * 0.5 * 1 / 2]
+    assert discounts(adjusted[adjusted != 3]) is None
 
 
 def test_too_little_text_is_estimated_with_a_warning(caplog):
     model = ngram.estimate([["one"]], order=2)
-    assert model.discounts == [list(ngram.FALLBACK)] * 2
+    assert model.discounts == [list(FALLBACK)] * 2
     assert "1-grams" in caplog.text and "2-grams" in caplog.text
 
 
@@ -173,12 +174,11 @@ def test_text_that_is_none_is_refused_with_its_line(tmp_path):
 
 
 def test_missing_estimators_say_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(ngram.shutil, "which", lambda _: None)
-    monkeypatch.setenv("IRSTLM", str(tmp_path))
-    assert ngram.available_tool() == "own"
-    for tool in ("lmplz", "irstlm"):
-        with pytest.raises(DldError, match=f"{tool} is not installed"):
-            ngram.write_arpa([["one"]], tmp_path / "lm.arpa", tool=tool)
+    monkeypatch.setattr(estimators.shutil, "which", lambda _: None)
+    with pytest.raises(DldError, match="lmplz is not installed; build it from KenLM's sources, or take --tool own"):
+        ngram.write_arpa([["one"]], tmp_path / "lm.arpa", tool="lmplz")
+    with pytest.raises(DldError, match="unknown estimator 'irstlm'; there are own and lmplz"):
+        ngram.write_arpa([["one"]], tmp_path / "lm.arpa", tool="irstlm")
 
 
 def test_an_estimator_that_fails_leaves_no_model(monkeypatch, tmp_path):
@@ -186,7 +186,7 @@ def test_an_estimator_that_fails_leaves_no_model(monkeypatch, tmp_path):
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\necho 'out of memory' >&2\nexit 3\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(ngram.shutil, "which", lambda _: str(broken))
+    monkeypatch.setattr(estimators.shutil, "which", lambda _: str(broken))
     with pytest.raises(DldError, match=r"lmplz failed \(status 3\): out of memory"):
         ngram.write_arpa([["one"]], tmp_path / "lm.arpa", tool="lmplz")
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]
@@ -213,6 +213,29 @@ def test_the_command_estimates_from_tables_and_plain_text(tmp_path, capsys):
     assert "2-gram model" in capsys.readouterr().out
 
 
+def test_thresholds_are_handed_to_the_estimator(monkeypatch, tmp_path):
+    program = tmp_path / "bin" / "lmplz"
+    program.parent.mkdir()
+    script = [
+        "#!/bin/sh",
+        f'echo "$@" >{tmp_path}/arguments',
+        'while [ "$1" != --arpa ]; do shift; done',
+        "echo x >$2",
+        "",
+    ]
+    program.write_text("\n".join(script))
+    program.chmod(0o755)
+    monkeypatch.setattr(estimators.shutil, "which", lambda _: str(program))
+    ngram.write_arpa([["one"]], tmp_path / "lm.arpa", prune=(0, 1, 1), tool="lmplz")
+    assert "--prune 0 1 1 " in (tmp_path / "arguments").read_text()
+    assert (tmp_path / "lm.arpa").read_text() == "x\n"
+
+
+def test_the_command_prunes_without_further_options(tmp_path):
+    assert run("--sentences", NUMBERS, "--prune", "0,0,1", "--output", tmp_path / "lm.arpa") == 0
+    assert read_json(tmp_path / "lm.arpa.json")["tool"] == "own"
+
+
 def test_the_command_reports_the_perplexity_on_dev(kenlm, tmp_path, capsys, read_arpa):
     (tmp_path / "train").write_text("utt1 one two\nutt2 two\nutt3 one\n")
     (tmp_path / "dev").write_text("utt4 two three\n")
@@ -235,19 +258,16 @@ def test_the_command_measures_a_ready_model(kenlm, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        ([], "nothing to do"),
-        (["--text", "nowhere"], "nowhere"),
-        (["--sentences", NUMBERS, "--prune", "0,x"], "whole numbers"),
-        (
-            ["--sentences", NUMBERS, "--order", 9],
-            "'9' is not allowed; it must be a whole number from 2 to 6",
-        ),
+        ([], 1, "nothing to do"),
+        (["--text", "nowhere"], 1, "nowhere"),
+        (["--sentences", NUMBERS, "--prune", "0,x"], 1, "whole numbers"),
+        (["--sentences", NUMBERS, "--order", 9], 2, "'9' is not allowed; it must be a whole number from 2 to 6"),
     ],
 )
-def test_the_commands_errors_are_one_line(tmp_path, capsys, arguments, message):
-    assert run("--output", tmp_path / "lm.arpa", *arguments) == (2 if "not allowed" in message else 1)
+def test_the_commands_errors_are_one_line(tmp_path, capsys, arguments, status, message):
+    assert run("--output", tmp_path / "lm.arpa", *arguments) == status
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("dld lm: error: ") and message in error
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from dld.decoding.lm import LanguageModel, Weights
 from dld.decoding.ngram import arpa_words
 from dld.errors import DldError
 from dld.files import read_json, write_json
-from dld.reporting import report
+from dld.reporting.collect import collect
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def number_lm(kenlm, tiny_corpus, tmp_path_factory):
 
 
 def run(command, exp, data, *options):
-    arguments = ["--exp", exp, "--data", data, "--policy", "evenly-spaced", "--noprogressbar", *options]
+    arguments = ["--exp", exp, "--data", data, "--policy", "evenly-spaced", "--progress", "false", *options]
     return command.main(list(map(str, arguments)))
 
 
@@ -79,7 +79,7 @@ def test_decodes_with_and_without_a_model_lie_side_by_side(tuned, tiny_corpus, n
     assert about["lm_tuned_on"] == str(tiny_corpus / "dev")
     for folder in (exp / "dld").iterdir():
         assert score_command.main(["--ref", str(data / "text"), "--hyp", str(folder / "text")]) == 0
-    found = {(entry.info["depth"], entry.variant): entry for entry in report.collect(exp)}
+    found = {(entry.record.depth, entry.variant): entry for entry in collect(exp)}
     assert set(found) == {(n, variant) for n in (1, 3) for variant in ("lm", "lm0", "beam")}
 
 

@@ -63,17 +63,19 @@ def test_from_gate_table_to_report(systems, tiny_corpus, tmp_path):
     for system in ("static", "ld", "dld"):
         folder = systems / system
         if system != "static":
-            assert gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--noprogressbar"]) == 0
+            assert (
+                gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]) == 0
+            )
             table = GateTable.load(folder / "gate_table.json")
             assert [depth(table.gates(n)) for n in range(1, BLOCKS + 1)] == [1, 2, 3]
         depths = "3" if system == "static" else "1,3"
-        options = ["--depths", depths, "--rtf-utterances", "1", "--noprogressbar"]
+        options = ["--depths", depths, "--rtf-utterances", "1", "--progress", "false"]
         assert decode.main(["--exp", str(folder), "--data", str(tiny_corpus / "test"), *options]) == 0
         for output in folder.glob("decode_test_n*"):
             assert score.main(["--ref", str(tiny_corpus / "test/text"), "--hyp", str(output / "text")]) == 0
     names = "static,ld,dld"
     assert report.main(["--exp", str(systems), "--output", str(tmp_path), "--systems", names]) == 0
-    assert all(name in (tmp_path / "results.md").read_text() for name in names.split(","))
+    assert all(name in (tmp_path / "README.md").read_text() for name in names.split(","))
     shallow, full = (read_json(path) for path in sorted((systems / "dld").glob("decode_test_n*/decode.json")))
     assert shallow["gmacs_per_s"] < full["gmacs_per_s"]
     assert shallow["params_active"] < full["params_active"]
@@ -86,7 +88,7 @@ def test_hypotheses_do_not_depend_on_the_batch(experiment, tiny_corpus, tmp_path
         output = tmp_path / str(size)
         options = ["--depths", "1,3", "--policy", "evenly-spaced", "--batch-size", str(size), "--batch-seconds", "1000"]
         arguments = ["--exp", str(folder), "--data", str(tiny_corpus / "test"), "--output", str(output)]
-        assert decode.main([*arguments, *options, "--rtf-utterances", "1", "--noprogressbar"]) == 0
+        assert decode.main([*arguments, *options, "--rtf-utterances", "1", "--progress", "false"]) == 0
         texts.append([path.read_text() for path in sorted(output.glob("decode_*/text"))])
     assert texts[0] == texts[1]
     assert all(len(line.split()) > 1 for text in texts[0] for line in text.splitlines())

@@ -26,7 +26,7 @@ from dld.files import read_json, write_json
 from dld.training.folder import save_model
 
 TABLE = "damaged models"
-DEPTHS = ["--depths", "1,3", "--noprogressbar", "--rtf-utterances", "1"]
+DEPTHS = ["--depths", "1,3", "--progress", "false", "--rtf-utterances", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def whole(trained_pair, tiny_corpus, number_lm, tmp_path_factory):
     exp = tmp_path_factory.mktemp("whole")
     shutil.copytree(trained_pair / "dld", exp / "dld")
     shutil.copytree(trained_pair / "static", exp / "static", ignore=shutil.ignore_patterns("save"))
-    folder, common = exp / "dld", ["--exp", str(exp / "dld"), "--noprogressbar"]
+    folder, common = exp / "dld", ["--exp", str(exp / "dld"), "--progress", "false"]
     assert gate_table_command.main([*common, "--data", str(tiny_corpus / "dev")]) == 0
     if importlib.util.find_spec("kenlm"):
         grid = ["--alphas", "0,0.5", "--betas", "0", "--beam-size", "2", "--depths", "1,3", "--lm", str(number_lm)]
@@ -279,7 +279,7 @@ RUN = {
 DECODE = {
     **NO_JSON,
     "no gates": (without("gates"), "lacks gates"),
-    "gates are text": (with_value("100", "gates"), "gates is text, expected a list"),
+    "gates are a number": (with_value(100, "gates"), "gates is 100, expected text"),
     "gates are not 0 and 1": (with_value([{}, 0, 0], "gates"), "not a list of 0 and 1"),
     "depth is text": (with_value("1", "depth"), "depth is text, expected a whole number"),
     "rtf is null": (with_value(None, "rtf"), "rtf is null, expected"),
@@ -378,7 +378,7 @@ def test_a_file_that_may_not_be_read_is_one_line(outcome, root, tiny_corpus, who
 @pytest.mark.parametrize("name", [*NO_JSON, "rows are null"])
 def test_damaged_results_are_one_line(outcome, tmp_path, name):
     results = tmp_path / "results.json"
-    lists = ("rows", "summary", "comparisons", "training", "convergence", "twins")
+    lists = ("rows", "summary", "comparisons", "training", "convergence", "equal_transcripts")
     write_json(results, {"title": "x", **dict.fromkeys(lists, []), "environment": {}})
     damage, message = {**NO_JSON, "rows are null": (with_value(None, "rows"), "rows is null, expected a list")}[name]
     damage(results)
@@ -405,7 +405,7 @@ def test_another_tokenizer_in_the_folder_is_refused(outcome, tiny_corpus, exp, t
     train_tokenizer(lines, tmp_path / "lang", vocab_size=32)
     shutil.copy(tmp_path / "lang/bpe.model", exp / "dld/bpe.model")
     for command in ("decode", "gate_table"):
-        result = outcome(command, ["--exp", exp / "dld", "--data", tiny_corpus / "test", "--noprogressbar"], TABLE)
+        result = outcome(command, ["--exp", exp / "dld", "--data", tiny_corpus / "test", "--progress", "false"], TABLE)
         assert (
             result.kind == "error"
             and "bpe.model: is not the tokenizer that the model was trained with" in result.message

@@ -172,7 +172,7 @@ def trains_with(root, corpus, folder, key):
     arguments = [root / "recipes/mini/hparams/dld.yaml", "--data", corpus, "--exp", folder.parent.parent / "new"]
     small = ["--num_blocks", 3, "--d_model", 16, "--valid_depths", "[1, 3]", "--decode_depths", "[1, 3]"]
     teacher = ["--teacher", folder] if key == "teacher" else ["--teacher", folder, "--init_from", folder]
-    return [*arguments, *small, "--num_epochs", 1, "--device", "cpu", "--noprogressbar", *teacher]
+    return [*arguments, *small, "--num_epochs", 1, "--device", "cpu", "--progress", "false", *teacher]
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -204,7 +204,8 @@ def test_no_user_of_a_hostile_experiment_runs_it(hostile, outcome, tiny_corpus, 
         "first-n",
         "--output",
         folder / "out",
-        "--noprogressbar",
+        "--progress",
+        "false",
         "--rtf-utterances",
         1,
     ]
@@ -265,7 +266,7 @@ def test_starting_from_hostile_settings_reads_the_weights_alone(hostile, outcome
 def test_a_report_does_not_read_settings(hostile, outcome, tiny_corpus):
     make, executed = hostile
     folder = make(lambda text: text)
-    options = ["--depths", "1,3", "--policy", "first-n", "--noprogressbar", "--rtf-utterances", "1"]
+    options = ["--depths", "1,3", "--policy", "first-n", "--progress", "false", "--rtf-utterances", "1"]
     assert decode_command.main(["--exp", str(folder), "--data", str(tiny_corpus / "test"), *options]) == 0
     for depth in (1, 3):
         text = folder / f"decode_test_n{depth}/text"

@@ -23,7 +23,8 @@ from dld.data.tokenizer import train as train_tokenizer
 from dld.decoding import greedy
 from dld.decoding.beam import BeamSearch, BeamSettings
 from dld.errors import DldError
-from dld.scoring import align, error_counts, paired_bootstrap, wer, wer_interval
+from dld.scoring import align, error_counts, wer
+from dld.scoring.bootstrap import paired_bootstrap, wer_interval
 from dld.training.checkpoints import average_states
 from dld.training.optim import Noam, WarmupCosine
 
@@ -266,10 +267,10 @@ def test_bootstrap_intervals_hold_together(counts, seed):
     rates = [100 * e / w for e, w in zip(first, words, strict=True)]
     assert min(rates) - 1e-9 <= low <= high <= max(rates) + 1e-9
     there, back = (paired_bootstrap(*pair, words, 300, seed) for pair in ((first, second), (second, first)))
-    assert 2 / 301 <= there["p"] == back["p"] <= 1.0
-    assert there["delta"] == pytest.approx(-back["delta"])
-    assert (there["low"], there["high"]) == pytest.approx((-back["high"], -back["low"]), abs=1e-9)
-    assert there["low"] <= there["high"]
+    assert 2 / 301 <= there.p == back.p <= 1.0
+    assert there.delta == pytest.approx(-back.delta)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-9)
+    assert there.low <= there.high
 
 
 # ---------------------------------------------------------------- decoding

@@ -102,7 +102,7 @@ def child(request, count_file):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
     settings = [f"--{key}={value}" for key, value in request["overrides"].items()]
-    os._exit(train_main([request["experiment"], "--device", "cpu", "--noprogressbar", *settings]))
+    os._exit(train_main([request["experiment"], "--device", "cpu", "--progress", "false", *settings]))
 
 
 def serve(request, count_file):

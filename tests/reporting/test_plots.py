@@ -3,24 +3,26 @@
 import pytest
 
 from dld.reporting import plots
+from dld.reporting.results import Rate
 
 EARLY_EXIT = "#CC79A7"
 
 
 def rows(systems):
     return [
-        {
-            "test_set": "test",
-            "system": system,
-            "variant": None,
-            "depth": depth,
-            "num_blocks": 4,
-            "seeds": [1],
-            "wer": 40.0 - depth,
-            "wer_low": 39.0 - depth,
-            "wer_high": 41.0 - depth,
-            "gmacs_per_s": 0.1 * depth,
-        }
+        Rate(
+            test_set="test",
+            system=system,
+            variant="",
+            depth=depth,
+            num_blocks=4,
+            seeds=[1],
+            wers=[40.0 - depth],
+            wer=40.0 - depth,
+            wer_low=39.0 - depth,
+            wer_high=41.0 - depth,
+            gmacs_per_s=0.1 * depth,
+        )
         for system in systems
         for depth in (2, 4)
     ]

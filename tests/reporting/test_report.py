@@ -10,6 +10,7 @@ import pytest
 
 from dld.bin.report import main
 from dld.bin.score import main as score
+from dld.reporting import plots
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twenty", "thirty"]
 RATES = {
@@ -46,7 +47,7 @@ def add_decode(exp, system, depth, refs, rate, suffix="", test_set="test", score
         "test_set": test_set,
         "depth": depth,
         "num_blocks": 12,
-        "gates": [int(block * depth // 12 != (block + 1) * depth // 12) for block in range(12)],
+        "gates": "".join(str(int(block * depth // 12 != (block + 1) * depth // 12)) for block in range(12)),
         "policy": "even",
         "params": 2_000_000,
         "params_active": 200_000 + 150_000 * depth,
@@ -114,7 +115,7 @@ def test_rows_hold_what_scoring_found(exp):
             f"%WER {row['wer']:.2f} [ {errors} / {row['words']}, {row['ins']} ins, {row['del']} del,"
         )
         assert row["wer_low"] < row["wer"] < row["wer_high"]
-        assert sum(row["gates"]) == row["depth"] and row["gmacs_per_s"] and row["rtf"] and row["params"]
+        assert row["gates"].count("1") == row["depth"] and row["gmacs_per_s"] and row["rtf"] and row["params"]
         assert row["train_seconds"] == 90.5 and 0 < row["cer"] < 100
 
 
@@ -139,11 +140,11 @@ def test_comparisons_are_paired_and_aggregated(exp):
 def test_files(exp):
     _, results = run(exp, "--title", "A title")
     report = exp / "report"
-    page = (report / "results.md").read_text()
+    page = (report / "README.md").read_text()
     assert page.startswith("# A title\n")
     assert "| depth | GMAC/s | static | ld | dld |" in page
     assert "| 2 | 0.030 | – | " in page
-    assert "| 4 | dld | 0-0-1-0-0-1-0-0-1-0-0-1 | even |" in page
+    assert "| 4 | dld | 001001001001 | even |" in page
     assert "| where | static | dld |" in page and "| high dropping (mean of depths 2, 4) | – | -" in page
     assert "![tradeoff](tradeoff.png)" in page and "![training](training.png)" in page
     for name in ("tradeoff", "training"):
@@ -175,7 +176,7 @@ def test_several_seeds_are_one_line_of_their_mean(exp):
     assert min(wers) < entry["wer_low"] < entry["wer"] < entry["wer_high"] < max(wers) + 10
     [compared] = [c for c in results["comparisons"] if c["system"] == "dld" and c["depths"] == [2]]
     assert compared["wer"] == pytest.approx(entry["wer"], abs=1e-3)
-    page = (exp / "report" / "results.md").read_text()
+    page = (exp / "report" / "README.md").read_text()
     assert f"| {entry['wer']:.2f} [{entry['wer_low']:.2f}, {entry['wer_high']:.2f}] |" in page
     assert "| 2 | dld | 2 |" in page and "| dld_seed2 |" in page
 
@@ -186,11 +187,11 @@ def test_how_soon_a_run_reaches_what_the_baseline_ended_with(exp):
     # LD ends at 90 / 15 = 6 %, DLD is there after 12 of the 15 epochs: 0.8 * 90 / 12 = 6.
     assert found["dld"]["epoch"] == 12 and found["dld"]["seconds_share"] == pytest.approx(12 / 15)
     assert found["ld"]["updates_share"] == 1.0
-    assert "| dld | – | 1 | – | 1.5 | 80 % | 80 % | def | abc |" in (exp / "report" / "results.md").read_text()
+    assert "| dld | – | 1 | – | 1.5 | 80 % | 80 % | def | abc |" in (exp / "report" / "README.md").read_text()
     add_log(exp / "dld", 1.01)
     _, results = run(exp)
     assert results["convergence"][1]["seconds_share"] is None
-    assert "| never | never |" in (exp / "report" / "results.md").read_text()
+    assert "| never | never |" in (exp / "report" / "README.md").read_text()
 
 
 def test_a_page_can_be_written_again_from_its_numbers(exp, tmp_path):
@@ -198,8 +199,8 @@ def test_a_page_can_be_written_again_from_its_numbers(exp, tmp_path):
     notes = tmp_path / "notes.md"
     notes.write_text("What was tried.\n")
     command = ["--results", str(exp / "report" / "results.json"), "--output", str(tmp_path / "again")]
-    assert main([*command, "--notes", str(notes), "--name", "RESULTS"]) == 0
-    pages = [path.read_text() for path in (tmp_path / "again/RESULTS.md", exp / "report/results.md")]
+    assert main([*command, "--notes", str(notes)]) == 0
+    pages = [path.read_text() for path in (tmp_path / "again/README.md", exp / "report/README.md")]
     assert "What was tried." in pages[0]
     again, first = (page.partition("## test")[2].rpartition("\n\n")[0] for page in pages)
     assert "| dld |" in again and again == first
@@ -209,7 +210,56 @@ def test_a_page_can_be_written_again_from_its_numbers(exp, tmp_path):
 def test_a_file_that_holds_no_results_is_refused(tmp_path, capsys):
     (tmp_path / "old.json").write_text('{"rows": []}')
     assert main(["--results", str(tmp_path / "old.json"), "--output", str(tmp_path)]) == 1
-    assert "old.json: lacks comparisons" in capsys.readouterr().err
+    assert "old.json: lacks title" in capsys.readouterr().err
+
+
+def test_results_of_the_first_version_are_read(exp, tmp_path):
+    _, results = run(exp)
+    equal = [{"test_set": "test", "label": "ld", "depths": [2, 4]}]
+    for row in results["rows"]:
+        row["gates"] = list(map(int, row["gates"]))
+    results["twins"] = equal
+    del results["equal_transcripts"]
+    (tmp_path / "old.json").write_text(json.dumps(results, indent=1))
+    assert main(["--results", str(tmp_path / "old.json"), "--output", str(tmp_path)]) == 0
+    pages = [path.read_text() for path in (tmp_path / "README.md", exp / "report/README.md")]
+    assert "ld at depths 2 and 4 gives the same transcripts" in pages[0]
+    assert pages[0].replace("\n\n**Look closer:**", "|").count("|") == pages[1].count("|") + 1
+
+
+def test_an_interval_of_one_draw_is_drawn(exp):
+    assert main(["--exp", str(exp), "--output", str(exp / "report"), "--replicates", "1"]) == 0
+
+
+def test_results_are_one_line_a_row(exp):
+    _, results = run(exp)
+    lines = (exp / "report/results.json").read_text().splitlines()
+    rows = [json.loads(line.rstrip(",")) for line in lines if line.startswith("{") and '"rtf"' in line]
+    assert rows == results["rows"]
+
+
+def leaves(value, path=()):
+    """Paths of all that a JSON value holds, of each list the first entry."""
+    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    return [path, *(leaf for key, entry in items for leaf in leaves(entry, (*path, key)))]
+
+
+def test_changed_results_are_written_or_refused_in_one_line(exp, tmp_path, capsys, monkeypatch):
+    _, results = run(exp)
+    for name in ("plot_tradeoff", "plot_training"):  # pictures take long
+        monkeypatch.setattr(plots, name, lambda *arguments: [])
+    file = tmp_path / "changed.json"
+    for path in leaves(results)[1:]:
+        for value in (None, -1, "x", []):
+            changed = json.loads(json.dumps(results))
+            owner = changed
+            for key in path[:-1]:
+                owner = owner[key]
+            owner[path[-1]] = value
+            file.write_text(json.dumps(changed))
+            status = main(["--results", str(file), "--output", str(tmp_path / "page")])
+            said = capsys.readouterr().err
+            assert status == 0 or (status == 1 and len(said.splitlines()) == 1 and "changed.json: " in said), path
 
 
 def test_without_a_baseline_there_are_no_comparisons(exp):
@@ -221,7 +271,7 @@ def test_variants_and_test_sets_stay_apart(exp):
     add_decode(exp, "ld", 4, sentences(150), 0.3, suffix="_first")
     add_decode(exp, "ld", 4, sentences(40, seed=1), 0.3, test_set="other")
     _, results = run(exp)
-    page = (exp / "report" / "results.md").read_text()
+    page = (exp / "report" / "README.md").read_text()
     assert "| static | ld | ld (first) | dld |" in page and "## other" in page
     assert {row["variant"] for row in results["rows"] if row["system"] == "ld"} == {"", "first"}
 
@@ -231,7 +281,7 @@ def test_equal_transcripts_from_different_gates_are_pointed_out(exp, caplog):
     (copy / "text").write_text((source / "text").read_text())
     score(["--ref", str(exp.parent / "data" / "test" / "text"), "--hyp", str(copy / "text")])
     run(exp)
-    assert "ld at depths 2 and 4 gives the same transcripts" in (exp / "report" / "results.md").read_text()
+    assert "ld at depths 2 and 4 gives the same transcripts" in (exp / "report" / "README.md").read_text()
     assert "different gates, equal hypotheses" in caplog.text
 
 
@@ -302,5 +352,5 @@ def test_empty_folder(tmp_path, capsys):
 
 
 def test_report_does_not_import_torch():
-    code = "import sys, dld.bin.report, dld.bin.score; sys.exit('torch' in sys.modules)"
+    code = "import sys, dld.reporting.report, dld.scoring.kaldi; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

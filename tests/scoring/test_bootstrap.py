@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from dld.scoring import paired_bootstrap, wer_interval
-from dld.scoring.bootstrap import _bounds
+from dld.scoring.bootstrap import _bounds, paired_bootstrap, wer_interval
 
 
 @pytest.mark.parametrize(
@@ -29,21 +28,21 @@ def test_at_least_one_draw_is_needed():
 
 def test_a_single_word_has_its_error_rate():
     assert wer_interval([1], [1], replicates=10) == (100.0, 100.0)
-    assert paired_bootstrap([0], [1], [1], replicates=10)["delta"] == -100.0
+    assert paired_bootstrap([0], [1], [1], replicates=10).delta == -100.0
 
 
 def test_the_smallest_p_is_two_of_all_draws_and_one_more():
     result = paired_bootstrap([0] * 20, [1] * 20, [5] * 20, replicates=9)
-    assert result["p"] == pytest.approx(0.2)
-    assert (result["low"], result["high"]) == (-20.0, -20.0)
-    assert (result["relative_low"], result["relative_high"]) == (-100.0, -100.0)
+    assert result.p == pytest.approx(0.2)
+    assert (result.low, result.high) == (-20.0, -20.0)
+    assert (result.relative_low, result.relative_high) == (-100.0, -100.0)
 
 
 def test_draws_in_which_the_baseline_makes_no_error_have_no_relative_difference():
     result = paired_bootstrap([0, 2], [0, 1], [5, 5], replicates=200)
-    assert (result["relative"], result["relative_low"], result["relative_high"]) == (100.0, 100.0, 100.0)
+    assert (result.relative, result.relative_low, result.relative_high) == (100.0, 100.0, 100.0)
     result = paired_bootstrap([0, 2], [0, 0], [5, 5], replicates=200)
-    assert (result["relative"], result["relative_low"], result["relative_high"]) == (None, None, None)
+    assert (result.relative, result.relative_low, result.relative_high) == (None, None, None)
     assert _bounds(np.array([np.nan, np.inf]), 0.95) == (None, None)
 
 

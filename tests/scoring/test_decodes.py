@@ -1,12 +1,12 @@
 """Which decodes belong to a test set."""
 
-import json
-
 import pytest
 
 from dld.bin.score import main as score
 from dld.errors import DldError
-from dld.scoring.decodes import decodes_of, name_of_set
+from dld.files import read_json, write_json
+from dld.gates import first_n, format_gates
+from dld.scoring.decodes import DecodeRecord, decodes_of, name_of_set
 
 REFERENCE = {"test": "a-1 one\na-2 two\n", "test_nopunct": "b-1 three\nb-2 four\n"}
 
@@ -27,7 +27,11 @@ def add(exp, name, depth, text, data, variant=""):
     folder = exp / f"decode_{name}_n{depth}{variant}"
     folder.mkdir(parents=True)
     (folder / "text").write_text(text)
-    (folder / "decode.json").write_text(json.dumps({"test_set": name, "depth": depth, "data_dir": data}))
+    gates = format_gates(first_n(12, depth))
+    DecodeRecord(
+        **{"system": "ld", "test_set": name, "data_dir": data, "depth": depth, "num_blocks": 12, "gates": gates},
+        **{"policy": "first-n", "params": 9, "gmacs_per_s": 0.1, "rtf": 0.01},
+    ).save(folder / "decode.json")
 
 
 @pytest.mark.parametrize("name", ["test", "test_nopunct"])
@@ -91,3 +95,30 @@ def test_a_decode_that_was_broken_off_is_not_left_out(exp):
 def test_options_that_do_not_go_together_are_refused(capsys, options, message):
     assert score(options) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_record_of_the_first_version_has_the_same_gates(exp):
+    path = exp / "decode_test_n2/decode.json"
+    record = DecodeRecord.load(path)
+    content = read_json(path)
+    assert content["gates"] == record.gates == "110000000000" and content["lm"] is None and "lmwt" not in content
+    write_json(path, {**content, "gates": [1, 1, *([0] * 10)]})
+    assert DecodeRecord.load(path) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gates": "110000000002"}, "gates is '110000000002', not a row of 0 and 1; decode again"),
+        ({"gates": [1, 1, 2]}, "gates is not a list of 0 and 1; decode again"),
+        ({"gates": "1" * 12}, "12 of 12 gates are open, but depth is 2 and num_blocks 12"),
+        ({"num_blocks": 11}, "2 of 12 gates are open, but depth is 2 and num_blocks 11"),
+        ({"rtf": 0}, "rtf is 0, a positive number was expected"),
+        ({"seed": "one"}, "seed is text, expected a whole number or null; decode again"),
+    ],
+)
+def test_records_that_contradict_themselves_are_refused(exp, change, message):
+    path = exp / "decode_test_n2/decode.json"
+    write_json(path, {**read_json(path), **change})
+    with pytest.raises(DldError, match=f"decode_test_n2/decode.json: {message}"):
+        DecodeRecord.load(path)

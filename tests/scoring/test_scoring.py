@@ -11,7 +11,8 @@ import pytest
 
 from dld.bin.score import main
 from dld.errors import DldError
-from dld.scoring import align, error_counts, kaldi, paired_bootstrap, wer, wer_interval
+from dld.scoring import align, error_counts, kaldi, wer
+from dld.scoring.bootstrap import paired_bootstrap, wer_interval
 
 REF = """\
 s1-a one two three
@@ -208,21 +209,21 @@ def test_paired_bootstrap_finds_what_is_there_and_no_more():
     b = generator.binomial(8, 0.10, size=300)
     better = np.maximum(0, b - generator.binomial(1, 0.2, size=300))
     result = paired_bootstrap(better, b, words, replicates=2000)
-    assert result["p"] < 0.01 and result["high"] < 0 and result["relative_high"] < 0
-    assert result["delta"] == pytest.approx(100 * (better.sum() - b.sum()) / words.sum())
+    assert result.p < 0.01 and result.high < 0 and result.relative_high < 0
+    assert result.delta == pytest.approx(100 * (better.sum() - b.sum()) / words.sum())
     mirrored = paired_bootstrap(b, better, words, replicates=2000)
-    assert mirrored["delta"] == -result["delta"] and mirrored["p"] == result["p"]
+    assert mirrored.delta == -result.delta and mirrored.p == result.p
     # Two systems with the same rate: p is spread evenly, so about one trial in ten falls below 0.1.
     small = 0
     for trial in range(100):
         one, two = generator.binomial(8, 0.1, size=(2, 300))
-        small += paired_bootstrap(one, two, words, replicates=300, seed=trial)["p"] < 0.1
+        small += paired_bootstrap(one, two, words, replicates=300, seed=trial).p < 0.1
     assert 2 <= small <= 22
 
 
 def test_paired_bootstrap_with_a_perfect_baseline():
     result = paired_bootstrap([1, 0], [0, 0], [4, 4], replicates=100)
-    assert result["relative"] is None and result["delta"] == 12.5
+    assert result.relative is None and result.delta == 12.5
 
 
 def needs_sclite():

@@ -37,7 +37,7 @@ class Problems:
     def __init__(self, corpus: str | Path, allow_partial: bool = False):
         self.corpus = corpus
         self.allow_partial = allow_partial
-        self.found = {}
+        self.found: dict[str, list[str]] = {}
 
     def add(self, kind: str, where: str | Path, what: str) -> None:
         """Note a problem of a kind; `where` is a file with a line, a folder or an id."""

@@ -1,7 +1,7 @@
 """Options of a corpus as a dataclass, and the same as options of a command: declared once."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ def setting(default: Any, kind: object, text: str, metavar: str | None = None) -
     kind
         What is allowed: one of `dld.checks`, or `Words`.
     text : str
-        Help, to which the default is added.
+        Help.
     metavar : str, optional
         What stands for the value in the help.
     """
@@ -56,22 +56,20 @@ def add_settings(parser: argparse.ArgumentParser, record: type) -> None:
     ('dev', 'test')
     """
     for each in fields(record):
-        kind, default = each.metadata["kind"], each.default
-        shown = {True: "true", False: "false"}.get(default, default) if isinstance(default, bool) else default
-        shown = " ".join(shown) if isinstance(shown, tuple) else shown
+        kind = each.metadata["kind"]
         parser.add_argument(
             f"--{each.name.replace('_', '-')}",
             type=_reader(kind),
-            default=default,
+            default=each.default,
             choices=kind.words if isinstance(kind, Choice) else None,
             metavar=each.metadata["metavar"],
-            help=each.metadata["help"] + ("" if shown in (None, "") else f" ({shown})"),
+            help=each.metadata["help"],
         )
 
 
-def from_arguments(record: type[Record], arguments: argparse.Namespace) -> Record:
+def from_arguments(record: Callable[..., Record], arguments: argparse.Namespace) -> Record:
     """Return the dataclass that parsed arguments describe."""
-    return record(**{each.name: getattr(arguments, each.name) for each in fields(record)})
+    return record(**{each.name: getattr(arguments, each.name) for each in fields(record)})  # type: ignore[arg-type]
 
 
 def check_settings(options: Any) -> None:
@@ -138,7 +136,7 @@ class Source:
     downloads: str | Path | None = setting(
         None, Text(), "without --corpus: download to this folder what is not there yet", "DIR"
     )
-    allow_partial: bool = setting(False, FLAG, "leave out, with a count, what is missing or faulty", "BOOL")
+    allow_partial: bool = setting(False, FLAG, "leave out, with a count, what is missing or faulty", "true|false")
     sets: tuple[str, ...] = setting(
         SETS, Words(*SETS), "kinds of sets to prepare; without train nothing of it is needed or read", "'A B'"
     )

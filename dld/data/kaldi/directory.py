@@ -50,6 +50,18 @@ class Utterance:
         if not self.recording_id:
             object.__setattr__(self, "recording_id", self.id)
 
+    @property
+    def words(self) -> list[str]:
+        """Return the words of the text; none where there is no text."""
+        return [word for word in (self.text or "").split(" ") if word]
+
+    @property
+    def seconds(self) -> float:
+        """Return the duration; raise a `DldError` where it is not known."""
+        if self.duration is None:
+            raise DldError(f"utterance {self.id} has no known duration; `dld data fix` measures it")
+        return self.duration
+
 
 def load(folder: str | Path, need: Sequence[str] = ("wav.scp", "utt2spk", "text", "utt2dur")) -> list[Utterance]:
     """Read a data directory.

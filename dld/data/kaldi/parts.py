@@ -32,7 +32,7 @@ def stats(folder: str | Path) -> dict:
     utterances = load(folder, need=("utt2spk", "utt2dur"))
     if not utterances:
         raise DldError(f"{folder}: no utterances")
-    durations = [u.duration for u in utterances]
+    durations = [u.seconds for u in utterances]
     total = sum(durations)
     found = {
         "directory": str(folder),
@@ -48,7 +48,7 @@ def stats(folder: str | Path) -> dict:
         },
     }
     if utterances[0].text is not None:
-        words = [word for u in utterances for word in u.text.split(" ") if word]
+        words = [word for u in utterances for word in u.words]
         found["words"] = len(words)
         found["vocabulary"] = len(set(words))
         found["characters"] = sum(map(len, words))
@@ -57,7 +57,7 @@ def stats(folder: str | Path) -> dict:
     if genders:
         found["speakers_by_gender"] = {g: len({u.speaker for u in utterances if u.gender == g}) for g in genders}
         found["hours_by_gender"] = {
-            g: round(sum(u.duration for u in utterances if u.gender == g) / 3600, 4) for g in genders
+            g: round(sum(u.seconds for u in utterances if u.gender == g) / 3600, 4) for g in genders
         }
     return found
 
@@ -94,7 +94,7 @@ def subset(
         More is asked for than there is, or an id is not there.
     """
     utterances = load(source, need=("utt2spk", "utt2dur"))
-    by_speaker = {}
+    by_speaker: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         by_speaker.setdefault(utterance.speaker, []).append(utterance)
     if ids is not None:
@@ -127,7 +127,8 @@ def combine(destination: str | Path, sources: Sequence[str | Path]) -> list[Utte
         An utterance is in two of them, or they name different recordings alike; then nothing has been written.
     """
     destination = _destination(destination, sources)
-    owners, utterances = {}, []
+    owners: dict[str, str | Path] = {}
+    utterances = []
     for source in sources:
         for utterance in load(source, need=("utt2spk", "utt2dur")):
             if utterance.id in owners:

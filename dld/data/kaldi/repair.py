@@ -99,7 +99,8 @@ def fix(folder: str | Path, audio: bool = True, allow_empty: bool = False) -> Fi
     folder = Path(folder)
     require_folder(folder)
     report = FixReport(folder, folder / ".backup")
-    tables, broken = {}, {}
+    tables: dict[str, dict[str, str]] = {}
+    broken: dict[str, dict[str, str]] = {}
     for name in TABLES:
         if has_table(folder, name):
             tables[name] = read_loosely(folder / name, broken.setdefault(name, {}), report.repeated)

@@ -77,8 +77,8 @@ def write_sets(corpus: Path, destination: Path, options: Options) -> dict[str, d
         counts[name] = {
             "speakers": len({u.speaker for u in utterances}),
             "utterances": len(utterances),
-            "words": sum(len(u.text.split()) for u in utterances),
-            "seconds": sum(u.duration for u in utterances),
+            "words": sum(len(u.words) for u in utterances),
+            "seconds": sum(u.seconds for u in utterances),
         }
     return counts
 
@@ -96,7 +96,7 @@ def read_sets(corpus: Path, options: Options) -> tuple[Path, dict[str, list[kald
         if genders:
             logger.warning("%s: readers are missing, so no spk2gender", root / "SPEAKERS.TXT")
         splits = {split: [replace(u, gender=None) for u in utterances] for split, utterances in splits.items()}
-    joined = {
+    joined: dict[str, list[kaldi.Utterance]] = {
         kind: [u for split in splits_of((kind,), options.train_set) for u in splits[split]]
         for kind in ("train", "dev")
         if kind in options.sets

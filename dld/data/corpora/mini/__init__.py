@@ -51,7 +51,7 @@ class Options:
     noises: tuple[str, ...] = setting(
         NOISES, Words(*NOISES), "kinds of noise that are drawn from; an empty string for clean speech", "'A B'"
     )
-    flite: bool = setting(False, FLAG, "add the voices of an installed flite to train", "BOOL")
+    flite: bool = setting(False, FLAG, "add the voices of an installed flite to train", "true|false")
     jobs: int | None = setting(None, Whole(1, 1024), "speakers made at a time; without it the processors' number", "N")
 
     def __post_init__(self):

@@ -1,6 +1,7 @@
 """Making the mini corpus: plan, speech, noise, data directories."""
 
 import functools
+import itertools
 import shutil
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -43,7 +44,7 @@ def make(destination: str | Path, options: Options) -> tuple[dict[str, dict], st
         clean = in_parallel(options.jobs, "speech", "voice", synthesise, speakers)
         training = {s.id: signals for s, signals in zip(speakers, clean, strict=True) if s.split == "train"}
         write = functools.partial(_write_speaker, staging, Noise(options, training))
-        records = sum(in_parallel(options.jobs, "noise", "voice", write, speakers, clean), [])
+        records = list(itertools.chain(*in_parallel(options.jobs, "noise", "voice", write, speakers, clean)))
         utterances = {split: _utterances(made.folder, records, split) for split in SETS}
         made.publish(staging, utterances, sorted(records, key=lambda record: record["id"].encode()))
     summary = _summary(speakers, records)
@@ -67,7 +68,8 @@ def _write_speaker(staging, noise, speaker, signals):
     records = []
     for line, signal in zip(speaker.lines, signals, strict=True):
         generator, kind, ratio = noise.draw(line.id)
-        level, before, after = generator.uniform(-32, -22), *generator.uniform(0.08, 0.25, 2)
+        level = generator.uniform(-32, -22)
+        before, after = generator.uniform(0.08, 0.25, 2)
         signal = signal * (10 ** (level / 20) / rms(active(signal)))
         signal = np.pad(signal, (round(before * SAMPLE_RATE), round(after * SAMPLE_RATE)))
         if kind != "none":

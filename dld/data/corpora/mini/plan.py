@@ -94,7 +94,7 @@ def plan(options: Options) -> list[Speaker]:
     for split in SETS:
         women, men = _SPEAKERS[split]
         voices = [female.pop() for _ in range(women)] + [male.pop() for _ in range(men)]
-        accents = []
+        accents: list[str] = []
         for variant in voices:
             accents = accents or draw.sample(sorted(_ACCENTS), len(_ACCENTS))
             accent = accents.pop()
@@ -105,7 +105,7 @@ def plan(options: Options) -> list[Speaker]:
 
 
 def _lines(options, speaker, split):
-    """The utterances of one speaker, drawn on the speaker's own generator."""
+    """Return the utterances of one speaker, drawn on the speaker's own generator."""
     draw = random.Random(f"{options.seed} {speaker}")
     # A speaker has habits, each utterance deviates a little from them.
     rate, pitch, span, gap = (
@@ -144,7 +144,7 @@ def _number(draw):
 
 
 def _digits(draw, count):
-    """A string of digits in groups of three; sometimes two equal ones are read as “double”."""
+    """Return a string of digits in groups of three; sometimes two equal ones are read as “double”."""
     words = [draw.choice(DIGITS) for _ in range(count)]
     if count > 1 and draw.random() < 0.3:
         words[draw.randrange(count)] = f"double {draw.choice(DIGITS)}"
@@ -152,7 +152,7 @@ def _digits(draw, count):
 
 
 def _cardinal(draw):
-    """A whole number from 1 to 999."""
+    """Return a whole number from 1 to 999."""
     digit, other = draw.sample(DIGITS[2:], 2)
     below = draw.choice((digit, draw.choice(TEENS), draw.choice(TENS), f"{draw.choice(TENS)} {digit}"))
     return draw.choice((below, below, f"{other} hundred", f"{other} hundred {below}"))

@@ -138,7 +138,7 @@ class Noise:
         return noise
 
     def _hum(self, size, generator):
-        """The mains and its harmonics, over a little white noise."""
+        """Return the mains and its harmonics, over a little white noise."""
         time = np.arange(size) / SAMPLE_RATE
         mains = generator.choice((50.0, 60.0)) * generator.uniform(0.995, 1.005)
         noise = 0.1 * generator.standard_normal(size)

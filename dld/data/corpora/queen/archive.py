@@ -142,7 +142,8 @@ class Archive:
         -------
         dict of str to Clip
         """
-        voiced, found = set(self.names(".SB")), {}
+        voiced = set(self.names(".SB"))
+        found: dict[str, Clip] = {}
         for source, speaker, name, text in self._texts():
             for number, piece in enumerate(_COMMAND.split(text), 1):
                 clip, words = f"{name}{number:X}".upper(), piece.replace("@@", "").strip()

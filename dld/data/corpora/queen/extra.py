@@ -28,7 +28,7 @@ def add_librispeech(destination: Path, corpus: Path) -> list[str]:
     lines = []
     for split, name in _LIBRISPEECH.items():
         if sets[split]:
-            kaldi.write(destination / name, [replace(u, text=u.text.lower()) for u in sets[split]])
+            kaldi.write(destination / name, [replace(u, text=(u.text or "").lower()) for u in sets[split]])
             lines.append(f"{destination / name}: {len(sets[split])} utterances of LibriSpeech's {split}")
     return lines
 

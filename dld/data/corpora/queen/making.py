@@ -60,7 +60,7 @@ def make(destination: str | Path, corpus: str | Path | None = None, jobs: int | 
     if corpus is not None and not Path(corpus).is_file():
         raise DldError(f"{corpus}: no such file; give {archive.CORPUS} or the Debian package {PACKAGE}")
     made = Made(Path(destination).absolute(), "queen", _audio_of)
-    identity = {"revision": _REVISION}
+    identity: dict[str, int | str] = {"revision": _REVISION}
     if corpus is not None and not str(corpus).endswith(".deb") and made.stamp.exists():
         identity["sha256"] = sha256(corpus)
     reason = made.outdated(identity, ("summary",))

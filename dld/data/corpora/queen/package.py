@@ -94,14 +94,15 @@ def unpack_package(package: str | Path, folder: str | Path) -> None:
     """
     folder = Path(folder)
     wanted = {archive.CORPUS, "copyright", "readme.txt.gz"}
-    found = {}
+    found: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(_package_contents(Path(package)))) as contents:
             for member in contents:
                 name = PurePosixPath(member.name).name
                 # Nothing is written but these names, wherever in the archive they are.
-                if member.isfile() and name in wanted - found.keys():
-                    data = contents.extractfile(member).read()
+                stream = contents.extractfile(member) if member.isfile() and name in wanted - found.keys() else None
+                if stream is not None:
+                    data = stream.read()
                     found[name] = gzip.decompress(data) if name.endswith(".gz") else data
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise DldError(f"{package}: its contents cannot be unpacked: {error}; get the package again") from None

@@ -36,7 +36,7 @@ class Options(Source):
     )
     end_padding: float = setting(0.0, AT_LEAST_0, "seconds that train segments end later; Kaldi's recipe has 0.1", "S")
     audio: str | Path | None = setting(None, Text(), "tree of talks converted to WAV or FLAC", "DIR")
-    sph2pipe: bool = setting(False, FLAG, "let wav.scp call sph2pipe for SPH files, as in Kaldi", "BOOL")
+    sph2pipe: bool = setting(False, FLAG, "let wav.scp call sph2pipe for SPH files, as in Kaldi", "true|false")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -142,7 +142,7 @@ def order(segment: Segment) -> tuple:
 
 
 def _ignored_outside(scored, ignored):
-    """The ignored segments without what scored ones overlap, where sclite would lose words of the hypotheses."""
+    """Yield the ignored segments without what scored ones overlap, where sclite would lose words of the hypotheses."""
     spans = {}
     for segment in scored:
         spans.setdefault(segment.talk, []).append(segment)

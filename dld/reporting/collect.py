@@ -1,0 +1,238 @@
+"""Scored decodes and training logs of an experiment folder, read and checked."""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dld.errors import DldError
+from dld.files import read_lines
+from dld.reporting.results import Curve, Row, system_label
+from dld.scoring.alignment import Alignment, ErrorCounts
+from dld.scoring.bootstrap import wer_interval
+from dld.scoring.decodes import DecodeRecord, check_model
+from dld.scoring.kaldi import scored_alignments
+
+# The order in which a reader meets the systems: the static network, the baseline, the method; then the alphabet.
+ORDER = ("static", "dedicated", "ld", "dld", "dld_plus")
+
+
+@dataclass(frozen=True)
+class ScoredDecode:
+    """One scored decode directory.
+
+    Attributes
+    ----------
+    directory : Path
+        `exp/<run>/decode_<set>_n<depth>[_<variant>]`.
+    record : DecodeRecord
+        Its `decode.json`.
+    variant : str
+        What the directory's name has after the depth; empty for the main decode.
+    alignments : dict of str to Alignment
+        By utterance.
+    cer : float or None
+        Character error rate in percent, where characters were scored.
+    total : ErrorCounts
+        Of all utterances.
+    """
+
+    directory: Path
+    record: DecodeRecord
+    variant: str
+    alignments: dict[str, Alignment]
+    cer: float | None = None
+    total: ErrorCounts = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "total", _total(self.alignments))
+
+    @property
+    def key(self) -> tuple:
+        """What two decodes must not have in common."""
+        return *self.group, self.record.depth, self.record.seed
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What the decodes of one line in a table or picture have in common; runs with several seeds are one line."""
+        return self.record.test_set, self.record.system, self.variant
+
+    @property
+    def run(self) -> str:
+        """Folder name of the training run."""
+        return self.directory.parent.name
+
+    @property
+    def label(self) -> str:
+        """System and variant, as tables and plots name a line."""
+        return system_label(self.record.system, self.variant)
+
+    def errors(self, utterances: Iterable[str]) -> np.ndarray:
+        """Return the errors of `utterances`, in that order: int array (utterances,)."""
+        return np.array([self.alignments[utterance].errors for utterance in utterances])
+
+    def words(self, utterances: Iterable[str]) -> np.ndarray:
+        """Return the reference words of `utterances`, in that order: int array (utterances,)."""
+        return np.array([self.alignments[utterance].words for utterance in utterances])
+
+
+def _total(alignments):
+    return sum((alignment.counts for alignment in alignments.values()), ErrorCounts())
+
+
+def system_order(name: str) -> tuple[int, str]:
+    """Return the sort key of a system's name."""
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def group_lines(decodes: Iterable[ScoredDecode]) -> dict[tuple[str, str, str], dict[int, list[ScoredDecode]]]:
+    """Return the decodes by (test set, system, variant), then by depth: the runs with different seeds."""
+    groups = defaultdict(lambda: defaultdict(list))
+    for decode in decodes:
+        groups[decode.group][decode.record.depth].append(decode)
+    return groups
+
+
+def collect(exp: str | Path, systems: list[str] | None = None) -> list[ScoredDecode]:
+    """Read every scored decode directory of an experiment folder.
+
+    Parameters
+    ----------
+    exp : str or Path
+        Holds `<run>/decode_<set>_n<depth>[_<variant>]/` with `decode.json`, `text` and the scores.
+    systems : list of str, optional
+        Only these (default: all that are there).
+
+    Returns
+    -------
+    list of ScoredDecode
+        Sorted by test set, system, variant, depth and seed.
+
+    Raises
+    ------
+    DldError
+        No decode directories, an unknown system, a directory without scores or with scores of other hypotheses, a
+        `decode.json` that lacks a field or contradicts itself, two directories of one system, set and depth, or decodes
+        of one test set whose reference words differ.
+    """
+    exp = Path(exp)
+    directories = sorted(path for path in exp.glob("*/decode_*") if path.is_dir())
+    if not directories:
+        raise DldError(
+            f"{exp}: no decode directories (<system>/decode_<set>_n<depth>); run the decoding stage (stage 8)"
+        )
+    records = {directory: DecodeRecord.load(directory / "decode.json") for directory in directories}
+    known = sorted({record.system for record in records.values()}, key=system_order)
+    unknown = [name for name in systems or () if name not in known]
+    if unknown:
+        raise DldError(f"{exp}: no decodes of system '{unknown[0]}'; there are {', '.join(known)}")
+    decodes = [
+        _read_decode(path, record) for path, record in records.items() if not systems or record.system in systems
+    ]
+    decodes.sort(
+        key=lambda d: (
+            *(d.record.test_set, system_order(d.record.system), d.variant),
+            *(d.record.depth, d.record.seed or 0, d.run),
+        )
+    )
+    _check(decodes)
+    return decodes
+
+
+def _read_decode(directory, record):
+    prefix = f"decode_{record.test_set}_n{record.depth}"
+    variant = directory.name.removeprefix(prefix)
+    check_model(directory, record)
+    if not directory.name.startswith(prefix) or (variant and variant[0] != "_"):
+        raise DldError(f"{directory}: its decode.json says set {record.test_set}, depth {record.depth} ({prefix}…)")
+    words = scored_alignments(directory)
+    cer = None
+    if (directory / "scoring_kaldi" / "best_cer").is_file():
+        cer = _total(scored_alignments(directory, unit="char")).wer
+    return ScoredDecode(directory, record, variant.removeprefix("_"), words, cer)
+
+
+def _check(decodes):
+    first_of_key, first_of_set = {}, {}
+    for decode in decodes:
+        other = first_of_key.setdefault(decode.key, decode)
+        if other is not decode:
+            raise DldError(
+                f"{decode.directory}: same system, test set, depth and seed as {other.directory}; "
+                "give one of them another system name, seed or variant"
+            )
+        other = first_of_set.setdefault(decode.record.test_set, decode)
+        words, expected = ({key: value.words for key, value in d.alignments.items()} for d in (decode, other))
+        if words != expected:
+            differing = sorted(key for key in words.keys() | expected.keys() if words.get(key) != expected.get(key))
+            raise DldError(
+                f"{decode.directory}: {sum(words.values())} reference words, but {sum(expected.values())} in "
+                f"{other.directory} (first difference: utterance {differing[0]}); score both against the same text"
+            )
+
+
+def interval(decodes: list[ScoredDecode], replicates: int, seed: int) -> tuple[float, float]:
+    """Return the interval of the mean error rate of several runs, the same utterances drawn for all of them."""
+    utterances = list(decodes[0].alignments)
+    errors = sum(decode.errors(utterances) for decode in decodes)
+    return wer_interval(errors, len(decodes) * decodes[0].words(utterances), replicates, seed)
+
+
+def row(decode: ScoredDecode, replicates: int = 10000, seed: int = 0) -> Row:
+    """Return a decode's record, cost and error rate with its interval as one row of `results.json`."""
+    total = decode.total
+    low, high = interval([decode], replicates, seed)
+    return Row(
+        **dataclasses.asdict(decode.record),
+        variant=decode.variant,
+        run=decode.run,
+        wer=round(total.wer, 4),
+        wer_low=round(low, 4),
+        wer_high=round(high, 4),
+        ins=total.ins,
+        del_=total.dels,
+        sub=total.subs,
+        words=total.words,
+        utterances=total.sentences,
+        ser=round(total.ser, 4),
+        cer=None if decode.cer is None else round(decode.cer, 4),
+    )
+
+
+def training_curves(exp: str | Path, decodes: Iterable[ScoredDecode]) -> list[Curve]:
+    """Read the training logs of the runs that were decoded; runs without a log are left out.
+
+    Parameters
+    ----------
+    exp : str or Path
+        Holds `<run>/train_log.jsonl`, one JSON object per epoch with `epoch`, `updates`, `seconds`, `wer` (by depth)
+        and `mean_wer`.
+    decodes : iterable of ScoredDecode
+
+    Raises
+    ------
+    DldError
+        A line that is not JSON or lacks one of these.
+    """
+    curves = []
+    for run, record in {decode.run: decode.record for decode in decodes}.items():
+        path = Path(exp) / run / "train_log.jsonl"
+        if not path.is_file():
+            continue
+        columns, depths = {name: [] for name in ("epoch", "updates", "seconds", "mean_wer")}, []
+        for number, line in read_lines(path):
+            try:
+                entry = json.loads(line)
+                depths = sorted(map(int, entry["wer"]))
+                for name, values in columns.items():
+                    values.append(entry[name])
+            except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                raise DldError(f"{path}:{number}: not a line of a training log ({error})") from None
+        if depths:
+            about = {"run": run, "system": record.system, "seed": record.seed, "depths": depths}
+            curves.append(Curve.from_json({**about, **columns}, str(path), "train again, or remove the log"))
+    return curves

@@ -1,0 +1,211 @@
+"""What `results.json` holds: the numbers of a report, from which its page and pictures can be made again."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dld.errors import DldError
+from dld.files import atomic_write, read_json
+from dld.records import Record
+from dld.scoring.bootstrap import Difference
+from dld.scoring.decodes import DecodeRecord
+
+AGAIN = "it is not a results.json of this version; make it again (--exp)"
+
+
+def system_label(system: str, variant: str) -> str:
+    """Return the name that a line of a table or picture has.
+
+    Examples
+    --------
+    >>> system_label("ld", ""), system_label("ld", "even")
+    ('ld', 'ld (even)')
+    """
+    return f"{system} ({variant})" if variant else system
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(DecodeRecord):
+    """One scored decode: its record and its error rate with the interval, in percent.
+
+    `variant` is what the folder's name has after the depth, `run` the folder of the training; `cer` is None where
+    characters were not scored.
+    """
+
+    variant: str
+    run: str
+    wer: float
+    wer_low: float
+    wer_high: float
+    ins: int
+    del_: int
+    sub: int
+    words: int
+    utterances: int
+    ser: float
+    cer: float | None
+
+    @property
+    def label(self) -> str:
+        """System and variant."""
+        return system_label(self.system, self.variant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate(Record):
+    """Error rate of a system, variant and depth: the mean over its seeds with the interval of that mean, in percent.
+
+    `wers` has the rate of each of `seeds`; `gmacs_per_s` is a mean, too.
+    """
+
+    test_set: str
+    system: str
+    variant: str
+    depth: int
+    num_blocks: int
+    seeds: list[int | None]
+    wers: list[float]
+    wer: float
+    wer_low: float
+    wer_high: float
+    gmacs_per_s: float
+
+    @property
+    def label(self) -> str:
+        """System and variant."""
+        return system_label(self.system, self.variant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Difference):
+    """Difference of a system's error rate and a baseline's.
+
+    `range` is "depth", "high dropping" or "no dropping", `depths` are those whose mean error rates are compared.
+    """
+
+    system: str
+    baseline: str
+    test_set: str
+    variant: str
+    range: str
+    depths: list[int]
+    wer: float
+    baseline_wer: float
+
+    def __post_init__(self):
+        if not self.depths or self.range not in ("depth", "high dropping", "no dropping"):
+            raise DldError(f"depths {self.depths} of the range {self.range!r} cannot be compared")
+        if self.relative is not None and None in (self.relative_low, self.relative_high):
+            raise DldError("relative has no interval")
+
+    @property
+    def label(self) -> str:
+        """System and variant."""
+        return system_label(self.system, self.variant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve(Record):
+    """Log of a training run: for the end of each epoch the updates and seconds so far, and the validation error rate.
+
+    `mean_wer` is the mean over `depths`, in percent.
+    """
+
+    run: str
+    system: str
+    seed: int | None
+    epoch: list[int]
+    updates: list[int]
+    seconds: list[float]
+    mean_wer: list[float]
+    depths: list[int]
+
+    def __post_init__(self):
+        if not self.epoch or not len(self.epoch) == len(self.updates) == len(self.seconds) == len(self.mean_wer):
+            raise DldError("epoch, updates, seconds and mean_wer must have the same number of values, at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convergence(Record):
+    """When a run came down to the last validation error rate of the baseline, `target` (percent, mean over depths).
+
+    `epoch`, `updates` and `seconds` say when, the other two what part of the baseline's whole run that is; all are
+    None where the rate was not reached.
+    """
+
+    run: str
+    system: str
+    seed: int | None
+    target: float
+    epoch: int | None
+    updates: int | None
+    seconds: float | None
+    updates_share: float | None
+    seconds_share: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EqualTranscripts(Record):
+    """Two depths of one run that have different gates and yet the same transcripts."""
+
+    test_set: str
+    label: str
+    depths: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Record):
+    """What made a report."""
+
+    git: str
+    date: str
+    versions: dict
+    cpu: str
+    command: str
+    replicates: int
+    seed: int
+
+    def __post_init__(self):
+        if self.replicates < 1:
+            raise DldError(f"replicates is {self.replicates}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Record):
+    """The numbers of a report: all that its page and pictures show."""
+
+    title: str
+    rows: list[Row]
+    summary: list[Rate]
+    comparisons: list[Comparison]
+    training: list[Curve]
+    convergence: list[Convergence]
+    equal_transcripts: list[EqualTranscripts]
+    environment: Environment
+
+    def __post_init__(self):
+        if not self.rows or not self.summary:
+            raise DldError("holds no decodes")
+
+    @classmethod
+    def from_json(cls, content: object, where: str, advice: str = AGAIN):
+        """Return the results that JSON describes; `equal_transcripts` had another name in the first version of dld."""
+        if isinstance(content, dict) and "twins" in content:
+            content = {"equal_transcripts": content["twins"], **content}
+        return super().from_json(content, where, advice)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Results":
+        """Read a `results.json`; a `DldError` names what it lacks or what is wrong in it."""
+        return cls.from_json(read_json(path), str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write a `results.json`: a line for each row, so that versions can be compared line by line."""
+        with atomic_write(path) as out:
+            out.write("{\n" + ",\n".join(f'"{key}": {_text(value)}' for key, value in self.to_json().items()) + "\n}\n")
+
+
+def _text(value):
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in value) + "\n]"
+    return json.dumps(value, ensure_ascii=False)
