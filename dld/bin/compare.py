@@ -7,7 +7,7 @@ import sys
 
 from dld.bin import boolean, command, options
 from dld.checks import Whole
-from dld.errors import DldError
+from dld.errors import DldError, UsageError
 
 
 def make_parser():
@@ -15,11 +15,10 @@ def make_parser():
     parser = options.Parser(
         prog="dld compare",
         description=f"{__doc__} What is done is not done again. The keys of such a list are in dld/comparison/runs.py.",
-        allow_abbrev=False,
     )
     parser.add_argument("list", help="YAML file of the runs, such as recipes/mini/runs/comparison.yaml")
     parser.add_argument(
-        "--jobs", type=options.of(Whole(1, 1024)), default=1, help="runs at a time, each with one thread (%(default)s)"
+        "--jobs", type=options.of(Whole(1, 1024)), default=1, help="runs at a time, each with one thread"
     )
     parser.add_argument("--exp", metavar="DIR", help="folder of the runs, instead of the list's")
     parser.add_argument("--data", metavar="DIR", help="folder of the data directories, instead of the list's")
@@ -30,10 +29,8 @@ def make_parser():
         ("decode", "options of dld decode, as '--beam-size 8'"),
         ("corpus", "options of the recipe's run.sh, which makes the data where they are missing"),
     ):
-        parser.add_argument(f"--{name}-args", type=_words(name), default=(), metavar="'ARGS'", help=what)
-    parser.add_argument(
-        "--dry-run", type=boolean, default=False, metavar="true|false", help="print the commands of all runs and stop"
-    )
+        parser.add_argument(f"--{name}-args", type=_words(name), metavar="'ARGS'", help=what)
+    parser.add_argument("--dry-run", type=boolean, default=False, help="print the commands of all runs and stop")
     return parser
 
 
@@ -42,7 +39,7 @@ def _words(name):
         try:
             return tuple(shlex.split(text))
         except ValueError:
-            raise DldError(f"--{name}-args: a quote is not closed: {text}") from None
+            raise UsageError(f"--{name}-args: a quote is not closed: {text}") from None
 
     return read
 
@@ -61,7 +58,8 @@ def main(argv=None):
     comparison = dataclasses.replace(comparison, **{name: value for name, value in changes.items() if value})
     names = list(dict.fromkeys(arguments.runs.split(","))) if arguments.runs else [run.name for run in comparison.runs]
     runs = [comparison.run(name) for name in names]
-    given = Options(arguments.jobs, arguments.train_args, arguments.decode_args, arguments.corpus_args)
+    added = (arguments.train_args, arguments.decode_args, arguments.corpus_args)
+    given = Options(arguments.jobs, *(words or () for words in added))
     driver = Driver(comparison, given)
     if arguments.dry_run:
         for run in runs:
