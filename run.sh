@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up the environment if need be, then runs a recipe or the tests.
+# Sets up the environment if need be, then runs a recipe or the tests, or builds the documentation.
 case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "run.sh: error: bash 4.4 or newer is needed; run it with bash: ./run.sh" >&2 && exit 1 ;; esac
 set +o posix
 unset CDPATH POSIXLY_CORRECT
@@ -23,13 +23,14 @@ recipes() {
 
 usage() {
   cat <<END
-Usage: ./run.sh [--setup-only true] [RECIPE|test] [options]
+Usage: ./run.sh [--setup-only true] [RECIPE|test|docs] [options]
 
   ./run.sh                      set up, then run the mini recipe: corpus, teacher, LD and DLD students, scores, report
   ./run.sh mini --quick true    the same with everything smaller: a first look in about 3 minutes
   ./run.sh RECIPE [options]     set up, then run recipes/RECIPE/run.sh; \`./run.sh RECIPE --help\` lists its options
   ./run.sh test [options]       set up, then run the everyday tests; options are pytest's
   ./run.sh test -m slow         the slow ones instead: kills at every step, every damaged file, every hostile file
+  ./run.sh docs                 build the guide and the API reference, and check their links
   ./run.sh --setup-only true    set up and stop
 
 Recipes: $(recipes | tr '\n' ' ')
@@ -58,13 +59,15 @@ if [[ ${1:-} && $1 != -* ]]; then
   target=$1
   shift
 fi
-[[ $setup_only == true || $target == test || -f recipes/$target/run.sh ]] ||
-  fail "no recipe $target; there are: $(recipes | tr '\n' ' ')(and \`./run.sh test\`)"
+[[ $setup_only == true || $target == test || $target == docs || -f recipes/$target/run.sh ]] ||
+  fail "no recipe $target; there are: $(recipes | tr '\n' ' ')(and \`./run.sh test\`, \`./run.sh docs\`)"
 
-# Help on a recipe needs no environment.
-if [[ ${1:-} != --help || $target == test ]]; then
-  tools/install.sh
-fi
+# What the target needs besides the package; help on a recipe needs no environment.
+case $target in
+  test) tools/install.sh test ;;
+  docs) tools/install.sh dev ;;
+  *) [[ ${1:-} == --help ]] || tools/install.sh ;;
+esac
 [[ $setup_only == false ]] || exit 0
 
 . tools/environment.sh
@@ -72,5 +75,8 @@ if [[ $target == test ]]; then
   # One process for each core; a test's own processes share it.
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
   exec "$DLD_VENV/bin/python" -m pytest --numprocesses auto --dist loadfile "$@"
+fi
+if [[ $target == docs ]]; then
+  exec tools/build_docs.sh "$@"
 fi
 exec "recipes/$target/run.sh" "$@"

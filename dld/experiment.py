@@ -1,6 +1,7 @@
 """A finished experiment as it is read: its settings, its tokenizer, its final model."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
 
 #: What is read of `model.json`, and of the settings when a model runs.
-ABOUT_KINDS = {
+ABOUT_KINDS: dict[str, type | tuple[type, ...]] = {
     "num_blocks": int,
     "vocab_size": int,
     "tokenizer_sha256": str,
@@ -32,7 +33,7 @@ ABOUT_KINDS = {
     "updates": int,
     "train_seconds": (int, float),
 }
-SETTING_KINDS = {
+SETTING_KINDS: dict[str, type | tuple[type, ...]] = {
     "sample_rate": int,
     "channel": (int, type(None)),
     "decode_depths": (str, int, list),
@@ -41,13 +42,13 @@ SETTING_KINDS = {
 COPY_AGAIN = "copy the whole experiment again, or train again"
 
 
-def state_hash(module):
-    """SHA-256 over names, shapes and values of a module's weights and buffers."""
+def state_hash(module: torch.nn.Module) -> str:
+    """Return the SHA-256 over names, shapes and values of a module's weights and buffers."""
     return tensors_hash(module.state_dict())
 
 
-def tensors_hash(state):
-    """SHA-256 of a state dict, see `state_hash`."""
+def tensors_hash(state: dict[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of a state dict, see `state_hash`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -55,7 +56,7 @@ def tensors_hash(state):
     return digest.hexdigest()
 
 
-def read_about(folder):
+def read_about(folder: str | Path) -> dict:
     """Return what `model.json` says of a finished experiment."""
     path = Path(folder) / ABOUT
     if not path.exists():
@@ -63,8 +64,8 @@ def read_about(folder):
     return read_record(path, ABOUT_KINDS, COPY_AGAIN)
 
 
-def model_hash(folder):
-    """Hash of the weights of a finished experiment, as its `model.json` has it."""
+def model_hash(folder: str | Path) -> str:
+    """Return the hash of the weights of a finished experiment, as its `model.json` has it."""
     return read_about(folder)["state_sha256"]
 
 
@@ -91,7 +92,7 @@ class Trained:
     settings: dict
 
 
-def load_trained(folder, device="cpu"):
+def load_trained(folder: str | os.PathLike, device: str = "cpu") -> Trained:
     """Load a finished experiment, without running anything that its files name.
 
     Weights and tokenizer are checked against the hashes that were written with them.
@@ -108,7 +109,7 @@ def load_trained(folder, device="cpu"):
     Raises
     ------
     DldError
-        There is no finished model, or a file of it is damaged, hostile or another model's.
+        There is no finished model, or a file of it is damaged, hostile or of another model.
     """
     folder = Path(folder)
     about = read_about(folder)
@@ -127,13 +128,13 @@ def load_trained(folder, device="cpu"):
             raise DldError(f"{folder / ABOUT}: {key} is {about[key]}, the network's is {found}; {COPY_AGAIN}")
     if network.vocab_size != len(tokenizer):
         raise DldError(
-            f"{folder}: {network.vocab_size} outputs, but {len(tokenizer)} units in {TOKENIZER}; {COPY_AGAIN}"
+            f"{folder}: {network.vocab_size} outputs, but {len(tokenizer)} tokens in {TOKENIZER}; {COPY_AGAIN}"
         )
     network.load_state_dict(state)
     return Trained(folder, network.to(device).eval(), tokenizer, about, settings.values)
 
 
-def load_tokenizer(folder, about):
+def load_tokenizer(folder: str | Path, about: dict) -> Tokenizer:
     """Return a finished experiment's tokenizer; another than it was trained with is refused."""
     path = Path(folder) / TOKENIZER
     # Before it is parsed: other bytes are not given to the parser.
@@ -142,7 +143,7 @@ def load_tokenizer(folder, about):
     return Tokenizer(path)
 
 
-def read_weights(folder, about):
+def read_weights(folder: str | Path, about: dict) -> dict[str, torch.Tensor]:
     """Return a finished experiment's weights by name; damaged or other ones than `model.json` says are refused."""
     path = Path(folder) / MODEL
     if not path.exists():
@@ -164,7 +165,7 @@ def read_weights(folder, about):
     return state
 
 
-def load_start(network, folder, tokenizer):
+def load_start(network: GatedCTC, folder: str | Path, tokenizer: Tokenizer) -> None:
     """Load a finished experiment's weights as the start of another run.
 
     The weights of a network with one head also fit one with a head for every exit.
@@ -174,7 +175,7 @@ def load_start(network, folder, tokenizer):
     network : GatedCTC
     folder : str or Path
     tokenizer : Tokenizer
-        Of the run that starts; the start must have the same, or the outputs of its head would mean other units.
+        Of the run that starts; the start must have the same, or the outputs of its head would mean other tokens.
 
     Raises
     ------

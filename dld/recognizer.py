@@ -7,7 +7,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from dld.data.clips import Audio, Source, listed
@@ -20,6 +22,9 @@ from dld.errors import DldError
 from dld.experiment import GATE_TABLE, load_trained
 from dld.gates import GateTable, check_depth, check_gates, gates_for_depth, parse_depths, parse_gates
 from dld.network import GatedCTC, Output, precision_context
+
+if TYPE_CHECKING:
+    from dld.decoding.lm import Weights
 
 #: `101100`, or one boolean for each block.
 Gates = str | Sequence[bool]
@@ -93,8 +98,6 @@ class Recognizer:
         """Where the network is."""
         return next(self.network.parameters()).device
 
-    # ------------------------------------------------------------ gate vectors
-
     def gate_vector(
         self, *, depth: int | None = None, gates: Gates | None = None, policy: str | None = None, seed: int = 0
     ) -> tuple[bool, ...]:
@@ -133,8 +136,6 @@ class Recognizer:
         if self.folder is None or not (self.folder / GATE_TABLE).exists():
             return None
         return GateTable.load(self.folder / GATE_TABLE, self.network.num_blocks, self.about.get("state_sha256"))
-
-    # ------------------------------------------------------------ batches
 
     def run(self, waveforms: torch.Tensor, lengths: torch.Tensor, gate_vectors: Sequence[Sequence[bool]]) -> Output:
         """Return logits (in fp32) and valid frames of a batch under each of several gate vectors.
@@ -200,14 +201,13 @@ class Recognizer:
             Utterance id → text, in the order of `gate_vectors`.
         """
         finds = finds or [None] * len(gate_vectors)
-        texts = [{} for _ in gate_vectors]
+        texts: list[dict[str, str]] = [{} for _ in gate_vectors]
         for batch in loader:
-            output = self.run(*unpack(batch.signal, self.device), gate_vectors)
+            waveforms, lengths = unpack(batch.signal, self.device)
+            output = self.run(waveforms, lengths, gate_vectors)
             for rows, logits, find in zip(texts, output.logits, finds, strict=True):
                 rows.update(zip(batch.id, self.texts(logits, output.lengths, find), strict=True))
         return texts
-
-    # ------------------------------------------------------------ beam search
 
     def search(self, search: Search, gates: Sequence[bool]) -> Find:
         """Return a `BeamSearch` with the weights of a gate vector."""
@@ -216,7 +216,7 @@ class Recognizer:
         weights = self.lm_weights(search, gates)
         return BeamSearch(self.tokenizer.units(), search.model, weights, search.beam)
 
-    def lm_weights(self, search: Search, gates: Sequence[bool]):
+    def lm_weights(self, search: Search, gates: Sequence[bool]) -> "Weights | None":
         """Return the `Weights` of a search's language model under a gate vector, None where it has no model.
 
         Raises
@@ -224,18 +224,17 @@ class Recognizer:
         DldError
             None were chosen for this model, or for these gates.
         """
+        from dld.decoding.lm import Weights
         from dld.decoding.tuning import LmWeights
 
-        weights = search.weights
-        if search.lm is not None and weights is None:
+        stored = search.weights
+        if search.model is None or isinstance(stored, Weights):
+            return stored if isinstance(stored, Weights) else None
+        if stored is None:
             if self.folder is None:
                 raise DldError(f"{search.lm}: a language model needs weights; give the search some")
-            weights = LmWeights.load(self.folder / LM_WEIGHTS)
-        if isinstance(weights, LmWeights):
-            return weights.weights(search.model, self.about.get("state_sha256"), gates)
-        return weights
-
-    # ------------------------------------------------------------ files and samples
+            stored = LmWeights.load(self.folder / LM_WEIGHTS)
+        return stored.weights(search.model, self.about.get("state_sha256", ""), gates)
 
     def transcribe(
         self,
@@ -269,7 +268,7 @@ class Recognizer:
             A file cannot be read or is too long for the encoder, or the model cannot run so; the message names it.
         """
         vector = self.gate_vector(depth=depth, gates=gates, policy=policy)
-        find = search and self.search(search, vector)
+        find = None if search is None else self.search(search, vector)
         items, single = listed(audio)
         texts = [""] * len(items)
         for index, text in self.transcribe_each(items, vector, sample_rate, find, batch_seconds):
@@ -333,7 +332,7 @@ class Recognizer:
         if not vectors:
             raise DldError("log_probs needs at least one gate vector")
         items, single = listed(audio)
-        found = [[] for _ in items]
+        found: list[list[np.ndarray]] = [[] for _ in items]
         for indices, output in self._run_all(items, vectors, sample_rate, batch_seconds):
             if isinstance(output, DldError):
                 raise output
@@ -342,14 +341,16 @@ class Recognizer:
                     found[index].append(rows)
         return found[0] if single else found
 
-    def _run_all(self, audio, vectors, sample_rate, batch_seconds) -> Iterator[tuple[list[int], Output | DldError]]:
+    def _run_all(
+        self, audio: Sequence[Audio], vectors: Sequence[Sequence[bool]], sample_rate: int | None, batch_seconds: float
+    ) -> Iterator[tuple[list[int], Output | DldError]]:
         """Yield the indices and the output of batches, and of what cannot be read, index and error."""
         source = Source(self.sample_rate, self.channel, self.network.encoder.max_seconds)
         for indices, batch in source.batches(audio, sample_rate, batch_seconds):
             yield indices, batch if isinstance(batch, DldError) else self.run(*batch, vectors)
 
     @contextlib.contextmanager
-    def _evaluating(self):
+    def _evaluating(self) -> Iterator[None]:
         """Run the block with the network in evaluation mode; one that was in training mode returns to it."""
         training = self.network.training
         if training:
@@ -377,7 +378,7 @@ def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "f
     Raises
     ------
     DldError
-        There is no finished model, or a file of it is damaged, hostile or another model's; or there is no such device.
+        There is no finished model, or a file of it is damaged, hostile or of another model; or there is no such device.
     """
     try:
         torch.empty(0, device=device)

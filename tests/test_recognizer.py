@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -51,20 +52,23 @@ def run(model, *arguments):
 # ---------------------------------------------------------------- files and samples
 
 
-def test_the_example_of_the_readme_runs(trained_pair, files, monkeypatch, capsys):
-    (trained_pair / "a.flac").unlink(missing_ok=True)
-    shutil.copy(next(iter(files.values())), trained_pair / "a.flac")
-    monkeypatch.chdir(trained_pair)
-
-    import dld
-
-    model = dld.load_model("dld")
-    print(model.transcribe("a.flac", depth=2, policy="evenly-spaced"))
-    print(model.transcribe(["a.flac", "a.flac"], gates="101"))
-    full, first = model.log_probs("a.flac", gates=["111", "100"])
-
-    assert len(capsys.readouterr().out.splitlines()) == 2
-    assert full.shape == first.shape == (len(full), model.network.vocab_size)
+def test_the_example_of_the_readme_runs(root, babbler, files, tmp_path, monkeypatch, capsys):
+    shutil.copytree(babbler, tmp_path / "exp/dld")
+    shutil.copy(next(iter(files.values())), tmp_path / "a.flac")
+    model = load_model(tmp_path / "exp/dld")
+    table = GateTable(3, {2: (True, False, True)}, {"state_sha256": model.about["state_sha256"]})
+    table.save(tmp_path / "exp/dld" / GATE_TABLE)
+    monkeypatch.chdir(tmp_path)
+    [example] = re.findall(r"```python\n(import dld\n.*?)```", (root / "README.md").read_text(), re.S)
+    assert len([line for line in example.splitlines() if line]) <= 5
+    # The example's model has 12 blocks, the one here 3.
+    for big, small in (("depth=4", "depth=2"), ("111111111111", "111"), ("100010010001", "101")):
+        assert big in example
+        example = example.replace(big, small)
+    found = {}
+    exec(example, found)
+    assert capsys.readouterr().out == model.transcribe("a.flac", gates="101") + "\n" != "\n"
+    assert found["full"].shape == found["first"].shape == (len(found["full"]), model.network.vocab_size)
 
 
 def test_one_file_gives_a_text_and_a_list_a_list_in_its_order(recognizer, files):
@@ -132,7 +136,7 @@ def test_the_shortest_audio_has_a_text(recognizer, samples):
         (np.zeros((2, 100)), {"sample_rate": 16000}, r"shape \(2, 100\)"),
         (np.zeros(0), {"sample_rate": 16000}, r"shape \(0,\)"),
         (np.zeros(100, np.int16), {"sample_rate": 16000}, "samples of type int16; floating point"),
-        (torch.zeros(100, dtype=torch.int16), {"sample_rate": 16000}, "samples of type torch.int16"),
+        (torch.zeros(100, dtype=torch.int16), {"sample_rate": 16000}, "samples of type int16"),
         (np.full(100, np.nan), {"sample_rate": 16000}, "not finite"),
         ("a.wav", {"depth": 0}, "depth 0 is outside 1…3"),
         ("a.wav", {"depth": 4}, "depth 4 is outside 1…3"),

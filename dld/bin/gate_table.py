@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.bin.models import audio_settings
@@ -11,7 +13,7 @@ from dld.files import writable_folder
 logger = logging.getLogger(__name__)
 
 
-def make_parser():
+def make_parser() -> options.Parser:
     """Return the parser of the command line."""
     parser = options.Parser(prog="dld gates", description=__doc__)
     parser.add_argument("--exp", required=True, help="folder of a trained experiment; the table goes there")
@@ -24,7 +26,7 @@ def make_parser():
 
 
 @command
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Search, store, print."""
     arguments = make_parser().parse_args(argv)
 
@@ -38,7 +40,7 @@ def main(argv=None):
 
     recognizer = load_model(arguments.exp, arguments.device)
     network = recognizer.network
-    writable_folder(recognizer.folder)
+    folder = writable_folder(Path(arguments.exp))
     utterances = kaldi.load(arguments.data)
     check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
     dataset = make_dataset(utterances, recognizer.tokenizer, **audio_settings(recognizer))
@@ -46,7 +48,7 @@ def main(argv=None):
     table = search_gate_table(evaluator, network.num_blocks, progress=arguments.progress)
     sha256 = recognizer.about["state_sha256"]
     table.about.update(data=arguments.data, utterances=len(dataset), state_sha256=sha256)
-    table.save(recognizer.folder / GATE_TABLE)
+    table.save(folder / GATE_TABLE)
     for n, row in table.about["depths"].items():
         logger.info(
             "depth %2s  %s  %6.2f %%  (%s; evenly spaced %.2f %%)",

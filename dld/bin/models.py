@@ -1,4 +1,9 @@
-"""Options by which commands run a trained model, and what they stand for; this module is no command."""
+"""Options by which commands run a trained model, and what they stand for; this module is not a command."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from dld.bin import add_pipes_option, add_progress_option, options
 from dld.checks import AT_LEAST_0, COUNT, POSITIVE, Number, Whole
@@ -6,8 +11,11 @@ from dld.decoding.settings import LM_WEIGHTS, BeamSettings, Search
 from dld.errors import DldError
 from dld.gates import POLICIES, parse_depths
 
+if TYPE_CHECKING:
+    from dld.recognizer import Recognizer
 
-def add_network_options(parser):
+
+def add_network_options(parser: ArgumentParser) -> None:
     """Add what decides how a network runs: policy, batches, device, precision."""
     parser.add_argument("--policy", choices=POLICIES, help="gate policy (default: decode_policy of the experiment)")
     parser.add_argument("--policy-seed", type=options.of(Whole()), default=0, help="of the policy random")
@@ -16,7 +24,7 @@ def add_network_options(parser):
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network")
 
 
-def add_beam_options(parser):
+def add_beam_options(parser: ArgumentParser) -> None:
     """Add the limits of the beam search."""
     limits = BeamSettings()
     parser.add_argument(
@@ -39,7 +47,7 @@ def add_beam_options(parser):
     parser.add_argument("--jobs", type=options.of(Whole(1, 1024)), default=1, help="processes of the beam search")
 
 
-def add_set_options(parser):
+def add_set_options(parser: ArgumentParser) -> None:
     """Add the options by which a trained model is run over a data set at several depths."""
     parser.add_argument("--exp", required=True, help="folder of a trained experiment")
     parser.add_argument("--depths", help="such as 2,4,12, or all (default: decode_depths of the experiment)")
@@ -50,7 +58,7 @@ def add_set_options(parser):
     add_progress_option(parser)
 
 
-def add_lm_options(parser):
+def add_lm_options(parser: ArgumentParser) -> None:
     """Add a language model and its weights."""
     parser.add_argument("--lm", help="language model, ARPA or KenLM's binary format: beam search with it")
     parser.add_argument("--lm-weights", help=f"file of dld tune-lm (default: {LM_WEIGHTS} in the experiment)")
@@ -66,7 +74,7 @@ def add_lm_options(parser):
     )
 
 
-def check_lm_options(arguments):
+def check_lm_options(arguments: Namespace) -> None:
     """Raise if weights of a language model are given without one, or in two ways."""
     given = (arguments.lm_alpha, arguments.lm_beta)
     if not arguments.lm:
@@ -80,14 +88,14 @@ def check_lm_options(arguments):
         raise DldError("give either --lm-weights or both --lm-alpha and --lm-beta")
 
 
-def load(path, arguments):
+def load(path: str, arguments: Namespace) -> Recognizer:
     """Return the `Recognizer` of a model as the options ask for."""
     from dld.recognizer import load_model
 
     return load_model(path, arguments.device, arguments.precision)
 
 
-def chosen_gates(recognizer, arguments):
+def chosen_gates(recognizer: Recognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:
     """Return the gate vector of each depth, by depth, and the policy that chose them."""
     blocks = recognizer.network.num_blocks
     depths = parse_depths(recognizer.depths if arguments.depths is None else arguments.depths, blocks)
@@ -95,13 +103,13 @@ def chosen_gates(recognizer, arguments):
     return {n: recognizer.gate_vector(depth=n, policy=policy, seed=arguments.policy_seed) for n in depths}, policy
 
 
-def beam_settings(arguments):
+def beam_settings(arguments: Namespace) -> BeamSettings:
     """Return the `BeamSettings` of the options."""
     size = BeamSettings.size if arguments.beam_size is None else arguments.beam_size
     return BeamSettings(size, arguments.beam_logp, arguments.token_logp)
 
 
-def chosen_search(recognizer, arguments):
+def chosen_search(recognizer: Recognizer, arguments: Namespace) -> Search | None:
     """Return the `Search` of the options, its weights read; None for best-path decoding."""
     check_lm_options(arguments)
     beam = beam_settings(arguments)
@@ -110,13 +118,11 @@ def chosen_search(recognizer, arguments):
     from dld.decoding.lm import Weights
     from dld.decoding.tuning import LmWeights
 
-    if arguments.lm_alpha is None:
-        weights = LmWeights.load(arguments.lm_weights or recognizer.folder / LM_WEIGHTS)
-    else:
-        weights = Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown)
-    return Search(arguments.lm, weights, beam)
+    if arguments.lm_alpha is not None:
+        return Search(arguments.lm, Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown), beam)
+    return Search(arguments.lm, LmWeights.load(arguments.lm_weights or recognizer.folder / LM_WEIGHTS), beam)
 
 
-def audio_settings(recognizer):
+def audio_settings(recognizer: Recognizer) -> dict[str, int | None]:
     """Return how `dld.data.dataset.make_dataset` reads audio for a model."""
     return {"sample_rate": recognizer.sample_rate, "channel": recognizer.channel}

@@ -11,7 +11,7 @@ from dld.errors import UsageError
 
 
 class Formatter(argparse.HelpFormatter):
-    """Add its default to the help of an option, `true|false` to boolean ones; keep the line breaks of texts."""
+    """Show the default of each option and a short word for its value; keep the line breaks of texts."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
@@ -27,10 +27,10 @@ class Formatter(argparse.HelpFormatter):
             default = shown(default)
         return f"{text} (default: {str(default).replace('%', '%%')})"
 
-    def _metavar_formatter(self, action: argparse.Action, default_metavar: str) -> Callable[[int], tuple[str, ...]]:
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         if action.type is boolean:
-            return lambda size: ("true|false",) * size
-        return super()._metavar_formatter(action, default_metavar)
+            return "true|false"
+        return getattr(action.type, "metavar", action.dest.rpartition("_")[2].upper())
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" not in text:
@@ -68,6 +68,7 @@ def of(kind: Kind) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be {kind}")
         return value
 
+    read.metavar = "N" if isinstance(kind, Whole) else "X"  # type: ignore[attr-defined]
     return read
 
 

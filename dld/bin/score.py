@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from dld.bin import command
+from dld.bin import boolean, command
 from dld.bin.options import Parser, of
 from dld.checks import COUNT, NOT_NEGATIVE
 from dld.errors import DldError
@@ -30,7 +30,9 @@ def parser():
     options.add_argument("--wip", help=f"word insertion penalty {source}")
     options.add_argument("--replicates", type=of(COUNT), default=10000, help="draws of the bootstrap interval")
     options.add_argument("--seed", type=of(NOT_NEGATIVE), default=0, help="seed of the bootstrap interval")
-    options.add_argument("--sclite", action="store_true", help="run NIST sclite instead (reports in scoring_sclite/)")
+    options.add_argument(
+        "--sclite", type=boolean, default=False, help="run NIST sclite instead, with reports in scoring_sclite/"
+    )
     return options
 
 

@@ -1,8 +1,13 @@
 """Print the text of audio files, one line a file: its path, a tab, the text."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from dld.bin import boolean, command, options
 from dld.bin.models import add_beam_options, add_lm_options, add_network_options, check_lm_options, chosen_search, load
@@ -10,8 +15,11 @@ from dld.checks import COUNT
 from dld.errors import DldError
 from dld.gates import depth, format_gates
 
+if TYPE_CHECKING:
+    from dld.recognizer import Find, Recognizer
 
-def make_parser():
+
+def make_parser() -> options.Parser:
     """Return the parser of the command line."""
     parser = options.Parser(prog="dld transcribe", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="folder of a trained experiment")
@@ -26,7 +34,7 @@ def make_parser():
 
 
 @contextlib.contextmanager
-def searching(recognizer, gates, arguments):
+def searching(recognizer: Recognizer, gates: Sequence[bool], arguments: Namespace) -> Iterator[Find | None]:
     """Yield what `Recognizer.texts` searches with, None for best-path decoding."""
     search = chosen_search(recognizer, arguments)
     if search is None:
@@ -39,7 +47,7 @@ def searching(recognizer, gates, arguments):
         yield pool.spread(weights)
 
 
-def print_result(path, text, gates, as_json):
+def print_result(path: str, text: str | DldError, gates: Sequence[bool], as_json: bool) -> None:
     """Print the text of a file on standard output, or what is wrong with it on standard error."""
     if isinstance(text, DldError):
         print(f"dld transcribe: error: {' '.join(str(text).splitlines())}", file=sys.stderr, flush=True)
@@ -51,7 +59,7 @@ def print_result(path, text, gates, as_json):
 
 
 @command
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Transcribe all files that can be read; the status is 1 if one could not."""
     arguments = make_parser().parse_args(argv)
     check_lm_options(arguments)
@@ -59,7 +67,8 @@ def main(argv=None):
     gates = recognizer.gate_vector(
         depth=arguments.depth, gates=arguments.gates, policy=arguments.policy, seed=arguments.policy_seed
     )
-    found, following = {}, 0
+    found: dict[int, str | DldError] = {}
+    following = 0
     with searching(recognizer, gates, arguments) as find:
         for index, text in recognizer.transcribe_each(
             arguments.files, gates, find=find, batch_seconds=arguments.batch_seconds

@@ -28,7 +28,7 @@ import yaml
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from dld.checks import ListOf, Text, complaint, no_argument
-from dld.config.keys import EXPERIMENT_KEYS, KEYS, check_together, check_values, is_text
+from dld.config.keys import EXPERIMENT_KEYS, KEYS, TEACHER_KEYS, check_together, check_values, is_text
 from dld.config.overrides import is_plain, read_override
 from dld.errors import DldError, describe_os_error
 
@@ -153,6 +153,9 @@ def _resolve(text, path):
 
     try:
         resolved = resolve_references(text).getvalue()
+        # HyperPyYAML follows a reference to a key that is itself one only where that key comes first.
+        while "!ref" in resolved and (again := resolve_references(resolved).getvalue()) != resolved:
+            resolved = again
         tree = ruamel.yaml.YAML().load(resolved)
     except _BUILD_ERRORS as error:
         raise DldError(f"{path}: cannot resolve the references: {_detail(error)}") from error
@@ -357,11 +360,11 @@ def _dotted_keys(tree, prefix=""):
 
 
 def _check_keys(tree, origins, path):
-    used = set(EXPERIMENT_KEYS) | set(_REFERENCE.findall(_dump(tree)))
+    used = set(EXPERIMENT_KEYS) | set(TEACHER_KEYS) | set(_REFERENCE.findall(_dump(tree)))
     for key in tree:
         if key not in used:
             raise _unknown(key, sorted(map(str, used | set(tree) - {key})), origins[key])
-    missing = {"system", "exp_dir", "network", "brain"} - set(tree)
+    missing = {"system", "exp_dir", "network"} - set(tree)
     if missing:
         raise DldError(f"{path}: missing key {sorted(missing)[0]!r} ({EXPERIMENT_KEYS[sorted(missing)[0]]})")
 

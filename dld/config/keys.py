@@ -4,6 +4,7 @@
 files give a name of their own, to refer to them (`!ref <d_model>`) and to set them on the command line.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dld.checks import (
@@ -59,6 +60,18 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Objects:
+    """A mapping of names to objects."""
+
+    def accepts(self, value):
+        """Return whether a value is allowed; the objects themselves are checked when they are built."""
+        return isinstance(value, Mapping) and all(not isinstance(part, (str, int, float)) for part in value.values())
+
+    def __str__(self):
+        return "a mapping of names to what is made by !new: of a class"
+
+
+@dataclass(frozen=True)
 class NumberOrRamp:
     """A number of at least 0, or a `dld.gates.Ramp` of such numbers."""
 
@@ -89,21 +102,14 @@ EXPERIMENT_KEYS = {
     "dev_data": Key("Kaldi data directory for validation, checkpoint choice and the gate table", FOLDER),
     "lang_dir": Key("folder of the tokenizer (bpe.model)", FOLDER),
     "network": Key("dld.network.GatedCTC: front end, gated encoder, CTC head", OBJECT),
-    "brain": Key("training loop, a class of dld.training.brain", Built("!name:")),
-    "schedule": Key("drop schedule, a class of dld.gates", Nullable(OBJECT)),
+    "brain": Key("!name: of a subclass of dld.training.brain.DynamicBrain, where there is one", Built("!name:")),
+    "schedule": Key("drop schedule, a class of dld.gates", OBJECT),
+    "objectives": Key("losses with their weights: name → a class of dld.training.objectives", Objects()),
+    "soft_targets": Key("what a student is pulled towards, a class of dld.training.targets, or null", Nullable(OBJECT)),
     "init_from": Key("experiment whose weights are the start, or null", Nullable(FOLDER)),
     "pretrained": Key(
         "published weights to start from where init_from is null: folder, hub id or bundle", Nullable(Text("a name"))
     ),
-    "teacher": Key("experiment of the frozen teacher, or null", Nullable(FOLDER)),
-    "teacher_input": Key(
-        "what the teacher receives: augmented (the student's own input) or clean", Choice("augmented", "clean")
-    ),
-    "teacher_memory": Key("compute the teacher's logits once, not in every epoch; needs teacher_input: clean", FLAG),
-    "distillation": Key("divergence between teacher and student, dld.training.objectives.MaskedKL", Nullable(OBJECT)),
-    "kd_weight": Key("weight λ of the distillation term, a number or a dld.gates.Ramp", WEIGHT),
-    "hidden_weight": Key("weight of the distance between student's and teacher's encoder outputs; 0: none", WEIGHT),
-    "ctc_weight": Key("weight of the CTC term, a number or a dld.gates.Ramp", WEIGHT),
     "optimizer": Key("!name: of a torch optimizer with its settings", Built("!name:")),
     "lr_schedule": Key("learning-rate schedule, a class of dld.training.optim", OBJECT),
     "num_epochs": Key("passes over the training data", COUNT),
@@ -130,7 +136,23 @@ EXPERIMENT_KEYS = {
     "ckpt_interval_minutes": Key("minutes between checkpoints within an epoch; 0 keeps to ends of epochs", AT_LEAST_0),
 }
 
+#: Of `EXPERIMENT_KEYS`, those that a file need not have.
+OPTIONAL_KEYS = {"brain", "pretrained"}
+
+#: What a file may set for those that extend it and distil from a teacher; other systems do not read it.
+TEACHER_KEYS = {
+    "teacher_input": Key(
+        "what the teacher receives: augmented (the student's own input) or clean", Choice("augmented", "clean")
+    ),
+    "teacher_cache": Key("compute the teacher's output once, not in every epoch; needs teacher_input: clean", FLAG),
+}
+
 SHARED_KEYS = {
+    **TEACHER_KEYS,
+    "teacher": Key("experiment of the frozen teacher", Nullable(FOLDER)),
+    "kd_weight": Key("weight λ of the distillation term, a number or a dld.gates.Ramp", WEIGHT),
+    "hidden_weight": Key("weight of the distance between student's and teacher's encoder outputs", WEIGHT),
+    "ctc_weight": Key("weight of the CTC term, a number or a dld.gates.Ramp", WEIGHT),
     "data": Key("folder of the data directories", FOLDER),
     "exp": Key("folder of the experiments", FOLDER),
     "frontend": Key("front end, a class of dld.frontends", OBJECT),
@@ -215,8 +237,6 @@ def check_together(values, path):
     width, heads = values.get("d_model"), values.get("num_heads")
     if width is not None and heads is not None and width % heads:
         raise DldError(f"{path}: d_model is {width}; it must be a multiple of num_heads, {heads}")
-    if values.get("teacher_memory") and values.get("teacher_input", "clean") != "clean":
-        raise DldError(f"{path}: teacher_memory needs teacher_input: clean, not {values['teacher_input']}")
 
 
 def _tagged(value):

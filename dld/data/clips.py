@@ -84,7 +84,7 @@ class Source:
         else:
             name = f"audio {index}"
             samples = _checked(audio, name)
-            if not (is_whole(given_rate) and given_rate > 0):
+            if given_rate is None or not (is_whole(given_rate) and given_rate > 0):
                 raise DldError(f"{name}: sample_rate is {given_rate!r}; give that of the samples, in Hz")
             samples = resample(samples, given_rate, self.sample_rate)
             clip = Clip(len(samples) / self.sample_rate, lambda: samples)
@@ -133,14 +133,16 @@ class Source:
                 yield list(waveforms), (pad_sequence(list(waveforms.values()), batch_first=True), lengths)
 
 
-def _checked(audio, name):
+def _checked(audio: object, name: str) -> np.ndarray:
     """Return samples as a float32 array."""
-    if not isinstance(audio, (np.ndarray, torch.Tensor)):
+    samples = audio
+    if isinstance(audio, torch.Tensor):
+        # NumPy does not have bfloat16.
+        samples = (audio.float() if audio.is_floating_point() else audio).detach().cpu().numpy()
+    if not isinstance(samples, np.ndarray):
         raise DldError(f"{name}: audio is a path or an array of samples, not {type(audio).__name__}")
-    is_tensor = isinstance(audio, torch.Tensor)
-    if not (audio.is_floating_point() if is_tensor else np.issubdtype(audio.dtype, np.floating)):
-        raise DldError(f"{name}: samples of type {audio.dtype}; floating point was expected, full scale 1")
-    samples = audio.detach().cpu().float().numpy() if is_tensor else audio
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise DldError(f"{name}: samples of type {samples.dtype}; floating point was expected, full scale 1")
     if samples.ndim != 1 or not len(samples):
         raise DldError(f"{name}: shape {samples.shape}; samples have one dimension, (samples,), and are at least one")
     if not np.isfinite(samples).all():

@@ -153,7 +153,9 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     if model_type == "char":
         needed = len(characters) + 3
         if vocab_size not in (None, needed):
-            raise DldError(f"a char token is one character: this text has {needed}, not {vocab_size}; drop the size")
+            raise DldError(
+                f"char tokens are one per character: this text has {needed}, not {vocab_size}; drop the size"
+            )
         vocab_size = needed
     elif model_type not in ("bpe", "unigram"):
         raise DldError(f"unknown kind of tokens {model_type!r}; choose bpe, unigram or char")

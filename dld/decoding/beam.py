@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from dld.errors import DldError
 class _Searcher(CTCBeamSearcher):
     """SpeechBrain's searcher, which leaves the end of the sentence unscored, with it scored."""
 
-    def finalize_decoding(self, beams, cached_lm_scores, *arguments, **options):
+    def finalize_decoding(self, beams: Any, cached_lm_scores: dict, *arguments: Any, **options: Any) -> Any:
         beams = super().finalize_decoding(beams, cached_lm_scores, *arguments, **options)
         if self.lm is not None:
             for beam in beams:
@@ -133,10 +134,10 @@ class SearchPool:
             given = tokens, Search(search.lm, beam=search.beam)
             self._pool = ProcessPoolExecutor(jobs, context, _begin_worker, given)
 
-    def __enter__(self):
+    def __enter__(self) -> "SearchPool":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -157,13 +158,14 @@ class SearchPool:
         return [text for found in self._pool.map(_work, parts, [weights] * len(parts)) for text in found]
 
 
-_worker = None
+_worker: SearchPool | None = None
 
 
-def _begin_worker(tokens, search):
+def _begin_worker(tokens: Sequence[str], search: Search) -> None:
     global _worker
     _worker = SearchPool(tokens, search)
 
 
-def _work(utterances, weights):
+def _work(utterances: list[np.ndarray], weights: Weights | None) -> list[str]:
+    assert _worker is not None
     return _worker.texts(utterances, weights)

@@ -33,7 +33,7 @@ class Evaluator:
 
     def __call__(self, gate_vectors: Sequence[Sequence[bool]]) -> list[Quality]:
         """Return the `Quality` of each gate vector; those with a common prefix share that part of the work."""
-        texts = [[] for _ in gate_vectors]
+        texts: list[list[str]] = [[] for _ in gate_vectors]
         losses = [0.0] * len(gate_vectors)
         for embedded, tokens, token_lengths in self.batches:
             output = self.recognizer.outputs(embedded, gate_vectors)

@@ -38,7 +38,7 @@ class BeamSettings:
     beam_logp: float = -12.0
     token_logp: float = -6.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.size < 1:
             raise DldError(f"beam size {self.size}: must be at least 1")
         if not (self.beam_logp < 0 and self.token_logp < 0):
@@ -65,7 +65,7 @@ class Search:
     weights: Weights | LmWeights | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.weights is not None and self.lm is None:
             raise DldError("weights of a language model need the model; give lm, too")
 

@@ -69,9 +69,9 @@ def choose_weights(
     >>> weights.alpha, error
     (0.4, 0.0)
     """
-    tried = {}
+    tried: dict[tuple[int, int], float] = {}
 
-    def order(point):
+    def order(point: tuple[int, int]) -> tuple[float, float, float]:
         alpha, beta = alphas[point[0]], betas[point[1]]
         if point not in tried:
             tried[point] = wer(references, texts_of(Weights(alpha, beta, unknown)))
@@ -144,12 +144,13 @@ class LmWeights:
                 f"{path}: no such file; choose weights on dev with dld tune-lm, or give --lm-alpha and --lm-beta"
             )
         again = "choose them again with dld tune-lm"
-        kinds = {"lm": dict, "model_sha256": str, "depths": dict, "ids_sha256": str, "data": str}
-        about = read_record(path, kinds, again)
+        about = read_record(
+            path, {"lm": dict, "model_sha256": str, "depths": dict, "ids_sha256": str, "data": str}, again
+        )
         check_keys(about["lm"], {"path": str, "sha256": str}, f"{path}: lm", again)
         number = (int, float)
+        kinds: dict[str, type | tuple[type, ...]] = {"gates": str, "alpha": number, "beta": number, "unknown": number}
         for n, row in about["depths"].items():
-            kinds = {"gates": str, "alpha": number, "beta": number, "unknown": number}
             check_keys(row, kinds, f"{path}: depth {n}", again)
         return cls(about, path)
 

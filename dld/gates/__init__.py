@@ -10,6 +10,7 @@ in this package knows about networks.
 from dld.gates.schedules import (
     AllOpen,
     Bernoulli,
+    Draw,
     DropSchedule,
     Exits,
     Fixed,
@@ -18,6 +19,7 @@ from dld.gates.schedules import (
     Sandwich,
     UniformDepth,
     WithExits,
+    value_at,
 )
 from dld.gates.table import GateTable
 from dld.gates.vectors import (
@@ -37,6 +39,7 @@ from dld.gates.vectors import (
 __all__ = [
     "AllOpen",
     "Bernoulli",
+    "Draw",
     "DropSchedule",
     "Exits",
     "Fixed",
@@ -57,4 +60,5 @@ __all__ = [
     "parse_depths",
     "parse_gates",
     "random_subset",
+    "value_at",
 ]

@@ -1,12 +1,16 @@
-"""Drop schedules: what draws the gate vectors of each training step.
+"""Draw the gate vectors of each training step: drop schedules.
 
 Nothing here knows about networks, and nothing draws from a global random generator: each schedule owns one, whose
 state is saved with the checkpoint, so that a resumed run sees the gates that an uninterrupted one would have.
 """
 
+from __future__ import annotations
+
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from dld.checks import AT_LEAST_0, COUNT, FLAG, NOT_NEGATIVE, RATE, Choice, Number, Whole, complaint, is_whole, require
 from dld.errors import DldError
@@ -23,7 +27,7 @@ from dld.gates.vectors import (  # depth and format_gates are for the examples
 
 @dataclass(frozen=True)
 class Ramp:
-    """A value that goes linearly from `start` to `end` over the first `epochs` epochs and then stays.
+    """Go linearly from `start` to `end` over the first `epochs` epochs, then stay there.
 
     Examples
     --------
@@ -40,18 +44,55 @@ class Ramp:
         require(self, Number(), start=self.start, end=self.end)
         require(self, AT_LEAST_0, epochs=self.epochs)
 
-    def at(self, epoch):
-        """Value after `epoch` epochs; a fraction is a place within one."""
-        share = 1.0 if self.epochs <= 0 else min(1.0, max(0.0, epoch / self.epochs))
-        return self.start + (self.end - self.start) * share
+    def at(self, epoch: float) -> float:
+        """Return the value after `epoch` epochs, of which there may be a fraction."""
+        done = 1.0 if self.epochs <= 0 else min(1.0, max(0.0, epoch / self.epochs))
+        return self.start + (self.end - self.start) * done
+
+
+def value_at(value: float | Ramp, epoch: float) -> float:
+    """Return a number as it is, and a `Ramp` after `epoch` epochs.
+
+    Examples
+    --------
+    >>> value_at(0.5, epoch=3), value_at(Ramp(start=0.0, end=1.0, epochs=4), epoch=3)
+    (0.5, 0.75)
+    """
+    return value.at(epoch) if isinstance(value, Ramp) else value
+
+
+class Draw(NamedTuple):
+    """The gate vectors of one training step.
+
+    Attributes
+    ----------
+    vectors : list of tuple of bool
+        At least one.
+    weights : list of float
+        Weight of each vector in the loss; they sum to 1.
+    share_prefix : bool or None
+        Run the blocks of a common prefix of the vectors once, with one draw of dropout: one run with several exits.
+        None: in evaluation only.
+    """
+
+    vectors: list[tuple[bool, ...]]
+    weights: list[float]
+    share_prefix: bool | None = False
+
+    @classmethod
+    def even(cls, vectors: Sequence[tuple[bool, ...]], share_prefix: bool | None = False) -> Draw:
+        """Give all vectors the same weight.
+
+        Examples
+        --------
+        >>> Draw.even([(True, True), (True, False)]).weights
+        [0.5, 0.5]
+        """
+        return cls(list(vectors), [1.0 / len(vectors)] * len(vectors), share_prefix)
 
 
 class DropSchedule:
-    """Draws the gate vectors of each training step.
-
-    `draw()` returns a list: most schedules put one vector in it, the sandwich several; `draw_weighted()` gives their
-    shares in the loss, too. Where `shares_blocks` is true, vectors that begin alike are one run with several exits, the
-    blocks of their common beginning computed once, with one draw of dropout.
+    """Draw the gate vectors of each training step.
 
     Parameters
     ----------
@@ -61,54 +102,47 @@ class DropSchedule:
         Of the schedule's own generator. Ranks of one distributed run share it and so draw the same gates.
     """
 
-    shares_blocks = False
-
-    def __init__(self, num_blocks, seed=0):
+    def __init__(self, num_blocks: int, seed: int = 0):
         require(self, COUNT, num_blocks=num_blocks)
         require(self, Whole(), seed=seed)
         self.num_blocks = num_blocks
         self.generator = random.Random(seed)
         self.epoch = 0.0
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: float) -> None:
         """Tell the schedule how many epochs have gone by (a fraction is allowed), for what ramps over them."""
         self.epoch = float(epoch)
 
-    def draw(self):
-        """Gate vectors of the next training step, a non-empty list of tuples of booleans."""
+    def draw(self) -> Draw:
+        """Return the gate vectors of the next training step."""
         raise NotImplementedError
 
-    def draw_weighted(self):
-        """What `draw` gives, and the share of each vector in the loss; the shares sum to 1."""
-        vectors = self.draw()
-        return vectors, [1.0 / len(vectors)] * len(vectors)
-
-    def state_dict(self):
-        """State of the generator, as JSON can hold it."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the generator, as JSON can hold it."""
         version, internal, gauss = self.generator.getstate()
         return {"version": version, "internal": list(internal), "gauss": gauss, "epoch": self.epoch}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
         self.generator.setstate((state["version"], tuple(state["internal"]), state["gauss"]))
         self.epoch = state["epoch"]
 
 
 class AllOpen(DropSchedule):
-    """Every block runs in every step: a static network.
+    """Run every block in every step: a static network.
 
     Examples
     --------
-    >>> AllOpen(num_blocks=3).draw()
+    >>> AllOpen(num_blocks=3).draw().vectors
     [(True, True, True)]
     """
 
-    def draw(self):
-        return [(True,) * self.num_blocks]
+    def draw(self) -> Draw:
+        return Draw.even([(True,) * self.num_blocks])
 
 
 class Fixed(DropSchedule):
-    """The same gate vector in every step: a static network of a smaller depth, cut out of a larger one.
+    """Draw the same gate vector in every step: a static network of a smaller depth, cut out of a larger one.
 
     Parameters
     ----------
@@ -119,21 +153,21 @@ class Fixed(DropSchedule):
 
     Examples
     --------
-    >>> [format_gates(gates) for gates in Fixed(num_blocks=4, n=2).draw()]
+    >>> [format_gates(gates) for gates in Fixed(num_blocks=4, n=2).draw().vectors]
     ['1001']
     """
 
-    def __init__(self, num_blocks, n, policy="evenly-spaced", seed=0):
+    def __init__(self, num_blocks: int, n: int, policy: str = "evenly-spaced", seed: int = 0):
         super().__init__(num_blocks, seed)
         require(self, Choice("evenly-spaced", "first-n", "random"), policy=policy)
         self.vector = gates_for_depth(policy, num_blocks, n, seed=seed)
 
-    def draw(self):
-        return [self.vector]
+    def draw(self) -> Draw:
+        return Draw.even([self.vector])
 
 
 class Exits(DropSchedule):
-    """Early exit (arXiv 2309.09546): one run of all blocks, with a loss at each of several depths.
+    """Run all blocks once, with a loss at each of several depths: early exit (arXiv 2309.09546).
 
     Parameters
     ----------
@@ -143,23 +177,21 @@ class Exits(DropSchedule):
 
     Examples
     --------
-    >>> [format_gates(gates) for gates in Exits(num_blocks=4, depths=[2]).draw()]
+    >>> [format_gates(gates) for gates in Exits(num_blocks=4, depths=[2]).draw().vectors]
     ['1100', '1111']
     """
 
-    shares_blocks = True
-
-    def __init__(self, num_blocks, depths, seed=0):
+    def __init__(self, num_blocks: int, depths: str | int | Sequence[int], seed: int = 0):
         super().__init__(num_blocks, seed)
         chosen = sorted({*parse_depths(depths, num_blocks), num_blocks})
         self.vectors = [first_n(num_blocks, n) for n in chosen]
 
-    def draw(self):
-        return list(self.vectors)
+    def draw(self) -> Draw:
+        return Draw.even(self.vectors, share_prefix=True)
 
 
 class WithExits(DropSchedule):
-    """Another schedule's gate vectors, each with additional losses in the middle of its run (InterCTC).
+    """Add losses in the middle of the run of another schedule's gate vectors (InterCTC).
 
     An exit after block k sees what the first k blocks gave under the drawn gates; it is left out of a step in which all
     of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth (arXiv
@@ -171,51 +203,48 @@ class WithExits(DropSchedule):
     exits : list of int, or int
         Blocks before each exit, below `num_blocks`; or how many exits, spread evenly.
     weight : float
-        w, the share of the exits in the loss, 0 < w < 1.
+        w, the weight of all exits of a vector together, 0 < w < 1.
 
     Examples
     --------
     >>> schedule = WithExits(AllOpen(num_blocks=4), exits=1, weight=0.3)
-    >>> vectors, shares = schedule.draw_weighted()
-    >>> [format_gates(gates) for gates in vectors], shares
+    >>> vectors, weights, _ = schedule.draw()
+    >>> [format_gates(gates) for gates in vectors], weights
     (['1111', '1100'], [0.7, 0.3])
     """
 
-    shares_blocks = True
-
-    def __init__(self, schedule, exits, weight=0.5):
+    def __init__(self, schedule: DropSchedule, exits: int | Sequence[int], weight: float = 0.5):
         if not isinstance(schedule, DropSchedule):
             raise DldError("WithExits: schedule must be a drop schedule, a class of dld.gates")
         super().__init__(schedule.num_blocks)
         require(self, Number(above=0, below=1), weight=weight)
         self.schedule = schedule
-        if is_whole(exits):
+        if isinstance(exits, int) and is_whole(exits):
             require(self, COUNT, exits=exits)
-            places = (round(k * schedule.num_blocks / (exits + 1)) for k in range(1, exits + 1))
-            exits = sorted({max(1, place) for place in places})
+            spread = (round(k * schedule.num_blocks / (exits + 1)) for k in range(1, exits + 1))
+            exits = sorted({max(1, block) for block in spread})
         self.exits = parse_depths(exits, schedule.num_blocks - 1)
         self.weight = weight
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: float) -> None:
         self.schedule.set_epoch(epoch)
 
-    def draw(self):
-        return self.draw_weighted()[0]
-
-    def draw_weighted(self):
-        vectors, shares = [], []
-        for gates, share in zip(*self.schedule.draw_weighted(), strict=True):
-            cut = [tuple(gate and place < k for place, gate in enumerate(gates)) for k in self.exits]
+    def draw(self) -> Draw:
+        vectors, weights = [], []
+        drawn = self.schedule.draw()
+        for gates, weight in zip(drawn.vectors, drawn.weights, strict=True):
+            cut = [tuple(gate and index < k for index, gate in enumerate(gates)) for k in self.exits]
             exits = [vector for vector in cut if any(vector)]
             inside = self.weight if exits else 0.0
             vectors += [gates, *exits]
-            shares += [share * (1.0 - inside), *[share * inside / max(1, len(exits))] * len(exits)]
-        return vectors, shares
+            weights += [weight * (1.0 - inside), *[weight * inside / max(1, len(exits))] * len(exits)]
+        # A cut vector begins as the whole one does, so that its blocks need not run again.
+        return Draw(vectors, weights, share_prefix=True)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return self.schedule.state_dict()
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.schedule.load_state_dict(state)
 
 
@@ -229,22 +258,22 @@ def _check_rate(rate, name):
 
 
 class _IndependentDrop(DropSchedule):
-    """Each gate is drawn by itself; a draw that closes all of them is drawn again, so that 1 ≤ n."""
+    """Draw each gate by itself; a draw that closes all of them is drawn again, so that 1 ≤ n."""
 
-    def drop_rates(self):
-        """Probability of each gate to be closed, `num_blocks` floats."""
+    def drop_rates(self) -> list[float]:
+        """Return the probability of each gate to be closed."""
         raise NotImplementedError
 
-    def draw(self):
+    def draw(self) -> Draw:
         rates = self.drop_rates()
         while True:
             gates = tuple(self.generator.random() >= rate for rate in rates)
             if any(gates):
-                return [gates]
+                return Draw.even([gates])
 
 
 class Bernoulli(_IndependentDrop):
-    """Each block is dropped with probability p, independently (LDASR, EUSIPCO 2024; DLD, arXiv 2601.16117, p = 0.5).
+    """Drop each block with probability p, independently (LDASR, EUSIPCO 2024; DLD, arXiv 2601.16117, p = 0.5).
 
     Parameters
     ----------
@@ -256,21 +285,20 @@ class Bernoulli(_IndependentDrop):
     Examples
     --------
     >>> schedule = Bernoulli(num_blocks=4, p=0.5, seed=1)
-    >>> all(1 <= depth(gates) <= 4 for _ in range(100) for gates in schedule.draw())
+    >>> all(1 <= depth(gates) <= 4 for _ in range(100) for gates in schedule.draw().vectors)
     True
     """
 
-    def __init__(self, num_blocks, p=0.5, seed=0):
+    def __init__(self, num_blocks: int, p: float | Ramp = 0.5, seed: int = 0):
         super().__init__(num_blocks, seed)
         self.p = _check_rate(p, "p")
 
-    def drop_rates(self):
-        p = self.p.at(self.epoch) if isinstance(self.p, Ramp) else self.p
-        return [p] * self.num_blocks
+    def drop_rates(self) -> list[float]:
+        return [value_at(self.p, self.epoch)] * self.num_blocks
 
 
 class RisingDrop(_IndependentDrop):
-    """The drop rate rises with depth, `p_max (exp(i ln 2 / (N - 1)) - 1)` for block i.
+    """Drop the later blocks more often, with probability `p_max (exp(i ln 2 / (N - 1)) - 1)` for block i.
 
     The rule of LayerSkip (arXiv 2404.16710, section 4.1).
     The first block is never dropped, the last with probability `p_max`.
@@ -288,12 +316,12 @@ class RisingDrop(_IndependentDrop):
     [0.0, 0.21, 0.5]
     """
 
-    def __init__(self, num_blocks, p_max=0.5, seed=0):
+    def __init__(self, num_blocks: int, p_max: float | Ramp = 0.5, seed: int = 0):
         super().__init__(num_blocks, seed)
         self.p_max = _check_rate(p_max, "p_max")
 
-    def drop_rates(self):
-        p_max = self.p_max.at(self.epoch) if isinstance(self.p_max, Ramp) else self.p_max
+    def drop_rates(self) -> list[float]:
+        p_max = value_at(self.p_max, self.epoch)
         last = max(1, self.num_blocks - 1)
         return [p_max * (math.exp(block * math.log(2.0) / last) - 1.0) for block in range(self.num_blocks)]
 
@@ -301,7 +329,7 @@ class RisingDrop(_IndependentDrop):
 class UniformDepth(DropSchedule):
     """Draw the depth uniformly, then which blocks.
 
-    Bernoulli gates make depths near N·(1 - p) common and the ends rare; this one gives every depth the same share.
+    Bernoulli gates make depths near N·(1 - p) common and the ends rare; this one draws every depth as often.
 
     Parameters
     ----------
@@ -316,12 +344,19 @@ class UniformDepth(DropSchedule):
 
     Examples
     --------
-    >>> [gates] = UniformDepth(num_blocks=6, min_depth=6).draw()
+    >>> [gates] = UniformDepth(num_blocks=6, min_depth=6).draw().vectors
     >>> depth(gates)
     6
     """
 
-    def __init__(self, num_blocks, min_depth=1, spacing="random", seed=0, depths="all"):
+    def __init__(
+        self,
+        num_blocks: int,
+        min_depth: int = 1,
+        spacing: str = "random",
+        seed: int = 0,
+        depths: str | int | Sequence[int] = "all",
+    ):
         super().__init__(num_blocks, seed)
         min_depth = check_depth(min_depth, num_blocks, "min_depth")
         self.depths = sorted(n for n in parse_depths(depths, num_blocks) if n >= min_depth)
@@ -330,18 +365,18 @@ class UniformDepth(DropSchedule):
         require(self, Choice("random", "evenly-spaced", "first-n"), spacing=spacing)
         self.spacing = spacing
 
-    def draw(self):
-        return [self.vector(self.generator.choice(self.depths))]
+    def draw(self) -> Draw:
+        return Draw.even([self.vector(self.generator.choice(self.depths))])
 
-    def vector(self, n):
-        """A gate vector of depth `n`."""
+    def vector(self, n: int) -> tuple[bool, ...]:
+        """Return a gate vector of depth `n`."""
         if self.spacing == "random":
             return random_subset(self.num_blocks, n, self.generator)
         return gates_for_depth(self.spacing, self.num_blocks, n)
 
 
 class Sandwich(UniformDepth):
-    """The full network, the smallest one and some in between in every step (US-Nets, ICCV 2019, sandwich rule).
+    """Draw the full network, the smallest one and some in between in every step (US-Nets, ICCV 2019, sandwich rule).
 
     Parameters
     ----------
@@ -355,32 +390,40 @@ class Sandwich(UniformDepth):
     seed : int
     depths : list of int, or "all"
         As in `UniformDepth`; the smallest of them is that of the smallest network.
-    share_blocks : bool
-        Run the blocks of a common beginning once, all with the same dropout there. Without dropout nothing but the time
+    share_prefix : bool
+        Run the blocks of a common prefix once, all with the same dropout there. Without dropout nothing but the time
         changes.
 
     Examples
     --------
-    >>> [depth(gates) for gates in Sandwich(num_blocks=12, min_depth=2, num_random=0).draw()]
+    >>> [depth(gates) for gates in Sandwich(num_blocks=12, min_depth=2, num_random=0).draw().vectors]
     [12, 2]
     """
 
     def __init__(
-        self, num_blocks, min_depth=1, num_random=1, spacing="random", seed=0, depths="all", share_blocks=False
+        self,
+        num_blocks: int,
+        min_depth: int = 1,
+        num_random: int = 1,
+        spacing: str = "random",
+        seed: int = 0,
+        depths: str | int | Sequence[int] = "all",
+        share_prefix: bool = False,
     ):
         super().__init__(num_blocks, min_depth, spacing, seed, depths)
         require(self, NOT_NEGATIVE, num_random=num_random)
-        require(self, FLAG, share_blocks=share_blocks)
+        require(self, FLAG, share_prefix=share_prefix)
         self.num_random = num_random
-        self.shares_blocks = share_blocks
+        self.share_prefix = share_prefix
         # The ends are in every step already, unless there is nothing between them.
         self.between = [n for n in self.depths[1:] if n < num_blocks] or self.depths
 
-    def draw(self):
-        vectors, pool = [(True,) * self.num_blocks, self.vector(self.depths[0])], []
+    def draw(self) -> Draw:
+        vectors = [(True,) * self.num_blocks, self.vector(self.depths[0])]
+        pool: list[int] = []
         for _ in range(self.num_random):
             pool = pool or list(self.between)
             n = self.generator.choice(pool)
             pool.remove(n)
             vectors.append(self.vector(n))
-        return vectors
+        return Draw.even(vectors, self.share_prefix)

@@ -1,5 +1,7 @@
 """Compute of a network under a gate vector."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -8,12 +10,14 @@ SECONDS = 10
 
 
 @torch.no_grad()
-def gmacs_per_second(network, gates, sample_rate, seconds=SECONDS):
-    """Multiply-accumulates for each second of audio, in thousands of millions (GMAC/s).
+def gmacs_per_second(
+    network: torch.nn.Module, gates: Sequence[bool], sample_rate: int, seconds: float = SECONDS
+) -> float:
+    """Return the multiply-accumulates for each second of audio, in thousands of millions (GMAC/s).
 
-    Counted by running the network once, one utterance of `seconds`, and adding up its matrix products and convolutions
-    (torch's flop counter, two flops to a MAC). The front end's spectrum counts as little as it does there: Fourier
-    transforms and element-wise work are left out, as papers do.
+    They are counted by running the network once, one utterance of `seconds`, and adding up its matrix products and
+    convolutions (torch's flop counter, two flops to a MAC). Fourier transforms, so the front end's spectrum, and
+    element-wise work are left out, as papers do.
 
     Parameters
     ----------
@@ -22,7 +26,7 @@ def gmacs_per_second(network, gates, sample_rate, seconds=SECONDS):
     sample_rate : int
         Hz.
     seconds : float
-        Attention grows with the square of the length, so the figure is for this length: 10 s unless told.
+        Attention grows with the square of the length, so the figure is for this length.
 
     Returns
     -------

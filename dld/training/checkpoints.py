@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, what they hold in addition to weights, and the average of several."""
+"""Save checkpoints that are whole or absent, with what they hold in addition to weights, and average several."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
 
 from dld.errors import DldError
 from dld.files import read_json, remove_folder, sha256, sync, write_json
+from dld.training.metrics import Means
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _DAMAGED = "damaged-"
 
 
 class WholeCheckpointer(Checkpointer):
-    """SpeechBrain's checkpointer, with checkpoints that are whole or not there.
+    """Save as SpeechBrain's checkpointer does, with checkpoints that are whole or not there.
 
     A checkpoint is written into a temporary folder, with the SHA-256 of every file in its `CKPT.yaml`, which is written
     last; all of it is flushed to the disk, and one rename makes it a checkpoint. It is removed by a rename, too.
@@ -86,7 +86,7 @@ class WholeCheckpointer(Checkpointer):
         return [path for path in folders if (path / METAFNAME).is_file()]
 
     def _later_than_all(self):
-        """Time of a new checkpoint: after all others, also where the clock was set back, since the newest is loaded."""
+        """Return a time after those of all checkpoints, also where the clock was set back: the newest is loaded."""
         times = [checkpoint.meta["unixtime"] for checkpoint in self.list_checkpoints()]
         return max([time.time(), *(known + 1e-3 for known in times)])
 
@@ -194,12 +194,12 @@ def damage(folder, names=()):
 
 
 def _meta_hash(meta):
-    """Hash of what `CKPT.yaml` says."""
+    """Return the hash of what `CKPT.yaml` says."""
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def whole(checkpoints):
-    """Those of several checkpoints that are whole; a damaged one is told of."""
+    """Return those of several checkpoints that are whole; warn of the others."""
     kept = []
     for checkpoint in checkpoints:
         reason = damage(Path(checkpoint.path))
@@ -224,7 +224,7 @@ def _save(state, out):
     try:
         torch.save(state, out)
     except RuntimeError as error:
-        # torch reports what the file object raised in words of its own.
+        # torch reports what the file object raised in its own words.
         raise OSError(str(error.__context__ or error)) from error
 
 
@@ -245,9 +245,9 @@ class Progress:
         Time spent in training steps, without validation, over all starts of the run.
     history : list of dict
         One entry for each finished epoch.
-    sums : Counter
-        Sums of the losses over the batches of the present epoch, and their number, so that an epoch's means are of the
-        whole epoch in a run that was resumed within it.
+    means : Means
+        Of the losses over the batches of the present epoch, so that an epoch's means are of the whole epoch in a run
+        that was resumed within it.
     processes : int
         On which the run began; batches and schedule are planned for that.
     """
@@ -255,16 +255,17 @@ class Progress:
     total_updates: int = 0
     train_seconds: float = 0.0
     history: list = field(default_factory=list)
-    sums: Counter = field(default_factory=Counter)
+    means: Means = field(default_factory=Means)
     processes: int = 1
 
     def state_dict(self):
-        """All fields."""
-        return {**vars(self), "sums": dict(self.sums)}
+        """Return all fields."""
+        return {**vars(self), "means": self.means.state_dict()}
 
     def load_state_dict(self, state):
         """Put back what `state_dict` gave."""
-        vars(self).update(state, sums=Counter(state.get("sums", {})))
+        self.means.load_state_dict(state["means"])
+        vars(self).update({**state, "means": self.means})
 
 
 def add_json(checkpointer, name, thing):
@@ -282,7 +283,7 @@ class RandomState:
 
     @staticmethod
     def capture():
-        """State of Python's and torch's generators."""
+        """Return the state of Python's and torch's generators."""
         version, internal, gauss = random.getstate()
         state = {"python": [version, list(internal), gauss], "torch": torch.get_rng_state()}
         if torch.cuda.is_available():
@@ -311,7 +312,7 @@ class RandomState:
 
 
 def average_states(states):
-    """Mean of several state dicts; integers, and what all have in common, are taken from the first bit by bit.
+    """Return the mean of several state dicts; integers, and what all have in common, are those of the first.
 
     Examples
     --------
@@ -330,5 +331,5 @@ def average_states(states):
 
 
 def best_checkpoints(checkpointer, min_key, number):
-    """The `number` checkpoints with the smallest `min_key`, the best first."""
+    """Return the `number` checkpoints with the smallest `min_key`, the best first."""
     return checkpointer.find_checkpoints(min_key=min_key, max_num_checkpoints=number)

@@ -90,11 +90,13 @@ def begin(config, made_from, restart=False):
 
 def sources(values, tokenizer, train_utterances, dev_utterances):
     """Return what a run is made from: fingerprints of its data, hashes of tokenizer, teacher and start."""
+    teacher, start = values["soft_targets"] and values["soft_targets"].experiment, values["init_from"]
     return {
         "train_data": {"path": str(values["train_data"]), **fingerprint(train_utterances)},
         "dev_data": {"path": str(values["dev_data"]), **fingerprint(dev_utterances)},
         "tokenizer": tokenizer.sha256,
-        **{key: model_hash(values[key]) if values[key] else None for key in ("teacher", "init_from")},
+        "teacher": model_hash(teacher) if teacher else None,
+        "init_from": model_hash(start) if start else None,
     }
 
 
@@ -129,6 +131,8 @@ def refuse_other_run(folder, before, now, changed):
         for name in ("tokenizer", "teacher", "init_from"):
             if before[name] != now[name]:
                 raise DldError(f"the run in {folder} began with another {name}; put that back, or {advice}")
+    if "brain" in changed and "objectives" in changed:
+        raise DldError(f"{folder} holds a run that an older version of dld began, with other keys; {advice}")
     if changed:
         raise DldError(f"{folder} holds a run with other settings ({', '.join(changed)}); {advice}")
 
@@ -147,9 +151,18 @@ def remove_run(folder):
 
 def _changed_keys(path, new):
     # Neither text is built, whatever it asks for.
-    old, new = Settings(path, finished=False).values, Settings(path, new.encode(), finished=False).values
+    old, new = (_without_teacher(Settings(path, *text, finished=False).values) for text in ((), (new.encode(),)))
     keys = sorted((old.keys() | new.keys()) - NOT_OF_TRAINING - BY_HASH)
     return [key for key in keys if key not in old or key not in new or old[key] != new[key]]
+
+
+def _without_teacher(values):
+    """Leave out the folder of the teacher, which is compared by its hash."""
+    source = values.get("soft_targets")
+    if not isinstance(source, dict):
+        return values
+    kept = {tag: {k: v for k, v in (arguments or {}).items() if k != "experiment"} for tag, arguments in source.items()}
+    return {**values, "soft_targets": kept}
 
 
 def save_model(folder, network, about):

@@ -1,15 +1,138 @@
-"""Training losses. Every one is a mean of the kind its docstring states, so that weights mean the same in any batch."""
+"""Training losses and their weights: the objectives that an experiment file composes.
+
+Every loss is a mean of the kind that its docstring states, so that weights mean the same in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dld.checks import NOT_NEGATIVE, POSITIVE, Choice, Nullable, require
+from dld.ctc import ctc_loss, feasible_ctc_loss
 from dld.errors import DldError
+from dld.gates import Ramp
 from dld.padding import padding_mask
 
 
+class SoftTarget(NamedTuple):
+    """What a student is pulled towards.
+
+    Attributes
+    ----------
+    logits : Tensor (batch, frames, vocab_size)
+    hidden : Tensor (batch, frames, width) or None
+        The encoder's output.
+    """
+
+    logits: Tensor
+    hidden: Tensor | None = None
+
+
+class LossInput(NamedTuple):
+    """What the losses under one gate vector read.
+
+    Attributes
+    ----------
+    logits : Tensor (batch, frames, vocab_size)
+    hidden : Tensor (batch, frames, width)
+        The encoder's output.
+    lengths : LongTensor (batch,)
+        Valid frames.
+    tokens : LongTensor (batch, tokens)
+    token_lengths : LongTensor (batch,)
+    blank : int
+    target : SoftTarget or None
+        None in validation, and where there are no soft targets.
+    training : bool
+        False in validation.
+    """
+
+    logits: Tensor
+    hidden: Tensor
+    lengths: Tensor
+    tokens: Tensor
+    token_lengths: Tensor
+    blank: int = 0
+    target: SoftTarget | None = None
+    training: bool = True
+
+
+class Objective:
+    """A loss and its weight; a subclass computes the loss.
+
+    Parameters
+    ----------
+    weight : float or Ramp
+        λ in `L = Σ λ_k L_k`. With 0 the loss is computed for the log, and has no effect.
+
+    Attributes
+    ----------
+    needs_target, needs_hidden : bool
+        Whether it reads `LossInput.target`, and of that the encoder's output.
+    """
+
+    needs_target = False
+    needs_hidden = False
+
+    def __init__(self, weight: float | Ramp = 1.0):
+        self.weight = weight
+
+    def __call__(self, x: LossInput) -> Tensor:
+        """Return the loss, a Tensor ()."""
+        raise NotImplementedError
+
+
+class CTC(Objective):
+    """CTC against the transcript, see `ctc_loss`."""
+
+    def __call__(self, x: LossInput) -> Tensor:
+        labels = x.lengths, x.tokens, x.token_lengths, x.blank
+        value = ctc_loss(x.logits, *labels)
+        if not x.training and value.isposinf():
+            value, _ = feasible_ctc_loss(x.logits, *labels)
+        return value
+
+
+class SoftTargets(Objective):
+    """Divergence from the soft targets: λ · L_KLD of DLD (arXiv 2601.16117).
+
+    Parameters
+    ----------
+    weight : float or Ramp
+    divergence : MaskedKL, or another callable
+        (student logits, target logits, lengths) → Tensor ().
+    """
+
+    needs_target = True
+
+    def __init__(self, weight: float | Ramp = 1.0, divergence: Callable | None = None):
+        super().__init__(weight)
+        if not callable(divergence):
+            raise DldError("SoftTargets needs a divergence, such as dld.training.objectives.MaskedKL")
+        self.divergence: Callable[[Tensor, Tensor, Tensor], Tensor] = divergence
+
+    def __call__(self, x: LossInput) -> Tensor:
+        assert x.target is not None
+        return self.divergence(x.logits, x.target.logits, x.lengths)
+
+
+class HiddenDistance(Objective):
+    """Distance between the encoder's output and that of the soft targets, see `hidden_distance`."""
+
+    needs_target = True
+    needs_hidden = True
+
+    def __call__(self, x: LossInput) -> Tensor:
+        assert x.target is not None and x.target.hidden is not None
+        return hidden_distance(x.hidden, x.target.hidden, x.lengths)
+
+
 class MaskedKL(nn.Module):
-    """Kullback–Leibler divergence between teacher and student posteriors, `T² · mean over valid frames`.
+    """Compute the Kullback–Leibler divergence between teacher and student posteriors, `T² · mean over valid frames`.
 
     The distillation term of DLD (arXiv 2601.16117: KL(teacher ‖ student), T = 1). The mean is over all valid frames of
     the batch, in nats per frame; padded frames never count. The factor T² keeps the size of the gradient when the
@@ -21,8 +144,8 @@ class MaskedKL(nn.Module):
     direction : {"teacher-student", "student-teacher"}
         KL(teacher ‖ student), or the reverse.
     blank_context : int, optional
-        Symmetric blank selection (arXiv 2506.01503): of the frames whose best unit the teacher holds to be the blank,
-        only those count that lie within so many frames, on either side, of one with another best unit; 0 leaves all
+        Symmetric blank selection (arXiv 2506.01503): of the frames whose best token is the blank for the teacher,
+        only those count that lie within so many frames, on either side, of one with another best token; 0 leaves all
         blank frames out (blank elimination). By default every valid frame counts.
     blank : int
         Id of the blank.
@@ -34,7 +157,13 @@ class MaskedKL(nn.Module):
     0.0
     """
 
-    def __init__(self, temperature=1.0, direction="teacher-student", blank_context=None, blank=0):
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        direction: str = "teacher-student",
+        blank_context: int | None = None,
+        blank: int = 0,
+    ):
         super().__init__()
         require(self, POSITIVE, temperature=temperature)
         require(self, Choice("teacher-student", "student-teacher"), direction=direction)
@@ -45,8 +174,8 @@ class MaskedKL(nn.Module):
         self.blank_context = blank_context
         self.blank = blank
 
-    def forward(self, student, teacher, lengths):
-        """Divergence of logits (batch, frames, units) with `lengths` (batch,) valid frames."""
+    def forward(self, student: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor:
+        """Return the divergence of logits (batch, frames, vocab_size) with `lengths` (batch,) valid frames."""
         if student.shape != teacher.shape:
             raise DldError(
                 f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} differ in shape; "
@@ -54,7 +183,7 @@ class MaskedKL(nn.Module):
             )
         valid = ~padding_mask(lengths, student.shape[1])
         if self.blank_context is not None:
-            valid &= self.near_units(teacher, valid)
+            valid &= self.near_tokens(teacher, valid, self.blank_context)
         # Selecting the frames first keeps padding out of the sum whatever it holds, NaN included.
         student = (student[valid].float() / self.temperature).log_softmax(-1)
         teacher = (teacher[valid].float() / self.temperature).log_softmax(-1)
@@ -63,15 +192,14 @@ class MaskedKL(nn.Module):
         # Blank selection may leave no frame at all.
         return self.temperature**2 * divergence / max(1, len(student))
 
-    def near_units(self, teacher, valid):
-        """Frames (batch, frames) within `blank_context` of a valid one whose best unit is no blank."""
-        units = (teacher.argmax(-1) != self.blank) & valid
-        width = 2 * self.blank_context + 1
-        return nn.functional.max_pool1d(units.float(), width, stride=1, padding=self.blank_context) > 0
+    def near_tokens(self, teacher: Tensor, valid: Tensor, context: int) -> Tensor:
+        """Return the frames (batch, frames) within `context` of a valid one whose best token is not the blank."""
+        tokens = (teacher.argmax(-1) != self.blank) & valid
+        return nn.functional.max_pool1d(tokens.float(), 2 * context + 1, stride=1, padding=context) > 0
 
 
-def hidden_distance(student, teacher, lengths):
-    """Mean squared difference of two encoders' outputs over valid frames and channels.
+def hidden_distance(student: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean squared difference of two encoders' outputs over valid frames and channels.
 
     Parameters
     ----------
@@ -97,7 +225,7 @@ def hidden_distance(student, teacher, lengths):
     return nn.functional.mse_loss(student[valid].float(), teacher[valid].float())
 
 
-def blank_share(logits, lengths, blank=0):
-    """Share of valid frames whose best unit is the blank, 0…1; near 1 the model writes nothing."""
+def blank_share(logits: Tensor, lengths: Tensor, blank: int = 0) -> Tensor:
+    """Return the share of valid frames whose best token is the blank, 0…1; near 1 the model writes nothing."""
     valid = ~padding_mask(lengths, logits.shape[1])
     return (logits.argmax(-1)[valid] == blank).float().mean() if valid.any() else torch.ones(())

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, called before each update."""
+"""Schedule the learning rate, which is asked for before each update."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dld.checks import AT_LEAST_0, COUNT, NOT_NEGATIVE, SHARE, require
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Linear warm-up to the peak, then half a cosine down to a share of it at the last update.
+    """Warm up linearly to the peak, then follow half a cosine down to a fraction of it at the last update.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ class WarmupCosine:
     warmup : int
         Updates until the peak.
     floor : float
-        Share of the peak that is left at the end.
+        Fraction of the peak that is left at the end.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class WarmupCosine:
         require(self, SHARE, floor=self.floor)
 
     def __call__(self, update, total):
-        """Learning rate of update number `update` (from 1) of `total`."""
+        """Return the learning rate of update number `update` (from 1) of `total`."""
         if update < self.warmup:
             return self.peak * update / self.warmup
         share = min(1.0, (update - self.warmup) / max(1, total - self.warmup))
@@ -45,7 +45,7 @@ class WarmupCosine:
 
 @dataclass(frozen=True)
 class Noam:
-    """Linear warm-up to the peak, then decay with the inverse square root of the update (arXiv 1706.03762, eq. 3).
+    """Warm up linearly to the peak, then decay with the inverse square root of the update (arXiv 1706.03762, eq. 3).
 
     Parameters
     ----------
@@ -68,5 +68,5 @@ class Noam:
         require(self, COUNT, warmup=self.warmup)
 
     def __call__(self, update, total):
-        """Learning rate of update number `update` (from 1); the total plays no part."""
+        """Return the learning rate of update number `update` (from 1); the total plays no part."""
         return self.peak * min(update / self.warmup, math.sqrt(self.warmup / update))

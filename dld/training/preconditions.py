@@ -1,4 +1,4 @@
-"""What must hold of a built experiment before a training makes anything: no folder, no lock, no network.
+"""Check a built experiment before a training makes anything: no folder, no lock, no network.
 
 The types and ranges of single values are checked when the file is read (`dld.config.keys`); here it is whether the
 objects that were built of them fit each other, the folders that are read exist, and the optimizer takes its settings.
@@ -13,13 +13,15 @@ from pathlib import Path
 
 import torch
 
-from dld.checks import no_argument, shown
-from dld.config.keys import EXPERIMENT_KEYS
+from dld.checks import complaint, no_argument, shown
+from dld.config.keys import EXPERIMENT_KEYS, OPTIONAL_KEYS, WEIGHT
 from dld.errors import DldError
 from dld.experiment import ABOUT, MODEL
 from dld.gates import DropSchedule, parse_depths
 from dld.network import GatedCTC
-from dld.training.brain import DistillBrain, LayerDropBrain, SelfDistillBrain, StaticBrain
+from dld.training.brain import DynamicBrain
+from dld.training.objectives import Objective
+from dld.training.targets import TargetSource
 
 
 def check_run(values, path):
@@ -33,14 +35,17 @@ def check_run(values, path):
         The experiment file, for messages.
     """
     try:
-        for check in (_complete, _network, _brain, _optimizer, _augmentation, _teacher, _start, _folders):
+        for check in (
+            *(_complete, _network, _brain, _schedule, _objectives, _optimizer, _augmentation),
+            *(_soft_targets, _start, _folders),
+        ):
             check(values)
     except DldError as error:
         raise DldError(f"{path}: {error}") from None
 
 
 def _complete(values):
-    missing = [key for key in EXPERIMENT_KEYS if key not in values and key != "pretrained"]
+    missing = [key for key in EXPERIMENT_KEYS if key not in values and key not in OPTIONAL_KEYS]
     if missing:
         raise DldError(f"no key {missing[0]!r} ({EXPERIMENT_KEYS[missing[0]]})")
 
@@ -51,8 +56,9 @@ def _folders(values):
             raise DldError(f"{key}: {values[key]} is not a folder")
 
     exp_dir = Path(values["exp_dir"])
-    for key in ("train_data", "dev_data", "lang_dir", "teacher", "init_from", "pretrained"):
-        path = values.get(key)
+    read = {key: values.get(key) for key in ("train_data", "dev_data", "lang_dir", "init_from", "pretrained")}
+    read["teacher"] = values["soft_targets"] and values["soft_targets"].experiment
+    for key, path in read.items():
         if path and exp_dir.is_dir() and os.path.isdir(path) and os.path.samefile(path, exp_dir):
             raise DldError(f"exp_dir is {exp_dir}, and {key} the same folder; give the run a folder of its own")
 
@@ -73,34 +79,47 @@ def _network(values):
 
 
 def _brain(values):
-    brain, schedule = values["brain"], values["schedule"]
-    if not (inspect.isclass(brain) and issubclass(brain, StaticBrain)):
-        raise DldError("brain must be a class of dld.training.brain")
-    if not issubclass(brain, LayerDropBrain):
-        return
-    blocks = values["network"].num_blocks
+    brain = values.get("brain", DynamicBrain)
+    if not (inspect.isclass(brain) and issubclass(brain, DynamicBrain)):
+        raise DldError("brain must be a subclass of dld.training.brain.DynamicBrain")
+
+
+def _schedule(values):
+    schedule, blocks = values["schedule"], values["network"].num_blocks
     if not isinstance(schedule, DropSchedule):
-        raise DldError(f"{brain.__name__} needs a schedule, a class of dld.gates")
+        raise DldError("schedule must be a drop schedule, a class of dld.gates")
     if schedule.num_blocks != blocks:
         raise DldError(f"the schedule is for {schedule.num_blocks} blocks, the encoder has {blocks}")
-    if issubclass(brain, SelfDistillBrain) and copy.deepcopy(schedule).draw()[0] != (True,) * blocks:
-        raise DldError(
-            f"{brain.__name__} needs a schedule that begins each step with the full network, such as dld.gates.Sandwich"
-        )
-    if issubclass(brain, (DistillBrain, SelfDistillBrain)) and not callable(values["distillation"]):
-        raise DldError(f"{brain.__name__} needs a distillation, such as dld.training.objectives.MaskedKL")
 
 
-def _teacher(values):
-    if issubclass(values["brain"], DistillBrain):
-        teacher = values["teacher"]
-        if not teacher:
-            raise DldError(f"{values['brain'].__name__} needs a teacher: the folder of a trained static network")
-        finished = (Path(values["exp_dir"]) / ABOUT).is_file()
-        if not finished and not (Path(teacher) / ABOUT).is_file():
-            raise DldError(f"teacher: {teacher}: no finished model there ({ABOUT} is missing); train it first")
-        if values["teacher_memory"] and values["speed_perturb"] is not None:
-            raise DldError("teacher_memory needs speed_perturb: null, since another speed moves the frames")
+def _objectives(values):
+    objectives, source = values["objectives"], values["soft_targets"]
+    if not objectives:
+        raise DldError("objectives: there are none; give at least ctc: !new:dld.training.objectives.CTC")
+    for name, objective in objectives.items():
+        if not isinstance(objective, Objective):
+            raise DldError(f"objectives: {name} must be an objective, a class of dld.training.objectives")
+        wrong = complaint(f"objectives.{name}.weight", objective.weight, WEIGHT)
+        if wrong:
+            raise DldError(wrong)
+        if objective.needs_target and source is None:
+            raise DldError(f"objectives: {name} needs soft_targets, such as !new:dld.training.targets.FrozenTeacher")
+    if "loss" in objectives:
+        raise DldError("objectives: loss is the name of their sum; give this one another name")
+
+
+def _soft_targets(values):
+    source = values["soft_targets"]
+    if source is None:
+        return
+    if not isinstance(source, TargetSource):
+        raise DldError("soft_targets must be a class of dld.training.targets, or null")
+    source.check_draw(copy.deepcopy(values["schedule"]).draw())
+    finished = (Path(values["exp_dir"]) / ABOUT).is_file()
+    if source.experiment and not finished and not (Path(source.experiment) / ABOUT).is_file():
+        raise DldError(f"teacher: {source.experiment}: no finished model there ({ABOUT} is missing); train it first")
+    if source.cache and values["speed_perturb"] is not None:
+        raise DldError("teacher_cache needs speed_perturb: null, since another speed moves the frames")
 
 
 def _start(values):

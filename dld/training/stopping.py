@@ -1,4 +1,4 @@
-"""Ending a training on request: finish the update, save, leave."""
+"""End a training on request: finish the update, save, leave."""
 
 import contextlib
 import signal
@@ -20,7 +20,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Whether the user, or the system that runs the job, asked this process to end (SIGTERM or Ctrl-C).
+    """Know whether the user, or the system that runs the job, asked this process to end (SIGTERM or Ctrl-C).
 
     Within `deferred()` a signal only sets `requested`, and the code there looks at it where its work can be saved; a
     second signal, and one outside of it, raises `Stopped` at once.

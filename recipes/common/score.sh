@@ -56,7 +56,7 @@ done
 inputs=(--ref "$data_dir/text" --hyp "$decode_dir/text")
 if [ "$all" = true ]; then inputs=(--data "$data_dir" --exp "$decode_dir"); fi
 inputs+=(--ref-filter "${ref_filter:-${ref_default:-}}" --hyp-filter "${hyp_filter:-${hyp_default:-}}")
-if [ "$sclite" = true ]; then exec python3 -m dld.bin.score "${inputs[@]}" --sclite; fi
+if [ "$sclite" = true ]; then exec python3 -m dld.bin.score "${inputs[@]}" --sclite true; fi
 
 units=()
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then units+=(word); fi

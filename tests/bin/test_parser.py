@@ -4,7 +4,7 @@ import pytest
 
 from dld.bin import boolean
 from dld.bin.options import Parser, of
-from dld.checks import COUNT
+from dld.checks import COUNT, POSITIVE
 from dld.errors import UsageError
 
 
@@ -26,6 +26,17 @@ def test_the_help_of_an_option_ends_with_its_default(settings, expected):
     parser = Parser(prog="dld some")
     parser.add_argument("--option", **{"help": "what it does", **settings})
     assert parser.format_help().rstrip().endswith(f" {expected}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(boolean, "true|false"), (of(COUNT), "N"), (of(POSITIVE), "X"), (None, "OPTION")],
+    ids=["boolean", "whole", "number", "text"],
+)
+def test_the_help_shows_what_kind_of_value_an_option_takes(kind, expected):
+    parser = Parser(prog="dld some")
+    parser.add_argument("--some-option", type=kind)
+    assert f"[--some-option {expected}]" in parser.format_usage()
 
 
 def test_texts_of_several_lines_keep_them():

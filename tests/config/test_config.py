@@ -18,7 +18,6 @@ num_blocks: 4
 p: 0.5
 network: !new:types.SimpleNamespace
     blocks: !ref <num_blocks>
-brain: !name:dld.training.brain.StaticBrain
 schedule: !new:dld.gates.Bernoulli
     num_blocks: !ref <num_blocks>
     p: !ref <p>
@@ -57,6 +56,11 @@ def test_of_several_files_the_later_is_laid_over_the_earlier(base):
     assert (values["system"], values["schedule"].p, values["seed"]) == ("ld", 0.125, 7)
     path.write_text("extends: [ld.yaml, base.yaml]\n")
     assert load_config(path).values["schedule"].p == 0.5
+
+
+def test_a_reference_may_lead_to_one_that_comes_later(base):
+    path = child(base, "init_from: !ref <start>\nstart: !ref <top>/static\ntop: exp\n")
+    assert load_config(path).values["init_from"] == "exp/static"
 
 
 def test_another_class_replaces_the_old_one_with_its_settings(base):
@@ -126,8 +130,8 @@ def test_files_that_are_missing_or_extend_each_other(base):
 
 
 def test_a_key_that_every_experiment_needs_is_missed(base):
-    base.write_text(BASE.replace("brain: !name:dld.training.brain.StaticBrain\n", ""))
-    with pytest.raises(DldError, match="missing key 'brain'"):
+    base.write_text(BASE.replace("network: !new:types.SimpleNamespace\n    blocks: !ref <num_blocks>\n", ""))
+    with pytest.raises(DldError, match="missing key 'network'"):
         load_config(base)
 
 

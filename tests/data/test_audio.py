@@ -9,7 +9,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from dld.data import recordings
-from dld.data.audio import duration, info, read_audio, resample
+from dld.data.audio import decode_check, duration, info, read_audio, resample
 from dld.errors import DldError
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "sph": "NIST", "ogg": "OGG"}
@@ -107,8 +107,19 @@ def test_stereo_takes_channel_0_and_says_so_once(tmp_path, caplog):
         read_audio(path)
     assert len(caplog.records) == 1 and "2 channels: 0 is used" in caplog.text
     assert np.array_equal(read_audio(path, channel=1), both[:, 1])
-    with pytest.raises(DldError, match="no channel 2"):
-        read_audio(path, channel=2)
+    for channel in (2, 5, -1):
+        with pytest.raises(DldError, match=f"no channel {channel}, the audio has 2"):
+            read_audio(path, channel=channel)
+
+
+def test_a_recording_of_zeros_is_said_and_one_that_only_begins_with_them_is_not(tmp_path, caplog):
+    for name, samples in (("zeros", np.zeros(16000)), ("late", np.r_[np.zeros(15999), 0.5]), ("tone", tone(1, 16000))):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000)
+        with caplog.at_level(logging.WARNING):
+            assert decode_check(tmp_path / f"{name}.wav") == 1.0
+    assert [record.getMessage().split("/")[-1] for record in caplog.records] == [
+        "zeros.wav: silent, all 16000 samples are 0"
+    ]
 
 
 def test_librispeech_flac(shared):

@@ -14,21 +14,21 @@ from dld.decoding.lm import LanguageModel, Weights
 from dld.decoding.settings import Search
 from dld.errors import DldError
 
-UNITS = ["<blk>", "<unk>", "▁", "▁s", "▁th", "ee", "ea", "▁the", "e"]
+TOKENS = ["<blk>", "<unk>", "▁", "▁s", "▁th", "ee", "ea", "▁the", "e"]
 
 
 def frames(*rows):
-    """Log probabilities (frames, units) from dictionaries of unit → probability; the rest is shared by the others."""
-    table = np.zeros((len(rows), len(UNITS)))
-    for place, row in enumerate(rows):
-        rest = (1 - sum(row.values())) / (len(UNITS) - len(row))
-        table[place] = [row.get(unit, rest) for unit in UNITS]
+    """Log probabilities (frames, tokens) from dictionaries of token → probability; the rest is shared by the others."""
+    table = np.zeros((len(rows), len(TOKENS)))
+    for index, row in enumerate(rows):
+        rest = (1 - sum(row.values())) / (len(TOKENS) - len(row))
+        table[index] = [row.get(token, rest) for token in TOKENS]
     return np.log(table)
 
 
-def heard(*units, sure=0.9):
-    """One frame for each unit, a blank after it."""
-    return frames(*itertools.chain(*([{unit: sure}, {"<blk>": 0.9}] for unit in units)))
+def spoken(*tokens, sure=0.9):
+    """One frame for each token, a blank after it."""
+    return frames(*itertools.chain(*([{token: sure}, {"<blk>": 0.9}] for token in tokens)))
 
 
 @pytest.fixture(scope="module")
@@ -60,30 +60,30 @@ def test_a_beam_of_one_without_a_model_is_greedy_decoding(tokenizer, batch):
     search = BeamSearch(tokenizer.units(), settings=BeamSettings(size=1))
     best = [tokenizer.decode(ids) for ids in greedy(*batch)]
     assert max(len(text.split()) for text in best) > 5
-    # Greedy decoding writes a second space where a bare space unit precedes a word.
+    # Greedy decoding writes a second space where a bare space token precedes a word.
     assert search(*batch) == [" ".join(text.split()) for text in best]
 
 
 def test_paths_of_the_same_text_add_up():
     # The best path is all blanks (0.36), but the paths of "s" together have 0.24 + 0.24 + 0.16.
     row = {"<blk>": 0.6, "▁s": 0.4 - 7e-9}
-    assert BeamSearch(UNITS).text(frames(row, row)) == "s"
-    assert BeamSearch(UNITS, settings=BeamSettings(size=1)).text(frames(row, row)) == ""
+    assert BeamSearch(TOKENS).text(frames(row, row)) == "s"
+    assert BeamSearch(TOKENS, settings=BeamSettings(size=1)).text(frames(row, row)) == ""
 
 
 def test_the_best_text_is_that_of_the_full_sum():
     generator = np.random.default_rng(5)
-    log_probs = np.log(generator.dirichlet(np.ones(len(UNITS)), 5))
+    log_probs = np.log(generator.dirichlet(np.ones(len(TOKENS)), 5))
     log_probs[:, 1] = -40
     sums = {}
-    for path in itertools.product(range(len(UNITS)), repeat=5):
-        ids = [unit for unit, _ in itertools.groupby(path) if unit]
-        text = " ".join("".join(UNITS[unit] for unit in ids).replace("▁", " ").split())
-        # Texts are told apart by their units: the search cannot know before the end that two spellings agree.
-        total = sum(log_probs[frame, unit] for frame, unit in enumerate(path))
+    for path in itertools.product(range(len(TOKENS)), repeat=5):
+        ids = [token for token, _ in itertools.groupby(path) if token]
+        text = " ".join("".join(TOKENS[token] for token in ids).replace("▁", " ").split())
+        # Texts are told apart by their tokens: the search cannot know before the end that two spellings agree.
+        total = sum(log_probs[frame, token] for frame, token in enumerate(path))
         sums[text] = np.logaddexp(sums.get(text, -np.inf), total)
     wide = BeamSettings(size=5000, beam_logp=-60, token_logp=-60)
-    assert BeamSearch(UNITS, settings=wide).text(log_probs) == max(sums, key=sums.get)
+    assert BeamSearch(TOKENS, settings=wide).text(log_probs) == max(sums, key=sums.get)
 
 
 def test_padding_and_batches_change_nothing(tokenizer, batch):
@@ -97,21 +97,21 @@ def test_padding_and_batches_change_nothing(tokenizer, batch):
 
 def test_the_model_decides_between_words_that_sound_alike(model):
     ambiguous = frames({"▁the": 0.9}, {"<blk>": 0.9}, {"▁s": 0.9}, {"ea": 0.5, "ee": 0.45})
-    assert BeamSearch(UNITS).text(ambiguous) == "the sea"
-    assert BeamSearch(UNITS, model, Weights(0.5, 0.0)).text(ambiguous) == "the see"
-    assert BeamSearch(UNITS, model, Weights(0.0, 0.0)).text(ambiguous) == "the sea"
+    assert BeamSearch(TOKENS).text(ambiguous) == "the sea"
+    assert BeamSearch(TOKENS, model, Weights(0.5, 0.0)).text(ambiguous) == "the see"
+    assert BeamSearch(TOKENS, model, Weights(0.0, 0.0)).text(ambiguous) == "the sea"
 
 
 def test_the_vocabulary_is_open_unless_it_is_closed(model):
-    unknown = heard("▁th", "ea")
+    unknown = spoken("▁th", "ea")
     assert "thea" not in model
-    assert BeamSearch(UNITS, model, Weights(0.5, 0.5)).text(unknown) == "thea"
-    assert BeamSearch(UNITS, model, Weights(0.5, 0.5, unknown=-20.0)).text(unknown) != "thea"
+    assert BeamSearch(TOKENS, model, Weights(0.5, 0.5)).text(unknown) == "thea"
+    assert BeamSearch(TOKENS, model, Weights(0.5, 0.5, unknown=-20.0)).text(unknown) != "thea"
 
 
 def test_a_bonus_for_words_makes_more_of_them(model):
     either = frames({"▁the": 0.9}, {"<blk>": 0.9}, {"▁th": 0.5, "<blk>": 0.5 - 7e-9}, {"e": 0.5, "<blk>": 0.5 - 7e-9})
-    few, many = (BeamSearch(UNITS, model, Weights(0.2, beta)).text(either).split() for beta in (-3.0, 5.0))
+    few, many = (BeamSearch(TOKENS, model, Weights(0.2, beta)).text(either).split() for beta in (-3.0, 5.0))
     assert len(few) < len(many)
 
 
@@ -121,31 +121,31 @@ def test_the_end_of_the_sentence_counts(kenlm, tmp_path):
     lines += ["-0.5\tthe\t0", "-0.5\tsee\t0", "-0.5\tsea\t0", "", "\\2-grams:"]
     lines += ["-0.01\tsee </s>", "-3\tsea </s>", "", "\\end\\", ""]
     (tmp_path / "lm.arpa").write_text("\n".join(lines))
-    search = BeamSearch(UNITS, LanguageModel(tmp_path / "lm.arpa"), Weights(0.5, 0.0))
+    search = BeamSearch(TOKENS, LanguageModel(tmp_path / "lm.arpa"), Weights(0.5, 0.0))
     row = frames({"▁the": 0.9}, {"<blk>": 0.9}, {"▁s": 0.9}, {"ea": 0.5, "ee": 0.45})
     assert search.text(row) == "the see"
 
 
 def test_silence_gives_no_words(model):
     silence = frames(*[{"<blk>": 0.99}] * 4)
-    assert BeamSearch(UNITS).text(silence) == ""
-    assert BeamSearch(UNITS, model, Weights(0.5, 0.0)).text(silence) == ""
+    assert BeamSearch(TOKENS).text(silence) == ""
+    assert BeamSearch(TOKENS, model, Weights(0.5, 0.0)).text(silence) == ""
 
 
 def test_repeated_words_need_a_blank_between(model):
-    assert BeamSearch(UNITS).text(heard("▁the", "▁the")) == "the the"
-    assert BeamSearch(UNITS).text(frames({"▁the": 0.9}, {"▁the": 0.9})) == "the"
+    assert BeamSearch(TOKENS).text(spoken("▁the", "▁the")) == "the the"
+    assert BeamSearch(TOKENS).text(frames({"▁the": 0.9}, {"▁the": 0.9})) == "the"
 
 
 def test_the_unknown_unit_is_never_written():
-    assert BeamSearch(UNITS).text(frames({"<unk>": 0.9, "▁s": 0.06})) == "s"
+    assert BeamSearch(TOKENS).text(frames({"<unk>": 0.9, "▁s": 0.06})) == "s"
 
 
 def test_scores_add_up_to_what_the_model_says(model):
     """The score of the best hypothesis is acoustic + alpha ln p(words, end) + beta words."""
     weights = Weights(0.7, 1.5)
-    search = BeamSearch(UNITS, model, weights, BeamSettings(beam_logp=-60, token_logp=-60))
-    log_probs = heard("▁the", "▁s", "ee")
+    search = BeamSearch(TOKENS, model, weights, BeamSettings(beam_logp=-60, token_logp=-60))
+    log_probs = spoken("▁the", "▁s", "ee")
     best = search.searcher.decode_log_probs(log_probs, len(log_probs))[0]
     assert best.text == "the see"
     expected = best.score + 0.7 * math.log(10) * model.model.score("the see") + 1.5 * 2
@@ -168,8 +168,8 @@ def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
     [
         (lambda: BeamSettings(size=0), "beam size 0"),
         (lambda: BeamSettings(beam_logp=1.0), "below 0"),
-        (lambda: SearchPool(UNITS, jobs=0), "--jobs 0"),
-        (lambda: BeamSearch(UNITS, weights=Weights(0.5)), "go together"),
+        (lambda: SearchPool(TOKENS, jobs=0), "--jobs 0"),
+        (lambda: BeamSearch(TOKENS, weights=Weights(0.5)), "go together"),
         (lambda: Weights(-0.5), "alpha -0.5"),
         (lambda: Weights(0.5, math.nan), "beta is nan"),
         (lambda: Weights(0.5, 0, 1.0), "must not be positive"),

@@ -101,7 +101,7 @@ def bundle(kind, tmp_path, monkeypatch):
 @pytest.fixture
 def huggingface(kind, tmp_path):
     """A HuggingFace model and the folder it is saved in."""
-    transformers = pytest.importorskip("transformers", reason="needs the extra [wavlm]")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra [test])")
     torch.manual_seed(3)
     config = transformers.WavLMConfig(
         num_hidden_layers=N,

@@ -44,14 +44,14 @@ def test_a_schedule_draws_from_its_own_generator(make):
 def test_no_schedule_closes_every_gate(make):
     schedule = make()
     for _ in range(300):
-        for vector in schedule.draw():
+        for vector in schedule.draw().vectors:
             assert len(vector) == N
             assert 1 <= g.depth(vector) <= N
 
 
 def test_bernoulli_redraws_when_all_gates_are_closed():
     schedule = g.Bernoulli(2, p=0.9, seed=0)
-    counts = Counter(schedule.draw()[0] for _ in range(4000))
+    counts = Counter(schedule.draw().vectors[0] for _ in range(4000))
     assert (False, False) not in counts
     # Among the draws that are left, both gates open with probability 0.01 / 0.19.
     assert counts[(True, True)] / 4000 == pytest.approx(0.01 / 0.19, abs=0.015)
@@ -59,14 +59,14 @@ def test_bernoulli_redraws_when_all_gates_are_closed():
 
 def test_bernoulli_drops_each_block_as_often_as_told():
     schedule = g.Bernoulli(N, p=0.3, seed=0)
-    draws = [schedule.draw()[0] for _ in range(3000)]
+    draws = [schedule.draw().vectors[0] for _ in range(3000)]
     for block in range(N):
         assert sum(not vector[block] for vector in draws) / 3000 == pytest.approx(0.3, abs=0.04)
 
 
 def test_a_ramp_raises_the_drop_probability_over_epochs():
     schedule = g.Bernoulli(N, p=g.Ramp(0.0, 0.5, epochs=4), seed=0)
-    assert schedule.draw() == [(True,) * N]
+    assert schedule.draw().vectors == [(True,) * N]
     schedule.set_epoch(2)
     assert schedule.drop_rates() == [0.25] * N
     schedule.set_epoch(9)
@@ -82,13 +82,13 @@ def test_rising_drop_never_drops_the_first_block():
 
 def test_uniform_depth_gives_each_depth_the_same_share():
     schedule = g.UniformDepth(6, min_depth=2, seed=0)
-    counts = Counter(g.depth(schedule.draw()[0]) for _ in range(5000))
+    counts = Counter(g.depth(schedule.draw().vectors[0]) for _ in range(5000))
     assert set(counts) == {2, 3, 4, 5, 6}
     assert all(count / 5000 == pytest.approx(0.2, abs=0.03) for count in counts.values())
 
 
 def test_a_sandwich_holds_the_full_and_the_smallest_network():
-    vectors = g.Sandwich(N, min_depth=3, num_random=2, spacing="evenly-spaced", seed=0).draw()
+    vectors = g.Sandwich(N, min_depth=3, num_random=2, spacing="evenly-spaced", seed=0).draw().vectors
     assert vectors[:2] == [(True,) * N, g.evenly_spaced(N, 3)]
     assert len(vectors) == 4
 
@@ -168,16 +168,16 @@ def test_a_drop_probability_must_leave_a_chance_to_stay(p):
 
 def test_depths_can_be_those_that_will_be_run():
     schedule = g.UniformDepth(N, depths=[8, 2, 4], spacing="evenly-spaced", seed=0)
-    drawn = {gates for _ in range(100) for gates in schedule.draw()}
+    drawn = {gates for _ in range(100) for gates in schedule.draw().vectors}
     assert drawn == {g.evenly_spaced(N, n) for n in (2, 4, 8)}
     schedule = g.Sandwich(N, depths=[2, 4, 8, N], spacing="evenly-spaced", seed=0)
-    drawn = [[g.depth(gates) for gates in schedule.draw()] for _ in range(100)]
+    drawn = [[g.depth(gates) for gates in schedule.draw().vectors] for _ in range(100)]
     assert all(depths[:2] == [N, 2] for depths in drawn)
     # What is in the step already is not drawn again.
     assert {depths[2] for depths in drawn} == {4, 8}
     both = g.Sandwich(N, depths=[2, 4, 8, N], num_random=2, spacing="evenly-spaced", seed=0)
-    assert all({g.depth(gates) for gates in both.draw()} == {2, 4, 8, N} for _ in range(20))
-    assert not schedule.shares_blocks and g.Sandwich(N, share_blocks=True).shares_blocks
+    assert all({g.depth(gates) for gates in both.draw().vectors} == {2, 4, 8, N} for _ in range(20))
+    assert not schedule.draw().share_prefix and g.Sandwich(N, share_prefix=True).draw().share_prefix
     with pytest.raises(DldError, match="none of the depths"):
         g.UniformDepth(N, min_depth=5, depths=[2, 4])
 
@@ -207,21 +207,21 @@ def test_a_ramp_that_cannot_be_is_refused(settings):
 
 def test_a_fixed_schedule_always_draws_its_vector():
     schedule = g.Fixed(N, 4, policy="first-n")
-    assert [schedule.draw() for _ in range(3)] == [[g.first_n(N, 4)]] * 3
+    assert [schedule.draw().vectors for _ in range(3)] == [[g.first_n(N, 4)]] * 3
 
 
 def test_exits_end_at_full_depth_and_share_their_blocks():
     schedule = g.Exits(N, [6, 2])
-    assert [g.depth(gates) for gates in schedule.draw()] == [2, 6, N]
-    assert schedule.shares_blocks and schedule.draw_weighted()[1] == [1 / 3] * 3
+    assert [g.depth(gates) for gates in schedule.draw().vectors] == [2, 6, N]
+    assert schedule.draw().share_prefix and schedule.draw().weights == [1 / 3] * 3
 
 
 def test_exits_of_another_schedule_cut_its_vectors():
     schedule = g.WithExits(g.Bernoulli(N, p=0.8, seed=3), exits=[3, 6], weight=0.4)
     counts = set()
     for _ in range(200):
-        (whole, *exits), weights = schedule.draw_weighted()
-        cut = [tuple(gate and place < k for place, gate in enumerate(whole)) for k in (3, 6)]
+        (whole, *exits), weights, _ = schedule.draw()
+        cut = [tuple(gate and index < k for index, gate in enumerate(whole)) for k in (3, 6)]
         assert exits == [vector for vector in cut if any(vector)]
         assert sum(weights) == pytest.approx(1.0)
         assert weights[0] == pytest.approx(0.6 if exits else 1.0)
@@ -236,12 +236,12 @@ def test_so_many_exits_are_spread_evenly(blocks, count, places):
     schedule = g.WithExits(g.AllOpen(blocks), exits=count)
     assert schedule.exits == places
     # A cut vector begins as the whole one does, so the blocks run once.
-    assert schedule.shares_blocks
+    assert schedule.draw().share_prefix
 
 
 def test_exits_of_a_sandwich_have_the_weights_of_their_vectors():
     schedule = g.WithExits(g.Sandwich(4, min_depth=4, num_random=0, spacing="first-n"), exits=[1], weight=0.5)
-    assert schedule.draw_weighted()[1] == [0.25] * 4
+    assert schedule.draw().weights == [0.25] * 4
 
 
 def test_exits_have_the_state_and_the_clock_of_the_schedule_within():
@@ -252,7 +252,7 @@ def test_exits_have_the_state_and_the_clock_of_the_schedule_within():
     two.load_state_dict(one.state_dict())
     drawn = [one.draw() for _ in range(20)]
     assert drawn == [two.draw() for _ in range(20)]
-    assert any(g.depth(vectors[0]) < N for vectors in drawn)
+    assert any(g.depth(draw.vectors[0]) < N for draw in drawn)
 
 
 @pytest.mark.parametrize("settings", [{"exits": [N]}, {"exits": [0]}, {"exits": [3], "weight": 1.0}])

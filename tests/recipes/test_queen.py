@@ -16,6 +16,7 @@ from dld.data.tokenizer import Tokenizer
 from dld.encoders import GatedWhisper
 from dld.errors import DldError
 from dld.experiment import load_trained
+from dld.training.brain import DynamicBrain
 from dld.training.run import train
 
 SHAPE = {"num_blocks": 3, "d_model": 64, "encoder.d_ffn": 64}
@@ -127,7 +128,7 @@ def test_training_starts_from_the_checkpoint(root, prepared, whisper, tmp_path, 
 
 def test_the_encoder_learns_slower_than_the_head(root, prepared, tmp_path):
     values = build(root, "static", prepared, tmp_path, lr=0.01, warmup=1).values
-    brain = values["brain"](values, Tokenizer.load(values["lang_dir"]), {"device": "cpu"})
+    brain = DynamicBrain(values, Tokenizer.load(values["lang_dir"]), {"device": "cpu"})
     brain.init_optimizers()
     brain.progress.total_updates = 10**6
     brain.set_learning_rate()

@@ -13,7 +13,7 @@ from dld.errors import DldError
 from dld.experiment import load_trained
 from dld.files import read_json
 from dld.gates import GateTable, depth
-from dld.training.brain import StaticBrain
+from dld.training.engine import Engine
 from dld.training.run import train
 
 BLOCKS = 3
@@ -63,9 +63,8 @@ def test_from_gate_table_to_report(systems, tiny_corpus, tmp_path):
     for system in ("static", "ld", "dld"):
         folder = systems / system
         if system != "static":
-            assert (
-                gate_table.main(["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]) == 0
-            )
+            arguments = ["--exp", str(folder), "--data", str(tiny_corpus / "dev"), "--progress", "false"]
+            assert gate_table.main(arguments) == 0
             table = GateTable.load(folder / "gate_table.json")
             assert [depth(table.gates(n)) for n in range(1, BLOCKS + 1)] == [1, 2, 3]
         depths = "3" if system == "static" else "1,3"
@@ -105,7 +104,7 @@ def test_a_student_may_start_from_the_teacher(experiment, systems, tmp_path):
 
 def test_the_encoder_is_frozen_for_the_first_updates_and_has_a_rate_of_its_own(experiment, tmp_path, monkeypatch):
     seen = []
-    real = StaticBrain.optimizers_step
+    real = Engine.optimizers_step
 
     def look(brain):
         encoder = brain.network.encoder
@@ -120,7 +119,7 @@ def test_the_encoder_is_frozen_for_the_first_updates_and_has_a_rate_of_its_own(e
         )
         real(brain)
 
-    monkeypatch.setattr(StaticBrain, "optimizers_step", look)
+    monkeypatch.setattr(Engine, "optimizers_step", look)
     encoder = WAVLM + "    freeze_updates: 3\n    lr_scale: 0.1\n    layer_decay: 0.5\n"
     experiment("static", tmp_path, **{**MINIATURE, "encoder": encoder, "num_epochs": 1})
     assert [(head, body) for head, body, _, _ in seen[:5]] == [(True, False)] * 3 + [(True, True)] * 2

@@ -154,7 +154,7 @@ def tiny_request(root, trained_pair, tiny_corpus):
         }
         if system in cached:
             settings["teacher_input"] = "clean" if cached[system] else "augmented"
-            settings["teacher_memory"] = str(cached[system]).lower()
+            settings["teacher_cache"] = str(cached[system]).lower()
         if system.startswith("dld"):
             settings["teacher"] = trained_pair / "static"
         if system == "dld_plus":

@@ -17,7 +17,7 @@ drop_prob: 0.5
 network: !new:types.SimpleNamespace
     blocks: !ref <num_blocks>
     closed_norm: !ref <closed_norm>
-brain: !name:dld.training.brain.StaticBrain
+brain: !name:dld.training.brain.DynamicBrain
 schedule: !new:dld.gates.Bernoulli
     num_blocks: !ref <num_blocks>
     p: !ref <drop_prob>

@@ -81,9 +81,6 @@ WRONG_KEYS = [
     ("--ctc_weight -1", f"ctc_weight is -1; it {NUMBER} of at least 0, or a dld.gates.Ramp"),
     ("--ctc_weight abc", "ctc_weight is 'abc'; it"),
     ("--ctc_weight .inf", "ctc_weight is inf; it"),
-    ("--kd_weight -1", "kd_weight is -1; it"),
-    ("--kd_weight null", "kd_weight is null; it"),
-    ("--hidden_weight -0.5", "hidden_weight is -0.5; it"),
     ("--max_batch_seconds 0", "max_batch_seconds is 0; it must be a number above 0"),
     ("--max_batch_seconds -10", "max_batch_seconds is -10; it"),
     ("--max_batch_seconds .inf", "max_batch_seconds is inf; it"),
@@ -122,7 +119,6 @@ WRONG_KEYS = [
     ("--eval_policy nope", "eval_policy is 'nope'; it must be evenly-spaced, first-n or random"),
     ("--eval_policy table", "eval_policy is 'table'; it"),
     ("--teacher_input loud", "teacher_input is 'loud'; it must be augmented or clean"),
-    ("--teacher_memory true --teacher_input augmented", "teacher_memory needs teacher_input: clean, not augmented"),
     # Booleans.
     ("--closed_norm no", f"closed_norm is 'no'; it {BOOLEAN}; write false"),
     ("--closed_norm off", f"closed_norm is 'off'; it {BOOLEAN}; write false"),
@@ -131,7 +127,7 @@ WRONG_KEYS = [
     ("--closed_norm 0", f"closed_norm is 0; it {BOOLEAN}"),
     ("--closed_norm 1", f"closed_norm is 1; it {BOOLEAN}"),
     ("--closed_norm null", f"closed_norm is null; it {BOOLEAN}"),
-    ("--teacher_memory no", f"teacher_memory is 'no'; it {BOOLEAN}; write false"),
+    ("--teacher_cache no", f"teacher_cache is 'no'; it {BOOLEAN}; write false"),
     # Depths.
     ("--valid_depths [2,4,99]", "valid_depths: depth 99 is outside 1…12"),
     ("--decode_depths 13", "decode_depths: depth 13 is outside 1…12"),
@@ -153,8 +149,11 @@ WRONG_KEYS = [
     # Objects.
     ("--network 5", "network is 5; it must be made by !new: of a class"),
     ("--network null", "network is null; it"),
-    ("--schedule bernoulli", "schedule is 'bernoulli'; it must be made by !new: of a class, or null"),
-    ("--brain StaticBrain", "brain is 'StaticBrain'; it must be made by !name: of a class"),
+    ("--schedule bernoulli", "schedule is 'bernoulli'; it must be made by !new: of a class"),
+    ("--schedule null", "schedule is null; it must be made by !new: of a class"),
+    ("--objectives ctc", "objectives is 'ctc'; it must be a mapping of names to what is made by !new: of a class"),
+    ("--objectives {ctc: 1}", "objectives is {'ctc': 1}; it must be a mapping of names"),
+    ("--soft_targets teacher", "soft_targets is 'teacher'; it must be made by !new: of a class, or null"),
     ("--encoder conformer", "encoder is 'conformer'; it"),
     ("--speed_perturb true", "speed_perturb is true; it"),
     ("--lr_schedule cosine", "lr_schedule is 'cosine'; it"),
@@ -192,8 +191,12 @@ WRONG_ARGUMENTS = [
     ("--schedule.num_blocks 0", "Bernoulli: num_blocks is 0"),
     ("--schedule.num_blocks 4", "the schedule is for 4 blocks, the encoder has 12"),
     ("--schedule.seed 1.5", "Bernoulli: seed is 1.5; it must be a whole number"),
-    ("--schedule null", "LayerDropBrain needs a schedule, a class of dld.gates"),
-    ("--schedule !new:dld.training.optim.Noam {peak: 1, warmup: 1}", "LayerDropBrain needs a schedule"),
+    ("--schedule !new:dld.training.optim.Noam {peak: 1, warmup: 1}", "schedule must be a drop schedule, a class of"),
+    ("--objectives {ctc: !new:dld.gates.AllOpen {num_blocks: 3}}", "objectives: ctc must be an objective"),
+    ("--objectives {loss: !new:dld.training.objectives.CTC {}}", "loss is the name of their sum"),
+    ("--objectives.ctc.weight -1", "objectives.ctc.weight is -1; it must be a number of at least 0, or a dld.gates"),
+    ("--soft_targets !new:dld.gates.AllOpen {num_blocks: 3}", "soft_targets must be a class of dld.training.targets"),
+    ("--soft_targets !new:dld.training.targets.FullDepth", "FullDepth needs a schedule that draws the full network"),
     (
         "--schedule !new:dld.gates.Bernoulli {blocks: 3}",
         "Bernoulli has no argument 'blocks'; did you mean 'num_blocks'?",
@@ -213,11 +216,11 @@ WRONG_ARGUMENTS = [
     ("--speed_perturb !new:dld.frontends.SpeedPerturb {speeds: []}", "SpeedPerturb: speeds is []"),
     ("--speed_perturb !new:dld.frontends.SpeedPerturb {speeds: [0.905]}", "each may have two decimals at most"),
     ("--speed_perturb !new:dld.gates.AllOpen {num_blocks: 3}", "speed_perturb must be a dld.frontends.SpeedPerturb"),
-    ("--brain !name:dld.gates.Bernoulli", "brain must be a class of dld.training.brain"),
     ("--network !new:dld.frontends.Waveform", "network must be a dld.network.GatedCTC"),
-    ("--kd_weight !new:dld.gates.Ramp {start: 0, end: x, epochs: 1}", "Ramp: end is 'x'; it must be a number"),
-    ("--kd_weight !new:dld.gates.Ramp {start: 0, end: -1, epochs: 1}", "kd_weight is Ramp"),
-    ("--kd_weight !new:dld.gates.Ramp {start: 0, end: 1, epochs: -1}", "Ramp: epochs is -1"),
+    ("--ctc_weight !new:dld.gates.Ramp {start: 0, end: x, epochs: 1}", "Ramp: end is 'x'; it must be a number"),
+    ("--ctc_weight !new:dld.gates.Ramp {start: 0, end: -1, epochs: 1}", "ctc_weight is Ramp"),
+    ("--ctc_weight !new:dld.gates.Ramp {start: 0, end: 1, epochs: -1}", "Ramp: epochs is -1"),
+    ("--kd_weight 1", "unknown key 'kd_weight'; did you mean 'ctc_weight'?"),
     ("--init_from nowhere", "init_from: nowhere: no finished model there"),
     ("--pretrained openai/whisper-tiny", "unknown key 'pretrained'"),
     ("--train_data nowhere", "train_data: nowhere is not a folder"),
@@ -242,7 +245,7 @@ WRONG_OVERRIDES = [
     ("--optimizer.betas (!!python/object/apply:os.system ['touch {marker}'])", "is read as a tuple"),
     ("--lr !ref (!!python/object/apply:os.system ['touch {marker}<seed>'])", "is read as a tuple"),
     ("--lr !ref <encoder.__init__>", "asks for an attribute of an object"),
-    ("--schedule !!binary aGVsbG8=", "schedule is b'hello'; it must be made by !new: of a class, or null"),
+    ("--schedule !!binary aGVsbG8=", "schedule is b'hello'; it must be made by !new: of a class"),
     ("--schedule !new:torch.optim.SGD", "missing 1 required positional argument: 'params'"),
     ("--schedule !new:speechbrain.k2_integration.X", "there is no class speechbrain.k2_integration.X"),
     ("--lr !ref <nowhere>", 'The reference "nowhere" is not valid'),
@@ -298,12 +301,39 @@ def test_a_wrong_value_is_one_line_and_nothing_is_made(root, folders, outcome, t
     ("file", "line", "message"),
     [
         ("mini/hparams/dld.yaml", "--teacher nowhere", "teacher: nowhere: no finished model there"),
-        ("mini/hparams/dld.yaml", "--teacher null", "DistillBrain needs a teacher"),
-        ("mini/hparams/dld.yaml", "--distillation null", "DistillBrain needs a distillation"),
+        ("mini/hparams/dld.yaml", "--teacher null", "FrozenTeacher needs a teacher: the folder of"),
+        ("mini/hparams/dld.yaml", "--objectives.kd.divergence null", "SoftTargets needs a divergence, such as"),
+        ("mini/hparams/dld.yaml", "--soft_targets null", "objectives: kd needs soft_targets, such as"),
+        ("mini/hparams/dld.yaml", "--kd_weight -1", "kd_weight is -1; it must be a number of at least 0, or a dld.g"),
+        ("mini/hparams/dld.yaml", "--kd_weight null", "kd_weight is null; it"),
+        (
+            "mini/hparams/dld.yaml",
+            "--kd_weight !new:dld.gates.Ramp {start: 0, end: -1, epochs: 1}",
+            "kd_weight is Ramp",
+        ),
+        ("mini/hparams/ablations/dld_hidden.yaml", "--hidden_weight -0.5", "hidden_weight is -0.5; it"),
+        (
+            "mini/hparams/dld.yaml",
+            "--teacher_input augmented",
+            "teacher_cache needs teacher_input: clean, not augmented",
+        ),
+        (
+            "mini/hparams/dld.yaml",
+            "--soft_targets.input loud",
+            "FrozenTeacher: input is 'loud'; it must be augmented or clean",
+        ),
         ("mini/hparams/dld.yaml", "--temperature 0", "temperature is 0; it must be a number above 0"),
-        ("mini/hparams/dld.yaml", "--distillation.temperature -1", "MaskedKL: temperature is -1"),
-        ("mini/hparams/dld.yaml", "--distillation.direction both", "must be teacher-student or student-teacher"),
-        ("mini/hparams/ablations/dld_blank.yaml", "--distillation.blank_context -1", "blank_context is -1"),
+        ("mini/hparams/dld.yaml", "--objectives.kd.divergence.temperature -1", "MaskedKL: temperature is -1"),
+        (
+            "mini/hparams/dld.yaml",
+            "--objectives.kd.divergence.direction both",
+            "must be teacher-student or student-teacher",
+        ),
+        (
+            "mini/hparams/ablations/dld_blank.yaml",
+            "--objectives.kd.divergence.blank_context -1",
+            "blank_context is -1",
+        ),
         ("mini/hparams/dedicated.yaml", "--depth 99", "depth 99 is outside 1…12"),
         ("mini/hparams/dedicated.yaml", "--depth 0", "depth is 0; it must be a whole number of at least 1"),
         ("mini/hparams/dedicated.yaml", "--schedule.policy table", "policy is 'table'; it must be evenly-spaced"),
@@ -354,12 +384,27 @@ def test_wrong_values_of_other_systems(root, folders, outcome, tmp_path, file, l
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("StaticBrain", "brain is 'StaticBrain'; it must be made by !name: of a class"),
+        ("!name:dld.gates.Bernoulli", "brain must be a subclass of dld.training.brain.DynamicBrain"),
+    ],
+)
+def test_a_brain_of_your_own_must_be_one(root, folders, outcome, tmp_path, value, message):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: {root}/recipes/mini/hparams/ld.yaml\nbrain: {value}\n")
+    found = outcome("train", [file, "--data", folders, "--exp", tmp_path / "exp"], table=TABLE)
+    assert found.kind == "error" and message in found.message
+    assert list(tmp_path.iterdir()) == [file]
+
+
 ACCEPTED = [
     ("--lr 0", "the weights stay as they are: an untrained network to compare with"),
     ("--lr 1e-3", "YAML 1.2 reads it as a number"),
     ("--lr 5", "nobody can say which rate is too high for every optimizer"),
     ("--ctc_weight 0", "a student may learn from its teacher alone"),
-    ("--kd_weight !new:dld.gates.Ramp {start: 0, end: 1, epochs: 0.5}", "weights may change over epochs"),
+    ("--ctc_weight !new:dld.gates.Ramp {start: 0, end: 1, epochs: 0.5}", "weights may change over epochs"),
     ("--decode_depths 4", "one depth needs no list"),
     ("--decode_depths 2,4", "as dld decode --depths"),
     ("--decode_depths all", "every depth"),

@@ -26,8 +26,8 @@ import time
 from pathlib import Path
 
 from dld.bin.train import main as train_main
-from dld.training.brain import StaticBrain
 from dld.training.checkpoints import WholeCheckpointer
+from dld.training.engine import Engine
 
 
 class Events:
@@ -80,14 +80,14 @@ class Events:
 
 def signal_at(name, number, what):
     """Let a process send itself a signal before a method of its Brain is called for the number-th time."""
-    real, calls = getattr(StaticBrain, name), iter(range(1, sys.maxsize))
+    real, calls = getattr(Engine, name), iter(range(1, sys.maxsize))
 
     def counted(*args, **kwargs):
         if next(calls) == number:
             os.kill(os.getpid(), what)
         return real(*args, **kwargs)
 
-    setattr(StaticBrain, name, counted)
+    setattr(Engine, name, counted)
 
 
 def child(request, count_file):

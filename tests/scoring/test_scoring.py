@@ -282,7 +282,7 @@ def test_sclite_agrees_on_a_thousand_random_pairs(tmp_path, capsys):
     write_text(out / "text", hyps)
     (data / "utt2spk").write_text("".join(f"{key} {key.partition('_')[0]}\n" for key in refs))
     ours = error_counts((refs[key], hyps[key]) for key in refs)
-    assert main(["--sclite", "--ref", str(data / "text"), "--hyp", str(out / "text")]) == 0
+    assert main(["--sclite", "true", "--ref", str(data / "text"), "--hyp", str(out / "text")]) == 0
     theirs = sclite.read_totals(out / "scoring_sclite" / "score.raw")
     assert str(theirs) in capsys.readouterr().out
     assert (theirs.words, theirs.sentences) == (ours.words, 1000)
@@ -315,7 +315,7 @@ def test_sclite_with_stm_and_glm(tmp_path):
 def test_sclite_missing_is_one_clear_line(decode, capsys, monkeypatch):
     args, out = decode
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert main([*args, "--sclite"]) == 1
+    assert main([*args, "--sclite", "true"]) == 1
     said = capsys.readouterr().err
     assert "apt-get install sctk" in said and len(said.splitlines()) == 1
     assert not (out / "scoring_sclite").exists()

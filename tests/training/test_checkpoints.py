@@ -2,7 +2,6 @@
 
 import random
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from dld.training.checkpoints import (
     save_state,
     whole,
 )
+from dld.training.metrics import Means
 
 
 @pytest.fixture
@@ -212,15 +212,12 @@ def test_a_named_checkpoint_has_its_name(checkpointer):
 
 
 def test_progress_comes_back_whole():
-    assert vars(Progress()) == {"total_updates": 0, "train_seconds": 0, "history": [], "sums": {}, "processes": 1}
-    before = Progress(100, 2.5, [{"epoch": 1}], Counter(loss=3.0, batches=2), processes=2)
+    assert vars(Progress()) == {"total_updates": 0, "train_seconds": 0, "history": [], "means": Means(), "processes": 1}
+    before = Progress(100, 2.5, [{"epoch": 1}], Means({"loss": torch.tensor(3.0)}, count=2), processes=2)
     after = Progress()
     after.load_state_dict(before.state_dict())
-    assert after == before and isinstance(after.sums, Counter)
-    assert after.sums["never counted"] == 0
-    # A checkpoint of before there were sums.
-    after.load_state_dict({"total_updates": 7})
-    assert (after.total_updates, after.sums) == (7, Counter())
+    assert after == before
+    assert after.means.compute() == {"loss": 1.5}
 
 
 def test_random_generators_come_back(tmp_path):

@@ -16,7 +16,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from dld.data.dataset import unpack
 from dld.encoders import GatedConformer
 from dld.errors import DldError
-from dld.training.brain import LayerDropBrain, StaticBrain
+from dld.training.brain import DynamicBrain
+from dld.training.objectives import CTC
 from dld.training.optim import WarmupCosine
 
 #: No random numbers in a forward pass, so that the same weights and batch give the same gradients.
@@ -159,9 +160,11 @@ def reference_loss(brain, network, batch, gates, weights):
     waveforms, samples = unpack(batch.signal)
     tokens, counts = unpack(batch.tokens)
     features, frames = network.frontend(waveforms, samples)
-    lambda_kd = float(brain.hparams.kd_weight)
+    lambda_kd = brain.objectives["kd"].weight if brain.soft_targets else 0.0
     # The teacher runs the same frames at full depth.
-    said = brain.teacher.network.eval()(features, frames, [(True,) * 3])[0][0].detach() if brain.teacher else None
+    said = None
+    if brain.soft_targets:
+        said = brain.soft_targets.network.eval()(features, frames, [(True,) * 3]).logits[0].detach()
     total = 0.0
     for vector, weight in zip(gates, weights, strict=True):
         logits, lengths, _ = network(features, frames, [vector])
@@ -182,8 +185,8 @@ def reference_loss(brain, network, batch, gates, weights):
         ("static", {}),
         ("ld", {"grad_accumulation_factor": 3}),
         ("interctc_sd", {}),
-        ("dld", {"teacher_memory": False, "kd_weight": 2.0}),
-        ("dld_plus", {"teacher_memory": False, "max_grad_norm": 0.5}),
+        ("dld", {"teacher_cache": False, "kd_weight": 2.0}),
+        ("dld_plus", {"teacher_cache": False, "max_grad_norm": 0.5}),
     ],
 )
 def test_training_is_a_plain_loop(trained_pair, train, monkeypatch, system, settings):
@@ -194,7 +197,7 @@ def test_training_is_a_plain_loop(trained_pair, train, monkeypatch, system, sett
         settings["init_from"] = str(trained_pair / "static")
     state = SimpleNamespace(network=None, gates=None, batches=[], number=0)
     ours = []
-    real, draw = StaticBrain.fit_batch, LayerDropBrain.training_gates
+    real, draw = DynamicBrain.fit_batch, DynamicBrain.draw
 
     def gates(brain):
         state.gates = draw(brain)
@@ -205,7 +208,6 @@ def test_training_is_a_plain_loop(trained_pair, train, monkeypatch, system, sett
             state.network = copy.deepcopy(brain.network).train()
             parameters = list(state.network.parameters())
             state.optimizer = Reference(parameters, lr=1.0, betas=(0.9, 0.98), weight_decay=1e-3)
-        state.gates = [(True,) * 3], [1.0], False
         loss = real(brain, batch)
         state.batches.append(reference_loss(brain, state.network, batch, *state.gates[:2]))
         assert loss.item() == pytest.approx(state.batches[-1].item(), rel=1e-3)
@@ -222,8 +224,8 @@ def test_training_is_a_plain_loop(trained_pair, train, monkeypatch, system, sett
             ours.append(brain.network.state_dict())
         return loss
 
-    monkeypatch.setattr(StaticBrain, "fit_batch", fit_batch)
-    monkeypatch.setattr(LayerDropBrain, "training_gates", gates)
+    monkeypatch.setattr(DynamicBrain, "fit_batch", fit_batch)
+    monkeypatch.setattr(DynamicBrain, "draw", gates)
     seen = train(system, num_epochs=1, lr=PEAK, **settings)
     assert len(seen) == state.number == len(ours)
     for name, tensor in state.network.state_dict().items():
@@ -236,23 +238,22 @@ def test_training_is_a_plain_loop(trained_pair, train, monkeypatch, system, sett
 
 def poison(monkeypatch, when):
     """Make the gradient, not the loss, of the batches with these numbers infinite; return the weights after each."""
-    real_losses, real_fit = StaticBrain.losses, StaticBrain.fit_batch
+    real_loss, real_fit = CTC.__call__, DynamicBrain.fit_batch
     after = []
 
-    def losses(brain, index, predictions, batch, stage):
-        terms = real_losses(brain, index, predictions, batch, stage)
-        weight, value = terms["ctc"]
-        if brain.network.training and len(after) + 1 in when:
-            value = value + (0.0 * predictions.logits[index].sum()).sqrt()
-        return {**terms, "ctc": (weight, value)}
+    def loss(objective, x):
+        value = real_loss(objective, x)
+        if x.training and len(after) + 1 in when:
+            value = value + (0.0 * x.logits.sum()).sqrt()
+        return value
 
     def fit_batch(brain, batch):
-        loss = real_fit(brain, batch)
+        result = real_fit(brain, batch)
         after.append(copy.deepcopy(brain.network.state_dict()))
-        return loss
+        return result
 
-    monkeypatch.setattr(StaticBrain, "losses", losses)
-    monkeypatch.setattr(StaticBrain, "fit_batch", fit_batch)
+    monkeypatch.setattr(CTC, "__call__", loss)
+    monkeypatch.setattr(DynamicBrain, "fit_batch", fit_batch)
     return after
 
 

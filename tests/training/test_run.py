@@ -16,11 +16,12 @@ from dld.data.tokenizer import train as train_tokenizer
 from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
 from dld.files import alone_in, read_json
-from dld.training.brain import DistillBrain, LayerDropBrain, SelfDistillBrain, StaticBrain
+from dld.training.brain import DynamicBrain
 from dld.training.checkpoints import average_states
+from dld.training.objectives import CTC, SoftTargets
 from dld.training.run import train
 from dld.training.stopping import Stopped
-from dld.training.targets import Teacher
+from dld.training.targets import FrozenTeacher
 
 
 def weights(folder):
@@ -55,14 +56,14 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(experiment,
     class Interrupted(Exception):
         pass
 
-    real = DistillBrain.fit_batch
+    real = DynamicBrain.fit_batch
 
     def stop_in_epoch_two(brain, batch):
         if brain.epoch == 2 and brain.step == 3:
             raise Interrupted
         return real(brain, batch)
 
-    monkeypatch.setattr(DistillBrain, "fit_batch", stop_in_epoch_two)
+    monkeypatch.setattr(DynamicBrain, "fit_batch", stop_in_epoch_two)
     with pytest.raises(Interrupted):
         experiment("dld", tmp_path / "parts", teacher=str(trained_pair / "static"), num_epochs=3)
     monkeypatch.undo()
@@ -80,7 +81,7 @@ def test_a_run_resumed_within_an_epoch_is_exact_too(experiment, tmp_path, monkey
     class Interrupted(Exception):
         pass
 
-    real = LayerDropBrain.fit_batch
+    real = DynamicBrain.fit_batch
 
     def save_then_stop(brain, batch):
         if brain.epoch == 2 and brain.step == 4:
@@ -90,7 +91,7 @@ def test_a_run_resumed_within_an_epoch_is_exact_too(experiment, tmp_path, monkey
             brain._save_intra_epoch_ckpt()
         return loss
 
-    monkeypatch.setattr(LayerDropBrain, "fit_batch", save_then_stop)
+    monkeypatch.setattr(DynamicBrain, "fit_batch", save_then_stop)
     with pytest.raises(Interrupted):
         experiment("ld", tmp_path / "parts")
     monkeypatch.undo()
@@ -108,58 +109,61 @@ def test_the_teacher_is_what_it_was_and_no_part_of_the_student(trained_pair):
 
 def test_the_teacher_stays_in_evaluation_mode_without_gradients(experiment, trained_pair, tmp_path, monkeypatch):
     seen = []
-    real = DistillBrain.fit_batch
+    real = DynamicBrain.fit_batch
 
     def look(brain, batch):
         loss = real(brain, batch)
         seen.append(
             (
                 brain.network.training,
-                any(module.training for module in brain.teacher.network.modules()),
-                any(p.requires_grad or p.grad is not None for p in brain.teacher.network.parameters()),
-                {id(p) for p in brain.teacher.network.parameters()}
+                any(module.training for module in brain.soft_targets.network.modules()),
+                any(p.requires_grad or p.grad is not None for p in brain.soft_targets.network.parameters()),
+                {id(p) for p in brain.soft_targets.network.parameters()}
                 & {id(p) for group in brain.optimizer.param_groups for p in group["params"]},
             )
         )
         return loss
 
-    monkeypatch.setattr(DistillBrain, "fit_batch", look)
+    monkeypatch.setattr(DynamicBrain, "fit_batch", look)
     experiment("dld", tmp_path, teacher=str(trained_pair / "static"), num_epochs=1)
     assert seen
     assert all(row == (True, False, False, set()) for row in seen)
 
 
-@pytest.mark.parametrize("heard", ["clean", "augmented"])
-def test_a_student_learns_with_and_without_the_teachers_memory(experiment, trained_pair, tmp_path, monkeypatch, heard):
+@pytest.mark.parametrize("given", ["clean", "augmented"])
+def test_a_student_learns_with_and_without_the_teachers_memory(experiment, trained_pair, tmp_path, monkeypatch, given):
     calls = []
-    real = Teacher.outputs
-    monkeypatch.setattr(Teacher, "outputs", lambda *args: calls.append(1) or real(*args))
-    settings = {"teacher": str(trained_pair / "static"), "teacher_input": heard, "teacher_memory": False}
+    real = FrozenTeacher.target
+    monkeypatch.setattr(FrozenTeacher, "target", lambda *args: calls.append(1) or real(*args))
+    settings = {"teacher": str(trained_pair / "static"), "teacher_input": given, "teacher_cache": False}
     folder = experiment("dld", tmp_path, num_epochs=1, **settings)
     assert len(calls) == read_json(folder / "model.json")["updates"]
 
 
-@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_teacher_runs_in_the_precision_of_the_student(
-    experiment, trained_pair, tmp_path, monkeypatch, memory, precision
+    experiment, trained_pair, tmp_path, monkeypatch, cache, precision
 ):
     seen = set()
-    real = Teacher.outputs
-    monkeypatch.setattr(Teacher, "outputs", lambda *args: seen.add(torch.is_autocast_enabled("cpu")) or real(*args))
-    settings = {"teacher": str(trained_pair / "static"), "teacher_input": "clean", "teacher_memory": memory}
+    real = FrozenTeacher.target
+    monkeypatch.setattr(
+        FrozenTeacher, "target", lambda *args: seen.add(torch.is_autocast_enabled("cpu")) or real(*args)
+    )
+    settings = {"teacher": str(trained_pair / "static"), "teacher_input": "clean", "teacher_cache": cache}
     experiment("dld", tmp_path, num_epochs=1, precision=precision, **settings)
     assert seen == {precision == "bf16"}
 
 
 def test_what_the_teacher_remembers_is_what_it_says(trained_pair, tiny_corpus):
     tokenizer = Tokenizer.load(tiny_corpus / "lang")
-    teacher = Teacher(trained_pair / "static", tokenizer)
+    teacher = FrozenTeacher(trained_pair / "static")
+    teacher.load(tokenizer)
     loader = evaluation_loader(make_dataset(tiny_corpus / "train", tokenizer), 20)
-    teacher.remember(((batch.id, *unpack(batch.signal)) for batch in loader), with_hidden=True)
+    teacher.fill(((batch.id, *unpack(batch.signal)) for batch in loader), with_hidden=True)
     batch = next(iter(loader))
-    *outputs, frames = teacher.outputs(*teacher.network.frontend(*unpack(batch.signal)))
-    for recalled, said in zip(teacher.recall(batch.id, "cpu"), outputs, strict=True):
+    target, frames = teacher.target(*teacher.network.frontend(*unpack(batch.signal)))
+    for recalled, said in zip(teacher.recall(batch.id), target, strict=True):
         assert recalled.shape == said.shape
         for row, count in enumerate(frames.tolist()):
             torch.testing.assert_close(recalled[row, :count], said[row, :count], atol=0.01, rtol=0.001)
@@ -169,7 +173,7 @@ def test_what_the_teacher_remembers_is_what_it_says(trained_pair, tiny_corpus):
     "settings", [{"teacher_input": "augmented"}, {"speed_perturb": "!new:dld.frontends.SpeedPerturb"}]
 )
 def test_a_memory_that_would_be_of_other_frames_is_refused(experiment, trained_pair, tmp_path, settings):
-    with pytest.raises(DldError, match="teacher_memory needs"):
+    with pytest.raises(DldError, match="teacher_cache needs"):
         experiment("dld", tmp_path, teacher=str(trained_pair / "static"), **settings)
 
 
@@ -214,32 +218,31 @@ def test_a_dedicated_network_runs_and_trains_the_blocks_of_its_depth_only(experi
 
 def test_the_full_network_teaches_itself_and_learns_nothing_from_that(experiment, tmp_path, monkeypatch):
     seen = []
-    real = SelfDistillBrain.losses
+    real = SoftTargets.__call__
 
-    def look(brain, place, predictions, batch, stage):
-        terms = real(brain, place, predictions, batch, stage)
-        if "kd" in terms:
-            seen.append((place, terms["kd"][1].item(), predictions.teacher.requires_grad))
-        return terms
+    def look(objective, x):
+        value = real(objective, x)
+        seen.append((value.item(), x.target.logits.requires_grad))
+        return value
 
-    monkeypatch.setattr(SelfDistillBrain, "losses", look)
+    monkeypatch.setattr(SoftTargets, "__call__", look)
     experiment("self_kd", tmp_path, num_epochs=1)
-    assert {place for place, _, _ in seen} == {0, 1, 2} and not any(grad for _, _, grad in seen)
-    assert all((value == 0) == (place == 0) for place, value, _ in seen)
+    # The full network is the first of the three of each step.
+    assert len(seen) % 3 == 0 and not any(grad for _, grad in seen)
+    assert all((value == 0) == (index % 3 == 0) for index, (value, _) in enumerate(seen))
 
 
 def test_self_distillation_needs_the_full_network_in_every_step(experiment, tmp_path):
     schedule = {"schedule": "!new:dld.gates.Bernoulli {num_blocks: 3, p: 0.9}"}
-    with pytest.raises(DldError, match="SelfDistillBrain needs a schedule that begins each step with the full network"):
+    with pytest.raises(DldError, match="FullDepth needs a schedule that draws the full network in every step"):
         experiment("self_kd", tmp_path, **schedule)
 
 
 def test_hidden_states_are_drawn_to_the_teachers(experiment, trained_pair, tmp_path):
     distances = []
     for weight in (0.001, 10.0):
-        folder = experiment(
-            "dld", tmp_path / str(weight), teacher=str(trained_pair / "static"), hidden_weight=weight, lr=5e-3
-        )
+        settings = {"teacher": str(trained_pair / "static"), "hidden_weight": weight, "lr": 5e-3}
+        folder = experiment("ablations/dld_hidden", tmp_path / str(weight), **settings)
         distances.append(json.loads((folder / "train_log.jsonl").read_text().splitlines()[-1])["train_hidden"])
     assert distances[1] < distances[0]
 
@@ -252,17 +255,18 @@ def test_gradient_accumulation_makes_fewer_updates_and_loses_no_batch(experiment
 
 
 def test_a_loss_that_is_not_a_number_stops_and_names_the_utterances(experiment, tmp_path, monkeypatch):
-    real = StaticBrain.losses
+    real, fit = CTC.__call__, DynamicBrain.fit_batch
     calls = []
 
-    def broken(brain, place, predictions, batch, stage):
-        terms = real(brain, place, predictions, batch, stage)
+    def fit_batch(brain, batch):
         calls.append(list(batch.id))
-        if len(calls) == 3:
-            terms["ctc"] = (1.0, terms["ctc"][1] * float("nan"))
-        return terms
+        return fit(brain, batch)
 
-    monkeypatch.setattr(StaticBrain, "losses", broken)
+    def broken(objective, x):
+        return real(objective, x) * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(DynamicBrain, "fit_batch", fit_batch)
+    monkeypatch.setattr(CTC, "__call__", broken)
     with pytest.raises(DldError, match="nan in epoch 1, batch 3") as caught:
         experiment("static", tmp_path)
     assert all(name in str(caught.value) for name in calls[-1])
@@ -322,7 +326,7 @@ def test_an_experiment_file_without_a_key_that_is_read_is_refused(root, tiny_cor
 
 
 def test_a_vocabulary_of_another_size_is_refused(experiment, tmp_path):
-    with pytest.raises(DldError, match="vocab_size is 40.*32 units"):
+    with pytest.raises(DldError, match="vocab_size is 40.*32 tokens"):
         experiment("static", tmp_path, vocab_size=40)
 
 
@@ -367,7 +371,7 @@ def test_a_run_stopped_between_an_epochs_last_batch_and_its_validation_resumes(e
         brain.stop.requested = signal.SIGTERM
         brain.save_before_validation()
 
-    monkeypatch.setattr(LayerDropBrain, "evaluate_batch", stop)
+    monkeypatch.setattr(DynamicBrain, "evaluate_batch", stop)
     with pytest.raises(Stopped, match="stopped by SIGTERM .after update 6, in epoch 1; it is saved"):
         experiment("ld", tmp_path / "parts")
     monkeypatch.undo()
