@@ -9,11 +9,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from dld.config.plain import one_line
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.files import check_kind, open_file, read_bytes, read_record
 from dld.network import GatedCTC
-from dld.saved import Settings, one_line
+from dld.saved import Settings
 
 HYPERPARAMS = "hyperparams.yaml"
 MODEL = "model.safetensors"

@@ -76,9 +76,8 @@ def experiment(tiny_corpus, tmp_path_factory):
     from dld.training.run import train
 
     def make(system, exp, restart=False, **overrides):
-        name = "teacher" if system == "static" else system
         settings = {**tiny_settings(tiny_corpus, exp), **overrides}
-        config = load_config(ROOT / f"recipes/mini/hparams/{name}.yaml", settings)
+        config = load_config(ROOT / f"recipes/mini/hparams/{system}.yaml", settings)
         return train(config, {"device": "cpu", "noprogressbar": True}, restart)
 
     return make

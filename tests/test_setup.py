@@ -25,7 +25,6 @@ ROOT_FILES = (
     "tools/install.sh",
     "tools/environment.sh",
     "tools/build_docs.sh",
-    "tools/compare.sh",
 )
 
 

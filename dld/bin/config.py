@@ -1,4 +1,4 @@
-"""Show an experiment file with its layers, overrides and references worked in. Nothing in the file is run."""
+"""Show an experiment, one file or several, with layers, overrides and references worked in. Nothing in it is run."""
 
 import sys
 
@@ -13,41 +13,50 @@ def make_parser():
     parser = Parser(
         prog="dld config",
         description=__doc__,
-        usage="dld config EXPERIMENT.yaml [--get KEY] [--KEY VALUE …]",
+        usage="dld config EXPERIMENT.yaml … [--get KEY] [--KEY VALUE …]",
     )
-    parser.add_argument("experiment", help="HyperPyYAML file, or the hyperparams.yaml of an experiment")
+    parser.add_argument(
+        "experiments",
+        nargs="+",
+        help="HyperPyYAML files, each of which extends those before it; or the hyperparams.yaml of an experiment",
+    )
     parser.add_argument("--get", metavar="KEY", help="print the value of one key only")
     return parser
 
 
-def show(path, overrides):
-    """Return the resolved text of a file, and its values; objects are not built.
+def show(paths, overrides):
+    """Return the resolved text of files, and their values; objects are not built.
 
     Parameters
     ----------
-    path : str or Path
+    paths : str, Path or sequence of them
+        Of several, each extends those before it.
     overrides : dict
         See `dld.config.load_config`.
 
     Returns
     -------
     str
-    Settings
+    PlainSettings
     """
-    from dld.config import RESOLVED, layered, replace_references
-    from dld.saved import MOST_BYTES, Settings, one_line
+    from dld.config import RESOLVED, described, layered, listed, replace_references
+    from dld.config.plain import MOST_BYTES, PlainSettings, one_line
 
-    raw = read_bytes(path, MOST_BYTES)
-    if raw.startswith(RESOLVED.encode()) and not overrides:
-        return raw.decode("utf-8", "replace"), Settings(path, raw)
-    Settings(path, raw, finished=False)
-    text = layered(path, overrides)
-    Settings(path, text.encode(), finished=False)
+    paths = listed(paths)
+    raws = {path: read_bytes(path, MOST_BYTES) for path in paths}
+    for path, raw in raws.items():
+        resolved = raw.startswith(RESOLVED.encode())
+        if resolved and not overrides and len(paths) == 1:
+            return raw.decode("utf-8", "replace"), PlainSettings(path, raw)
+        PlainSettings(path, raw, finished=False)
+    path = described(paths)
+    text = layered(paths, overrides)
+    PlainSettings(path, text.encode(), finished=False)
     try:
         text = replace_references(text)
     except (AttributeError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
         raise DldError(f"{path}: cannot resolve the references: {one_line(error)}") from None
-    return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", Settings(path, text.encode(), finished=False)
+    return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", PlainSettings(path, text.encode(), finished=False)
 
 
 @command
@@ -55,7 +64,7 @@ def main(argv=None):
     arguments, rest = make_parser().parse_known_args(argv)
     from dld.config import parse_overrides
 
-    text, settings = show(arguments.experiment, parse_overrides(rest))
+    text, settings = show(arguments.experiments, parse_overrides(rest))
     if arguments.get is None:
         print(text, end="")
     else:

@@ -1,4 +1,4 @@
-"""Train the network that an experiment file describes."""
+"""Train the network that an experiment file, or several, each of which extends those before it, describe."""
 
 import logging
 import os
@@ -14,11 +14,11 @@ def make_parser():
     parser = options.Parser(
         prog="dld train",
         description=__doc__,
-        usage="dld train EXPERIMENT.yaml [options] [--KEY VALUE …]",
+        usage="dld train EXPERIMENT.yaml … [options] [--KEY VALUE …]",
         epilog="Any key of the experiment file can be set: --lr 5e-4, --encoder.dropout 0.2. Keys the program reads:\n"
         + keys,
     )
-    parser.add_argument("experiment", help="HyperPyYAML file")
+    parser.add_argument("experiments", nargs="+", help="HyperPyYAML files, each of which extends those before it")
     parser.add_argument("--restart", type=boolean, default=False, help="train again from scratch")
     parser.add_argument(
         "--device", type=options.device, help="cpu, cuda, cuda:1 … (default: the GPU where there is one)"
@@ -49,7 +49,7 @@ def main(argv=None):
         sb.utils.distributed.ddp_init_group(run_opts)
         if os.environ["RANK"] != "0":
             logging.getLogger().setLevel(logging.ERROR)
-    config = load_config(arguments.experiment, parse_overrides(rest))
+    config = load_config(arguments.experiments, parse_overrides(rest))
     try:
         train(config, run_opts, arguments.restart)
     except Stopped as stopped:

@@ -7,6 +7,8 @@ takes away keys of the bases that nothing reads any more. Command-line overrides
 keys that exist; `--encoder.dropout 0.2` reaches inside. Values are checked against the types and ranges of
 `dld.config.keys` before anything is built.
 
+Several files may be given, as `base.yaml ld.yaml`: each extends those before it, as if it named them in `extends`.
+
 An experiment file may run code (`!apply:`), as any program; an override is a plain value or a class of dld, SpeechBrain
 or torch.optim, see `dld.config.overrides`.
 """
@@ -29,7 +31,6 @@ from dld.checks import ListOf, Text, complaint, no_argument
 from dld.config.keys import EXPERIMENT_KEYS, KEYS, TEACHER_KEYS, check_together, check_values, is_text
 from dld.config.overrides import is_plain, read_override
 from dld.errors import DldError, describe_os_error
-from dld.gates import Ramp
 
 # The first line of a resolved file. Its references are gone, and with them what tells a read key from an unread one.
 RESOLVED = "# Resolved: layers, overrides and references are worked in."
@@ -56,12 +57,13 @@ class Config:
     path: str = "experiment"
 
 
-def load_config(path, overrides=None):
+def load_config(paths, overrides=None):
     """Read an experiment file with its bases and overrides, and build its objects.
 
     Parameters
     ----------
-    path : str or Path
+    paths : str, Path or sequence of them
+        The file, or several, each of which extends those before it.
     overrides : dict, optional
         Key → value; dots reach inside mappings. Values that are strings are read as YAML.
 
@@ -74,35 +76,53 @@ def load_config(path, overrides=None):
     DldError
         Missing file, YAML mistakes, unknown keys (with the nearest known one), classes that cannot be built.
     """
+    return _within_limits(_load, paths, overrides)
+
+
+def layered(paths, overrides=None):
+    """Return experiment files with their bases and overrides worked in, as text; references stay, nothing is built."""
+    return _within_limits(lambda *given: _dump(_layered(*given)), paths, overrides)
+
+
+def described(paths):
+    """Return one file, or several, as messages name them: `base.yaml + ld.yaml`."""
+    return " + ".join(map(os.fspath, listed(paths)))
+
+
+def listed(paths):
+    """Return the paths of files that are given as one path or several."""
+    return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+
+
+def _within_limits(read, paths, overrides):
     try:
-        return _load(path, overrides or {})
+        return read(listed(paths), overrides or {})
     except RecursionError:
-        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
+        raise DldError(f"{described(paths)}: lists or mappings are nested too deep, or hold themselves") from None
 
 
-def layered(path, overrides=None):
-    """Return an experiment file with its bases and overrides worked in, as text; references stay, nothing is built."""
-    try:
-        return _dump(_layered(path, overrides or {}))
-    except RecursionError:
-        raise DldError(f"{path}: lists or mappings are nested too deep, or hold themselves") from None
-
-
-def _layered(path, overrides):
-    text = _read_text(Path(path))
-    tree = _read_layers(Path(path), (), text)
+def _layered(paths, overrides):
+    tree, origins, resolved = None, {}, False
+    for path in map(Path, paths):
+        text = _read_text(path)
+        resolved |= text.partition("\n")[0].rstrip() == RESOLVED
+        tree = _read_layers(path, (), origins, text, tree)
     # Before the overrides: one that replaces a reference may leave the key it pointed to without a reader.
-    if text.partition("\n")[0].rstrip() != RESOLVED:
-        _check_keys(tree, path)
+    if not resolved:
+        _check_keys(tree, origins, described(paths))
+    for key in tree:
+        if key not in overrides:
+            check_values({key: tree[key]}, origins[key])
     for dotted, value in overrides.items():
-        _override(tree, dotted, value, path)
+        _override(tree, dotted, value, described(paths))
     # Before the references: an error in a number is to be told by its own key, not by those that refer to it.
-    check_values(tree, path)
+    check_values(tree, described(paths))
     return tree
 
 
-def _load(path, overrides):
-    resolved, values = _resolve(_dump(_layered(path, overrides)), path)
+def _load(paths, overrides):
+    path = described(paths)
+    resolved, values = _resolve(_dump(_layered(paths, overrides)), path)
     import torch
 
     # The weights of the network are drawn when it is built.
@@ -176,6 +196,8 @@ def _check_resolved(node, path):
 
 def _construct(resolved, path):
     from hyperpyyaml import load_hyperpyyaml
+
+    from dld.gates import Ramp
 
     try:
         values = load_hyperpyyaml(resolved)
@@ -260,26 +282,36 @@ def _parse(text, path):
     return tree
 
 
-def _read_layers(path, above, text=None):
+def _read_layers(path, above, origins, text=None, below=None):
+    """Return the tree of a file, merged over its bases, and over `below`, the tree of the files given before it.
+
+    `origins` takes key → the file that its value is of.
+    """
     if path.resolve() in above:
         raise DldError(f"{path}: the files extend each other in a circle")
     tree = _parse(_read_text(path) if text is None else text, path)
     names = _pop_names(tree, "extends", path)
     gone = _pop_names(tree, "removes", path)
-    try:
-        bases = [_read_layers(path.parent / name, (*above, path.resolve())) for name in names]
-    except DldError as error:
-        raise DldError(str(error) if above else f"{error} (read for {path})") from None
-    layers = [*bases, tree]
-    for layer in layers[1:-1]:
-        _merge(layers[0], layer)
+    result = below
+    for name in names:
+        try:
+            base = _read_layers(path.parent / name, (*above, path.resolve()), origins)
+        except DldError as error:
+            raise DldError(str(error) if above else f"{error} (read for {path})") from None
+        result = _merged(result, base)
     for key in gone:
-        if len(layers) == 1 or key not in layers[0]:
+        if result is None or key not in result:
             raise DldError(f"{path}: removes {key!r}, which no file that it extends has")
-        del layers[0][key]
-    if len(layers) > 1:
-        _merge(layers[0], tree)
-    return layers[0]
+        del result[key]
+    origins.update(dict.fromkeys(tree, path))
+    return _merged(result, tree)
+
+
+def _merged(below, above):
+    if below is None:
+        return above
+    _merge(below, above)
+    return below
 
 
 def _pop_names(tree, key, path):
@@ -336,11 +368,11 @@ def _dotted_keys(tree, prefix=""):
             yield from _dotted_keys(value, f"{prefix}{key}.")
 
 
-def _check_keys(tree, path):
+def _check_keys(tree, origins, path):
     used = set(EXPERIMENT_KEYS) | set(TEACHER_KEYS) | set(_REFERENCE.findall(_dump(tree)))
     for key in tree:
         if key not in used:
-            raise _unknown(key, sorted(map(str, used | set(tree) - {key})), f"{path} (or a file that it extends)")
+            raise _unknown(key, sorted(map(str, used | set(tree) - {key})), origins[key])
     missing = {"system", "exp_dir", "network"} - set(tree)
     if missing:
         raise DldError(f"{path}: missing key {sorted(missing)[0]!r} ({EXPERIMENT_KEYS[sorted(missing)[0]]})")

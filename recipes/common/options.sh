@@ -1,36 +1,39 @@
-# shellcheck shell=bash disable=SC2034  # the recipe and run_stages read these
-# The options that every recipe's run.sh has, with their defaults, and what --help says of them. run.sh sources this first,
-# sets what is different there and what only it has, and makes its help_message with the two functions.
+# shellcheck shell=bash disable=SC2034  # asr.sh reads these
+# The options of asr.sh with their defaults, and what --help says of them. To be sourced.
 
+# ---- what every user may set
 stage=1
 stop_stage=10
-data=data
-exp=
-train_sets=train
-dev_set=dev
-test_sets="test"
 systems="static ld dld"
+test_sets="test"
 train_args=
 decode_args=
 report_args=
 lm=
 restart=false
+data=data
+exp=exp
 device=
 ngpu=1
 nj=1
+# ---- what recipes set
+recipe_help=
+train_sets=train
+dev_set=dev
+data_options=
+lm_options=
+hparams_suffix=
+update_batches=
+settings=
 
-stages_help() {
+help_message() {
   cat <<END
+Usage: ./run.sh [options]; paths are relative to this folder
   --stage N, --stop-stage N   first and last stage to run ($stage, $stop_stage):
       1 corpus   2 validate   3 tokenizer   4 teacher   5 LD baseline   6 dynamic students
       7 gate tables   8 decode   9 score   10 report
-END
-}
-
-# options_help EXP: of the shared options; EXP says where the experiments go.
-options_help() {
-  cat <<END
-  --systems 'A B'     systems to train and compare ($systems)
+$recipe_help
+  --systems 'A B'     systems to train and compare, by the names of their files in hparams ($systems)
   --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS'   options of dld decode for stage 8, as '--depths 1,2,3 --policy first-n'
@@ -38,17 +41,27 @@ options_help() {
   --lm WHAT           decode with a language model too, its weights tuned on dev in stage 7: train (a 3-gram of the
                       training text), corpus (what LibriSpeech and TED-LIUM 3 come with) or an ARPA file (none)
   --restart BOOL      train again from scratch where there is a run already ($restart)
-  --data DIR, --exp DIR   folders for data and experiments (${data:-data/HOURS}, $1)
+  --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
   --device NAME       cpu or cuda (${device:-cuda where there is one})
   --ngpu N            GPUs to train on, through torchrun ($ngpu)
   --nj N              gate tables searched at a time; more than 1 also trains an LD baseline that is started
                       from scratch next to the teacher ($nj)
 END
 }
-
-no_arguments() {
-  if [[ $# -gt 0 ]]; then
-    echo "run.sh: error: unexpected argument '$1'; see ./run.sh --help" >&2
-    exit 1
-  fi
+# What recipes and users set, split into words and names, and checked.
+read_options() {
+  option_number --stage "$stage"
+  option_number --stop-stage "$stop_stage"
+  option_number --ngpu "$ngpu"
+  option_number --nj "$nj"
+  option_names system_names --systems "$systems"
+  option_names test_names --test-sets "$test_sets"
+  option_names train_names --train-sets "$train_sets"
+  option_names dev_names --dev-set "$dev_set"
+  option_words data_words --data-options "$data_options"
+  option_words lm_words --lm-options "$lm_options"
+  option_words recipe_words --settings "$settings"
+  option_words train_words --train-args "$train_args"
+  option_words decode_words --decode-args "$decode_args"
+  option_words report_words --report-args "$report_args"
 }

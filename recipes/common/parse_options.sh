@@ -8,9 +8,13 @@
 #
 # Each variable that the script has set before is an option: `--use-lm true` or `--use-lm=true` sets use_lm. An option
 # without such a variable is an error. A variable that holds true or false takes nothing else. `--config FILE` sources
-# FILE before the other options are looked at, wherever it stands. `--help` prints $help_message. Options end at the
-# first word that does not begin with `--`, or at a bare `--`; what follows is left in "$@".
+# FILE before the other options are looked at, wherever it stands. `--help` prints $help_message, or what the function
+# help_message prints. Options end at the first word that does not begin with `--`, or at a bare `--`; what follows is left
+# in "$@".
 # Names are lower-case, so PATH, HOME and their like are no options; neither are arrays and read-only variables.
+#
+# A script that hands its options on to another one sets the array passed_on before. Options that it does not know are then
+# no error: passed_on takes them with their values, and --config and --help, which concern both.
 
 _option_error() {
   echo "$(basename "$0"): error: $1" >&2
@@ -32,6 +36,10 @@ _option_set() {
   local _option=$1 _value=$2 _name=${1#--}
   _name=${_name//-/_}
   if [[ ! $_name =~ ^[a-z][a-z0-9_]*$ || $_name == help_message || ! -v $_name || ${!_name@a} =~ [aAr] ]]; then
+    if [[ $_option_passes == true ]]; then
+      passed_on+=("$_option" "$_value")
+      return
+    fi
     _option_error "unknown option $_option; there are: $(_option_list)"
   fi
   if [[ ${!_name} == true || ${!_name} == false ]] && [[ $_value != true && $_value != false ]]; then
@@ -40,7 +48,20 @@ _option_set() {
   printf -v "$_name" %s "$_value"
 }
 
-# Walks over the options: first for --config and --help alone, then for all the others.
+_option_help() {
+  if [[ $_option_passes == true ]]; then
+    passed_on+=(--help)
+    return
+  fi
+  if declare -F help_message >/dev/null; then
+    help_message
+  else
+    echo "${help_message:-Usage: $(basename "$0") [options]; options: $(_option_list)}"
+  fi
+  exit 0
+}
+
+# Walks over the options: first for --config alone, then for all the others.
 # Leaves in _option_count how many words they take.
 _option_walk() {
   local _pass=$1 _option _value
@@ -52,8 +73,8 @@ _option_walk() {
     case $_option in
       --) break ;;
       --help)
-        echo "${help_message:-Usage: $(basename "$0") [options]; options: $(_option_list)}"
-        exit 0
+        if [[ $_pass == others ]]; then _option_help; fi
+        continue
         ;;
       --*=*)
         _value=${_option#*=}
@@ -67,6 +88,8 @@ _option_walk() {
     esac
     if [[ $_pass == others && $_option != --config ]]; then
       _option_set "$_option" "$_value"
+    elif [[ $_pass == others && $_option_passes == true ]]; then
+      passed_on+=(--config "$_value")
     elif [[ $_pass == config && $_option == --config ]]; then
       [[ -f $_value && -r $_value ]] || _option_error "--config: cannot read $_value"
       # Without a slash, bash would look for the file in PATH.
@@ -77,8 +100,10 @@ _option_walk() {
   _option_count=$((_option_count - $#))
 }
 
+_option_passes=false
+if declare -p passed_on &>/dev/null; then _option_passes=true; fi
 _option_walk config "$@"
 _option_walk others "$@"
 shift "$_option_count"
-unset _option_count
-unset -f _option_error _option_list _option_set _option_walk
+unset _option_count _option_passes
+unset -f _option_error _option_list _option_set _option_help _option_walk

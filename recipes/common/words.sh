@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What a user wrote in an option, split into words or names. To be sourced; nothing here expands or evaluates the text.
+# What is in an option, split into words or names. To be sourced; nothing here expands or evaluates the text.
 
 # split_words NAME TEXT: fills the array NAME with the words of TEXT, as a shell splits them: blanks separate, quotes and
 # backslashes protect. Stars, brackets and dollars are characters like any other. Returns 1 where a quote is not closed.
@@ -28,6 +28,14 @@ split_words() {
   done
   if [[ $_begun == true ]]; then _words+=("$_word"); fi
   [[ -z $_quote ]]
+}
+
+# quoted WORD…: prints a text that split_words makes these words of.
+quoted() {
+  local _word _quote="'"
+  for _word in "$@"; do
+    printf "'%s' " "${_word//$_quote/$_quote\\$_quote$_quote}"
+  done
 }
 
 wrong_option() {

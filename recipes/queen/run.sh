@@ -6,57 +6,53 @@ unset CDPATH POSIXLY_CORRECT
 set -euo pipefail
 # A link to it in another folder runs it here.
 _self=${BASH_SOURCE[0]}
-[[ -e $(dirname "$_self")/../common/options.sh ]] || _self=$(readlink -f "$_self")
+[[ -e $(dirname "$_self")/../common/asr.sh ]] || _self=$(readlink -f "$_self")
 cd "$(dirname "$_self")"
 
-. ../common/options.sh
+passed_on=()
 corpus=
 extra_data=
 librispeech=
 model=whisper
 size=tiny
 whisper=
+data=data
+exp=
+. ../common/parse_options.sh
+. ../common/words.sh
 
-help_message="Usage: ./run.sh [options]; paths are relative to this folder
-$(stages_help)
-  --corpus FILE       a local queen.1c, or Debian's package; without it, the package is fetched
+recipe_help="  --corpus FILE       a local queen.1c, or Debian's package; without it, the package is fetched
   --extra-data 'A B'  Kaldi data directories to train on as well
   --librispeech DIR   its test-other becomes data/test_other, its train-clean-100 data/train_librispeech
-  --model NAME        whisper, or a conformer of the paper's size, started from nothing ($model)
+  --model NAME        whisper, or a conformer of the paper's size, started from scratch ($model)
   --size NAME         of Whisper: tiny, base or small ($size)
-  --whisper SOURCE    its weights: a folder that transformers saved, or an id of the hub (openai/whisper-SIZE.en)
-$(options_help "exp/SIZE or exp/conformer")"
-. ../common/parse_options.sh
-no_arguments "$@"
-. ./path.sh
+  --whisper SOURCE    its weights: a folder that transformers saved, or an id of the hub (openai/whisper-SIZE.en)"
 
 case $model-$size in
-  whisper-tiny) recipe_args=(--num_blocks 4 --d_model 384) ;;
-  whisper-base) recipe_args=(--num_blocks 6 --d_model 512) ;;
-  whisper-small) recipe_args=(--num_blocks 12 --d_model 768) ;;
+  whisper-tiny) _settings=(--num_blocks 4 --d_model 384) ;;
+  whisper-base) _settings=(--num_blocks 6 --d_model 512) ;;
+  whisper-small) _settings=(--num_blocks 12 --d_model 768) ;;
   whisper-*) echo "run.sh: error: --size takes tiny, base or small, not '$size'" >&2 && exit 1 ;;
-  conformer-*) recipe_args=() ;;
+  conformer-*) _settings=() ;;
   *) echo "run.sh: error: --model takes whisper or conformer, not '$model'" >&2 && exit 1 ;;
 esac
-update_batches=1
-if [[ $model == conformer ]]; then
-  # shellcheck disable=SC2034  # hparams_of reads it
-  hparams_suffix=_conformer
-  exp=${exp:-exp/conformer}
-  update_batches=2
-else
-  exp=${exp:-exp/$size}
-  recipe_args+=(--pretrained "${whisper:-openai/whisper-$size.en}")
-fi
+case $model in
+  whisper) _suffix='' _exp=exp/$size _batches=1 && _settings+=(--pretrained "${whisper:-openai/whisper-$size.en}") ;;
+  conformer) _suffix=_conformer _exp=exp/conformer _batches=2 ;;
+esac
+_train_sets=train
 if [[ -n $extra_data ]]; then
-  train_sets=train_extra
-  recipe_args+=(--train_data "$data/train_extra")
+  _train_sets=train_extra
+  _settings+=(--train_data "$data/train_extra")
 fi
 
-make_corpus() {
-  run local/data.sh --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech" "$data"
-}
-
-. ../common/stages.sh
-fit_to_machine "$update_batches"
-run_stages
+. ../common/asr.sh \
+  --recipe-help "$recipe_help" \
+  --data "$data" \
+  --exp "${exp:-$_exp}" \
+  --train-sets "$_train_sets" \
+  --hparams-suffix "$_suffix" \
+  --data-options "$(quoted --corpus "$corpus" --extra-data "$extra_data" --librispeech "$librispeech")" \
+  --update-batches "$_batches" \
+  --settings "$(quoted "${_settings[@]}")" \
+  "${passed_on[@]}" "$@"

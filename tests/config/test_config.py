@@ -1,7 +1,11 @@
 """Experiment files: layers, overrides, unknown keys."""
 
+import subprocess
+import sys
+
 import pytest
 
+from dld.bin.config import main as config
 from dld.config import load_config, parse_overrides
 from dld.errors import DldError
 from dld.gates import Bernoulli, UniformDepth
@@ -143,3 +147,62 @@ def test_the_seed_decides_the_weights(base):
     other = load_config(path, {"seed": "8"}).values["network"].weight
     assert first.equal(second)
     assert not first.equal(other)
+
+
+# ---- several files
+
+
+def test_of_several_files_each_extends_those_before_it(base):
+    (base.parent / "ld.yaml").write_text("system: ld\np: 0.25\nschedule:\n    seed: !ref <seed>\n")
+    (base.parent / "small.yaml").write_text("num_blocks: 2\n")
+    files = [base, base.parent / "ld.yaml", base.parent / "small.yaml"]
+    values = load_config(files, {"seed": "3"}).values
+    assert (values["exp_dir"], values["schedule"].p, values["network"].blocks, values["seed"]) == ("exp/ld", 0.25, 2, 3)
+    extending = base.parent / "extending.yaml"
+    extending.write_text("extends: [base.yaml, ld.yaml, small.yaml]\n")
+    assert load_config(extending, {"seed": "3"}).text == load_config(files, {"seed": "3"}).text
+    assert load_config([*reversed(files[1:]), base]).values["schedule"].p == 0.5
+
+
+def test_a_file_may_remove_a_key_of_one_given_before_it(base):
+    system = base.parent / "even.yaml"
+    uniform = "schedule: !new:dld.gates.UniformDepth\n    num_blocks: !ref <num_blocks>\n"
+    system.write_text(f"removes: [p]\nsystem: even\n{uniform}")
+    assert "p" not in load_config([base, system]).values
+    with pytest.raises(DldError, match="even.yaml: removes 'p', which no file that it extends has"):
+        load_config(system)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("p: 0.1\n", "num_epoch: 3\n", "second.yaml: unknown key 'num_epoch'; did you mean 'num_epochs'"),
+        ("num_epoch: 3\n", "seed: 2\n", "first.yaml: unknown key 'num_epoch'"),
+        ("seed: one\n", "p: 0.1\n", "first.yaml: seed is 'one'"),
+        ("p: 0.1\n", "seed: one\n", "second.yaml: seed is 'one'"),
+        ("p: 0.1\n", "p: [0.1\n", "second.yaml:2: not YAML"),
+        ("p: 0.1\n", "extends: none.yaml\n", "none.yaml: no such experiment file (read for "),
+        ("p: 0.1\n", "p: 2.0\n", "first.yaml + "),
+    ],
+)
+def test_an_error_names_the_file_of_several(base, first, second, message):
+    files = [base.parent / "first.yaml", base.parent / "second.yaml"]
+    own = [line for line in BASE.splitlines() if line.partition(":")[0] != first.partition(":")[0]]
+    files[0].write_text("\n".join([*own, first]))
+    files[1].write_text(second)
+    with pytest.raises(DldError) as caught:
+        load_config(files)
+    assert message in str(caught.value)
+
+
+def test_reading_a_value_builds_nothing_and_needs_no_torch(root, base, capsys):
+    (base.parent / "ld.yaml").write_text("system: ld\n")
+    assert config([str(base), str(base.parent / "ld.yaml"), "--get", "exp_dir"]) == 0
+    assert capsys.readouterr().out == "exp/ld\n"
+    code = (
+        "import sys\nfrom dld.bin.config import main\nmain(sys.argv[1:])\n"
+        "assert not {'torch', 'speechbrain', 'numpy'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(root / "recipes/mini/hparams/dld.yaml"), "--get", "teacher"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "exp/static\n", "")

@@ -1,8 +1,8 @@
-"""Signals to a driver, and two drivers in one folder (recipes/common/jobs.sh)."""
+"""Signals to a driver, and two drivers in one folder (recipes/common/jobs.sh, dld.comparison)."""
 
 import contextlib
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +68,10 @@ def alive(pid):
         return False
 
 
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def saved(checkout):
     path = checkout.environment / "saved"
     return sorted(path.read_text().split()) if path.exists() else []
@@ -76,8 +80,8 @@ def saved(checkout):
 @pytest.mark.parametrize(
     ("options", "trained"),
     [
-        (["--stop-stage", "4"], ["hparams/teacher.yaml"]),
-        (["--stop-stage", "5", "--nj", "2"], ["hparams/ld.yaml", "hparams/teacher.yaml"]),
+        (["--stop-stage", "4"], ["hparams/static.yaml"]),
+        (["--stop-stage", "5", "--nj", "2"], ["hparams/ld.yaml", "hparams/static.yaml"]),
     ],
 )
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
@@ -98,7 +102,7 @@ def test_a_signal_reaches_what_runs_and_nothing_is_left(checkout, options, train
 def test_a_process_that_does_not_end_is_killed(checkout):
     checkout.hook(STUBBORN)
     jobs = checkout.folder / "recipes/common/jobs.sh"
-    jobs.write_text(jobs.read_text().replace("grace=50", "grace=2"))
+    jobs.write_text(jobs.read_text().replace("grace=55", "grace=2"))
     driver = checkout.start("./run.sh", "--stage", "4", "--stop-stage", "4")
     pids = started(checkout, 1)
     driver.send_signal(signal.SIGTERM)
@@ -107,20 +111,8 @@ def test_a_process_that_does_not_end_is_killed(checkout):
     assert not [pid for pid in pids if alive(pid)]
 
 
-def test_a_comparison_hands_the_signal_on(checkout):
-    checkout.hook(TRAINING)
-    checkout.make("data/.compared")
-    driver = checkout.start(checkout.folder / "tools/compare.sh", "mini", "--runs", "dld ld", "--nj", "2")
-    pids = started(checkout, 2)
-    driver.send_signal(signal.SIGTERM)
-    driver.communicate(timeout=60)
-    assert driver.returncode == 143
-    assert saved(checkout) == ["hparams/dld.yaml", "hparams/ld.yaml"]
-    assert not [pid for pid in pids if alive(pid)]
-
-
 def test_a_failing_training_ends_the_one_next_to_it(checkout):
-    fails = "if 'hparams/teacher.yaml' in sys.argv and '--get' not in sys.argv:\n"
+    fails = "if 'hparams/static.yaml' in sys.argv and '--get' not in sys.argv:\n"
     fails += "    import time\n    while not os.path.exists(folder + '/started'): time.sleep(0.05)\n    sys.exit(3)\n"
     checkout.hook(fails + TRAINING)
     checkout.python.write_text(checkout.python.read_text().replace('print("first-n")', 'print("None")'))
@@ -141,40 +133,58 @@ def test_a_signal_while_the_corpus_is_made_leaves_nothing(checkout):
     assert not (checkout.recipe / "new").exists()
 
 
-@pytest.fixture(params=["flock", "without flock"])
-def variables(request, checkout):
-    """Variables of an environment with or without the tool flock."""
-    if request.param == "flock":
-        return {}
-    tools = checkout.folder / "tools on path"
-    tools.mkdir()
-    for name in ("bash", "env", "dirname", "basename", "mkdir", "rm", "rmdir", "sleep", "readlink", "cat"):
-        (tools / name).symlink_to(shutil.which(name))
-    return {"PATH": str(tools)}
-
-
-def test_two_drivers_do_not_write_one_data_folder(checkout, variables):
+def test_two_drivers_do_not_write_one_data_folder(checkout):
     checkout.hook(CORPUS)
-    first = checkout.start("./run.sh", "--stop-stage", "1", **variables)
-    started(checkout, 1)
+    first = checkout.start("./run.sh", "--stop-stage", "1")
+    (corpus,) = started(checkout, 1)
+    refusal = (
+        rf"run.sh: error: data: process \d+ on {os.uname().nodename} is at work in it; "
+        r"wait until it ends, stop it, or take another folder \(--data\)\n"
+    )
     for options in (["--stop-stage", "1"], ["--stage", "3", "--stop-stage", "3"]):
-        second = checkout.run("./run.sh", *options, **variables)
+        checkout.make("data/train/text")
+        second = checkout.run("./run.sh", *options)
         assert second.returncode == 1
-        host = os.uname().nodename
-        assert second.stderr == (
-            f"run.sh: error: data: process {first.pid} on {host} is at work in it; "
-            "wait until it ends, stop it, or take another folder (--data)\n"
-        )
+        assert re.fullmatch(refusal, second.stderr)
     # Those that only read are let through.
-    reader = checkout.run("./run.sh", "--stage", "4", "--stop-stage", "4", **variables)
+    reader = checkout.run("./run.sh", "--stage", "4", "--stop-stage", "4")
     assert reader.returncode == 0, reader.stderr
     first.kill()
     first.wait()
+    # The killed one's corpus command still runs, and holds the folder.
+    assert alive(corpus)
+    third = checkout.run("./run.sh", "--stop-stage", "1")
+    assert third.returncode == 1 and re.fullmatch(refusal, third.stderr)
+    os.kill(corpus, signal.SIGKILL)
     checkout.hook("")
-    # The killed one's corpus command may still run, but nobody holds the folder.
-    third = checkout.run("./run.sh", "--stop-stage", "1", **variables)
-    assert third.returncode == 0, third.stderr
+    while alive(corpus):
+        time.sleep(0.05)
+    fourth = checkout.run("./run.sh", "--stop-stage", "1")
+    assert fourth.returncode == 0, fourth.stderr
     assert not (checkout.recipe / "data/.in_use").exists()
+
+
+@pytest.mark.parametrize("killed", ["alone", "both"])
+def test_a_killed_holder_leaves_the_folder_to_nobody_while_its_command_runs(checkout, killed):
+    stubborn = CORPUS.replace(
+        "    import time\n", "    import signal, time\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    )
+    checkout.hook(stubborn)
+    driver = checkout.start("./run.sh", "--stop-stage", "1", "--data", "new")
+    (corpus,) = started(checkout, 1)
+    holder = parent_of(corpus)
+    if killed == "both":
+        driver.kill()
+    os.kill(holder, signal.SIGKILL)
+    driver.wait()
+    # This command ignores the signal that it gets when its parent dies.
+    assert alive(corpus)
+    assert "is at work in it" in checkout.run("./run.sh", "--stop-stage", "1", "--data", "new").stderr
+    os.kill(corpus, signal.SIGKILL)
+    checkout.hook("")
+    while alive(corpus):
+        time.sleep(0.05)
+    assert checkout.run("./run.sh", "--stop-stage", "1", "--data", "new").returncode == 0
 
 
 def test_after_a_kill_the_training_that_lives_on_says_that_it_has_the_experiment(checkout):
@@ -209,7 +219,7 @@ def test_a_real_training_is_saved_and_resumes(root, drive, tiny_args, tmp_path):
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(timeout=120) == 143
         assert time.monotonic() - begin < 60
-    said = (tmp_path / "errors").read_text() + (tmp_path / "exp/log/train_ld.log").read_text()
+    said = "".join((tmp_path / f"exp/log/train_{name}.log").read_text() for name in ("static", "ld"))
     assert said.count("it is saved") == 2
     ours = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
     assert ours.stdout == ""

@@ -64,18 +64,18 @@ def test_the_train_set_decides_data_and_settings(finished):
 
 
 def test_several_gpus_share_the_batches_of_an_update(root, drive, tmp_path):
-    lines = [f"ngpu={n} device=cuda train_args=; fit_to_machine 4; echo $train_args" for n in (0, 1, 2, 4, 8)]
+    lines = [f"ngpu={n} device=cuda; fit_to_machine 4; echo ${{fitted[*]}}" for n in (0, 1, 2, 4, 8)]
     probe = tmp_path / "probe.sh"
-    probe.write_text("\n".join(["#!/bin/bash", "set -eu", f'. "{root}/recipes/common/stages.sh"', *lines]))
+    probe.write_text("\n".join(["#!/bin/bash", "set -eu", f'. "{root}/recipes/common/steps.sh"', *lines]))
     probe.chmod(0o755)
     factors = [line.split()[-1] for line in drive(probe).stdout.splitlines()]
     assert factors == ["4", "4", "2", "1", "1"]
 
 
-@pytest.mark.parametrize(("suffix", "files"), [("", "teacher ld"), ("_wavlm", "teacher_wavlm ld_wavlm")])
+@pytest.mark.parametrize(("suffix", "files"), [("", "static ld"), ("_wavlm", "static_wavlm ld_wavlm")])
 def test_a_model_has_experiment_files_of_its_own(root, drive, tmp_path, suffix, files):
     probe = tmp_path / "probe.sh"
-    lines = [f'. "{root}/recipes/common/stages.sh"', f"hparams_suffix={suffix}", "hparams_of static; hparams_of ld"]
+    lines = [f'. "{root}/recipes/common/steps.sh"', f"hparams_suffix={suffix}", "hparams_of static; hparams_of ld"]
     probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines]))
     probe.chmod(0o755)
     assert drive(probe).stdout.split() == [f"hparams/{name}.yaml" for name in files.split()]

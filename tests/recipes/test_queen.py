@@ -112,7 +112,7 @@ def test_a_trained_network_needs_the_checkpoint_no_more(prepared, whisper):
     assert trained.network.num_blocks == 3
 
 
-@pytest.mark.parametrize(("system", "source"), [("teacher", True), ("ld", True), ("teacher", False)])
+@pytest.mark.parametrize(("system", "source"), [("static", True), ("ld", True), ("static", False)])
 def test_training_starts_from_the_checkpoint(root, prepared, whisper, tmp_path, system, source):
     # With a learning rate of nothing the weights stay what they were at the start.
     still = {
@@ -127,7 +127,7 @@ def test_training_starts_from_the_checkpoint(root, prepared, whisper, tmp_path, 
 
 
 def test_the_encoder_learns_slower_than_the_head(root, prepared, tmp_path):
-    values = build(root, "teacher", prepared, tmp_path, lr=0.01, warmup=1).values
+    values = build(root, "static", prepared, tmp_path, lr=0.01, warmup=1).values
     brain = DynamicBrain(values, Tokenizer.load(values["lang_dir"]), {"device": "cpu"})
     brain.init_optimizers()
     brain.progress.total_updates = 10**6
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_shape_stops_the_training(root, prepared, whispe
         train(config, {"device": "cpu", "noprogressbar": True})
 
 
-@pytest.mark.parametrize("system", ["teacher", "ld", "dld"])
+@pytest.mark.parametrize("system", ["static", "ld", "dld"])
 @pytest.mark.parametrize(("blocks", "width"), [(4, 384), (6, 512)])
 def test_the_experiment_files_have_the_shapes_of_whisper(root, system, blocks, width):
     path = root / f"recipes/queen/hparams/{system}.yaml"

@@ -37,9 +37,16 @@ def words(root, tmp_path):
         ('"open', None),
     ],
 )
-def test_words_are_split_as_a_shell_does_and_not_expanded(words, tmp_path, text, expected):
+def test_givenare_split_as_a_shell_does_and_not_expanded(words, tmp_path, text, expected):
     assert words(text) == expected
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("given", [[], ["a b", "c"], ["it's", "", '"', "\\", "$(x) *", "ñ"]])
+def test_quoted_givenare_split_into_the_same(root, words, given):
+    script = f'set -eu; . "{root}/recipes/common/words.sh"; quoted "$@"'
+    done = subprocess.run(["bash", "-c", script, "demo", *given], capture_output=True, text=True)
+    assert words(done.stdout) == given
 
 
 def test_arguments_reach_the_commands_unchanged(checkout):
@@ -100,20 +107,3 @@ def test_a_wrong_list_is_one_line_before_anything_runs(checkout, options, messag
     assert done.stderr.count("\n") == 1
     assert checkout.calls() == []
     assert not (checkout.recipe / "made").exists()
-
-
-def test_the_comparison_splits_likewise(checkout):
-    done = checkout.run(checkout.folder / "tools/compare.sh", "mini", "--runs", "static_seed2 *")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("compare.sh: error: --runs: '*' is not a name")
-
-
-def test_a_comparison_makes_the_runs_that_were_asked_for(checkout):
-    checkout.make("data/.compared")
-    (checkout.recipe / "run.sh").write_text(
-        '#!/usr/bin/env bash\nwhile [[ $1 != --systems ]]; do shift; done; mkdir -p "exp/$2"; echo "$2" >>made\n'
-    )
-    options = ("--train-args", "--note 'a *'")
-    done = checkout.run(checkout.folder / "tools/compare.sh", "mini", "--runs", "static_seed2 ld static", *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (checkout.recipe / "made").read_text().split() == ["static", "static_seed2", "ld"]

@@ -131,7 +131,7 @@ def tiny_request(root, trained_pair, tiny_corpus):
     cached = {"dld": False, "dld_cached": True}
 
     def make(system, folder, **extra):
-        name = {"static": "teacher", "dld_cached": "dld"}.get(system, system)
+        name = {"dld_cached": "dld"}.get(system, system)
         request = {
             "experiment": str(root / f"recipes/mini/hparams/{name}.yaml"),
             "log": str(folder.parent / f"{folder.name}.log"),

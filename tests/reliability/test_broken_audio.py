@@ -361,7 +361,7 @@ def test_training_with_workers_tells_of_a_faulty_recording(outcome, tiny_corpus,
     options = {"data": data, "exp": tmp_path / "exp", "num_blocks": 2, "d_model": 16, "num_workers": 2}
     options.update(valid_depths="[2]", decode_depths="[2]", max_batch_seconds=20, device="cpu")
     options = [text for key, value in options.items() for text in (f"--{key}", value)]
-    result = outcome("train", [root / "recipes/mini/hparams/teacher.yaml", *options], TABLE)
+    result = outcome("train", [root / "recipes/mini/hparams/static.yaml", *options], TABLE)
     assert result.kind == "error", result
     assert re.search(rf"cut\.wav \(utterance {faulty.id}\): audio cannot be read", result.message)
 

@@ -241,7 +241,7 @@ def test_nor_do_the_other_commands(hostile, outcome, root, tiny_corpus, name):
         result = outcome(command, arguments, TABLE)
         assert result.kind == "error" and re.search(REFUSED_TAG, result.message), (command, result)
     # The same settings in the folder of a run that would be resumed.
-    arguments = [root / "recipes/mini/hparams/teacher.yaml", "--data", tiny_corpus, "--exp", folder.parent]
+    arguments = [root / "recipes/mini/hparams/static.yaml", "--data", tiny_corpus, "--exp", folder.parent]
     small = ["--num_blocks", 3, "--valid_depths", "[1, 3]", "--decode_depths", "[1, 3]", "--device", "cpu"]
     resumed = outcome("train", [*arguments, *small], TABLE)
     assert resumed.kind == "error" and re.search("other settings|would run code", resumed.message)

@@ -319,7 +319,7 @@ def test_teacher_and_student_with_different_tokenizers_are_refused(experiment, t
 
 
 def test_an_experiment_file_without_a_key_that_is_read_is_refused(root, tiny_corpus, tmp_path):
-    config = load_config(root / "recipes/mini/hparams/teacher.yaml", {"data": str(tiny_corpus), "exp": str(tmp_path)})
+    config = load_config(root / "recipes/mini/hparams/static.yaml", {"data": str(tiny_corpus), "exp": str(tmp_path)})
     del config.values["spec_augment"]
     with pytest.raises(DldError, match="no key 'spec_augment'"):
         train(config)

@@ -1,0 +1,1 @@
+"""Comparisons: many trainings described as data, and the processes that make them."""

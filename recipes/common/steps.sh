@@ -1,0 +1,116 @@
+# shellcheck shell=bash disable=SC2034,SC2154  # asr.sh sets and reads these
+# The steps of asr.sh: what each stage calls, and what it needs.
+
+ld_is_trained=false
+
+fail() {
+  echo "$(basename "$0"): error: $1" >&2
+  exit 1
+}
+
+# need FILE STAGE: FILE must be there, and STAGE is what makes it.
+need() {
+  [[ -e $1 ]] || fail "$1 is missing; stage $2 makes it: ./run.sh --stage $2 --stop-stage $2"
+}
+
+need_model() {
+  local stage=6
+  case $1 in static) stage=4 ;; ld) stage=5 ;; esac
+  need "$exp/$1/model.json" "$stage"
+}
+
+begin_stage() {
+  [[ $stage -le $1 && $stop_stage -ge $1 ]] || return 1
+  echo "== stage $1: $2 (${SECONDS} s)"
+}
+
+has_system() {
+  [[ " ${system_names[*]} " == *" $1 "* ]]
+}
+
+# hparams_of SYSTEM: its experiment file.
+hparams_of() {
+  local name=$1$hparams_suffix.yaml
+  if [[ -e hparams/ablations/$name ]]; then name=ablations/$name; fi
+  echo "hparams/$name"
+}
+
+# setting_of SYSTEM KEY: a value of its settings.
+setting_of() {
+  python -m dld.bin.config "$(hparams_of "$1")" --get "$2" --data "$data" --exp "$exp" "${setting_words[@]}"
+}
+
+# Leaves the command that trains a system in train_command. Under torchrun each process takes the GPU of its own rank.
+make_train_command() {
+  local launch=(python -m dld.bin.train) args=()
+  if [[ $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m dld.bin.train); fi
+  if [[ $restart == true ]]; then args+=(--restart true); fi
+  if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
+  train_command=("${launch[@]}" "$(hparams_of "$1")" "${args[@]}" --data "$data" --exp "$exp" "${setting_words[@]}")
+}
+
+need_training_data() {
+  need "$data/$dev_set/text" 1
+  need "$data/lang/bpe.model" 3
+}
+
+train() {
+  need_training_data
+  make_train_command "$1"
+  run "${train_command[@]}"
+}
+
+# The static network; and the LD baseline next to it, where that needs no teacher and --nj allows it.
+train_first() {
+  if [[ $nj -le 1 || $stop_stage -lt 5 ]] || ! has_system ld || [[ $(setting_of ld init_from) != None ]]; then
+    train static
+    return
+  fi
+  need_training_data
+  echo "the LD baseline of stage 5 trains at the same time"
+  make_train_command static
+  local words=(--- train_static "${train_command[@]}")
+  make_train_command ld
+  run python -m dld.comparison.side_by_side "$nj" "$exp/log" "${words[@]}" --- train_ld "${train_command[@]}"
+  ld_is_trained=true
+}
+
+# fit_to_machine BATCHES: for recipes of the paper's size. Takes the GPU where there is one and no device was chosen, full
+# precision without a GPU, and BATCHES batches for each update, split among the GPUs; leaves the settings in fitted.
+fit_to_machine() {
+  local gpus=$((ngpu > 1 ? ngpu : 1))
+  if [[ -z $device ]]; then
+    device=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
+  fi
+  fitted=(--grad_accumulation_factor "$((($1 + gpus - 1) / gpus))")
+  if [[ $device == cpu ]]; then fitted+=(--precision fp32); fi
+}
+
+# Where the gates are no choice, as in a static network, there is nothing to search. What the network was trained with says
+# so; its experiment file may have changed since.
+search_tables() {
+  local system policy words=()
+  for system in "${system_names[@]}"; do
+    if [[ -e $exp/$system/hyperparams.yaml ]]; then
+      policy=$(python -m dld.bin.config "$exp/$system/hyperparams.yaml" --get decode_policy)
+    else
+      policy=$(setting_of "$system" decode_policy)
+    fi
+    [[ $policy == table ]] || continue
+    need_model "$system"
+    words+=(--- "gate_table_$system" python -m dld.bin.gate_table --exp "$exp/$system" --data "$data/$dev_set")
+    words+=(${device:+--device "$device"})
+  done
+  [[ ${#words[@]} -eq 0 ]] || run python -m dld.comparison.side_by_side "$nj" "$exp/log" "${words[@]}"
+}
+
+# decode SYSTEM SET: without a language model, and with one.
+decode() {
+  local command=(python -m dld.bin.decode --exp "$exp/$1" --data "$data/$2")
+  need_model "$1"
+  need "$data/$2/text" 1
+  run "${command[@]}" ${device:+--device "$device"} "${decode_words[@]}"
+  [[ -n $lm ]] || return 0
+  need "$exp/$1/lm_weights.json" 7
+  run "${command[@]}" --lm "$lm_file" ${device:+--device "$device"} "${decode_words[@]}"
+}
