@@ -52,6 +52,12 @@ def test_an_mp3_after_a_tag_is_compared_with_its_length(size):
         check_complete(io.BytesIO(data[:-1000]), "u1")
 
 
+@pytest.mark.parametrize("first", [b"\0", b"\xfe"])
+def test_what_begins_with_another_byte_is_not_mp3(first):
+    data = b"".join(first + frame(3, kbps, 44100)[1:] for kbps in (32, 128))
+    assert check_complete(io.BytesIO(data + frame(3, 64, 44100)), "u1") == (None, None)
+
+
 @pytest.mark.parametrize("head", [b"ID3\x04\0\0\0\0\0", b"\xff\xfb\x90", b"\xff", b"ID3\x04\0\0\xff\xff\xff\xff"])
 def test_a_head_that_is_not_whole_or_impossible_tells_nothing(head):
     assert check_complete(io.BytesIO(head), "u1") == (None, None)

@@ -39,12 +39,12 @@ def test_adding_keeps_no_graph():
 
 @pytest.fixture
 def two_processes(monkeypatch):
-    """Two processes with the same numbers, of which this is one; returns the devices that numbers are sent from."""
+    """Two processes, of which the other has three times the numbers; returns the devices that numbers are sent from."""
     devices = []
 
     def summed(numbers, device):
         devices.append(device.type)
-        return [2 * number for number in numbers]
+        return [4 * number for number in numbers]
 
     monkeypatch.setattr(metrics, "processes", lambda: 2)
     monkeypatch.setattr(metrics, "summed", summed)
@@ -56,11 +56,10 @@ def test_a_mean_is_that_of_all_processes(two_processes):
     means = Means()
     for value in (1.0, 2.0):
         means.add({"loss": torch.tensor(value)})
-    assert means.compute() == {"loss": 1.5}
-    # What a checkpoint keeps is a part of the sum for each process; all of them resume with it.
+    assert means.compute() == {"loss": 12 / 8}
+    # What the first one keeps in a checkpoint serves all of them when they resume.
     means.share()
-    assert means.state_dict() == {"sums": {"loss": 3.0}, "count": 2}
-    assert means.compute() == {"loss": 1.5}
+    assert means.state_dict() == {"sums": {"loss": 12 / 2}, "count": 2}
 
 
 def test_one_process_has_nothing_to_share(monkeypatch):
