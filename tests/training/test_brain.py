@@ -219,7 +219,7 @@ def test_validation_has_no_soft_targets_and_collects_texts_at_each_depth(dynamic
 def test_blanks_and_empty_texts_are_those_of_the_last_depth(dynamic, batch):
     brain = dynamic()
     brain.reset_scores()
-    silent, chatty = torch.eye(5)[[[0] * 4] * 2], torch.eye(5)[[[0, 1, 2, 0], [0, 0, 0, 0]]]
+    silent, chatty = torch.eye(5)[torch.tensor([[[0] * 4] * 2, [[0, 1, 2, 0], [0, 0, 0, 0]]])]
     brain.collect(Output([silent, chatty], torch.tensor([4, 2]), []), batch)
     assert brain.word_errors.hypotheses == [["", ""], ["1 2", ""]]
     assert brain.scores() == {
