@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import types
 import typing
-from typing import Any
+from typing import Any, cast
 
 from dld.errors import DldError
 from dld.files import check_keys, check_kind
@@ -37,19 +37,19 @@ class Record:
     def to_json(self) -> dict:
         """Return the record as `json.dump` takes it."""
         content = {}
-        for field in dataclasses.fields(self):
+        for field in dataclasses.fields(cast(Any, self)):
             value = getattr(self, field.name)
             if value is not None or not field.metadata.get("optional"):
                 content[_key(field.name)] = _plain(value)
         return content
 
     @classmethod
-    def from_json(cls, content: object, where: str, advice: str = "make the file again"):
+    def from_json(cls, content: Any, where: str, advice: str = "make the file again"):
         """Return the record that a value read from JSON describes.
 
         Parameters
         ----------
-        content : object
+        content : any
             What `json.load` gave. Keys that the record does not have are passed over.
         where : str
             What the messages begin with: the file, and the part of it.
@@ -63,7 +63,7 @@ class Record:
         """
         check_keys(content, {}, where, advice)
         values = {}
-        for name, (hint, required) in _fields(cls).items():
+        for name, (hint, required) in _fields(cast(Any, cls)).items():
             key = _key(name)
             if key in content:
                 values[name] = _read(content[key], hint, where, key, advice)
@@ -86,7 +86,7 @@ def _plain(value):
 
 
 @functools.cache
-def _fields(cls):
+def _fields(cls: Any) -> dict[str, tuple[Any, bool]]:
     hints = typing.get_type_hints(cls)
     missing = dataclasses.MISSING
     return {

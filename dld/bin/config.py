@@ -39,9 +39,7 @@ def show(paths, overrides):
     str
     PlainSettings
     """
-    from hyperpyyaml import resolve_references
-
-    from dld.config import RESOLVED, described, layered, listed
+    from dld.config import RESOLVED, described, layered, listed, replace_references
     from dld.config.plain import MOST_BYTES, PlainSettings, one_line
 
     paths = listed(paths)
@@ -55,7 +53,7 @@ def show(paths, overrides):
     text = layered(paths, overrides)
     PlainSettings(path, text.encode(), finished=False)
     try:
-        text = resolve_references(text).getvalue()
+        text = replace_references(text)
     except (AttributeError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
         raise DldError(f"{path}: cannot resolve the references: {one_line(error)}") from None
     return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", PlainSettings(path, text.encode(), finished=False)

@@ -147,15 +147,24 @@ _BUILD_ERRORS = (
 )
 
 
-def _resolve(text, path):
-    """YAML text without references, and its mapping, whose values are checked."""
+def replace_references(text):
+    """Return YAML text in which each reference is replaced by what it refers to.
+
+    HyperPyYAML follows a reference to a key that is a reference itself only where that key comes first; so this asks it
+    until nothing changes. A reference that leads back to itself is left.
+    """
     from hyperpyyaml import resolve_references
 
+    before, resolved = text, resolve_references(text).getvalue()
+    while "!ref" in resolved and resolved != before:
+        before, resolved = resolved, resolve_references(resolved).getvalue()
+    return resolved
+
+
+def _resolve(text, path):
+    """YAML text without references, and its mapping, whose values are checked."""
     try:
-        resolved = resolve_references(text).getvalue()
-        # HyperPyYAML follows a reference to a key that is itself one only where that key comes first.
-        while "!ref" in resolved and (again := resolve_references(resolved).getvalue()) != resolved:
-            resolved = again
+        resolved = replace_references(text)
         tree = ruamel.yaml.YAML().load(resolved)
     except _BUILD_ERRORS as error:
         raise DldError(f"{path}: cannot resolve the references: {_detail(error)}") from error

@@ -89,7 +89,7 @@ class LanguageModel:
         return word in self.model
 
     def words(self):
-        """The words of the model, as a set; a `DldError` for a binary model, which cannot list them."""
+        """Return the words of the model, as a set; a `DldError` for a binary model, which cannot list them."""
         if not self.is_arpa:
             raise DldError(f"{self.path}: KenLM's binary format does not list its words; give the ARPA file")
         return arpa_words(self.path)
@@ -139,7 +139,7 @@ class LanguageModel:
         return about
 
     def describe(self):
-        """What result files say of the model."""
+        """Return what result files say of the model."""
         return {"name": self.name, "path": str(self.path), "order": self.order, "sha256": self.sha256}
 
 

@@ -1,0 +1,1 @@
+"""Reports: scored decodes collected, compared, and written as tables, pictures and transcripts."""

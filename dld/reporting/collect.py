@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +47,7 @@ class ScoredDecode:
     cer: float | None = None
     total: ErrorCounts = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "total", _total(self.alignments))
 
     @property
@@ -91,9 +90,9 @@ def system_order(name: str) -> tuple[int, str]:
 
 def group_lines(decodes: Iterable[ScoredDecode]) -> dict[tuple[str, str, str], dict[int, list[ScoredDecode]]]:
     """Return the decodes by (test set, system, variant), then by depth: the runs with different seeds."""
-    groups = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, str, str], dict[int, list[ScoredDecode]]] = {}
     for decode in decodes:
-        groups[decode.group][decode.record.depth].append(decode)
+        groups.setdefault(decode.group, {}).setdefault(decode.record.depth, []).append(decode)
     return groups
 
 
@@ -178,7 +177,7 @@ def _check(decodes):
 def interval(decodes: list[ScoredDecode], replicates: int, seed: int) -> tuple[float, float]:
     """Return the interval of the mean error rate of several runs, the same utterances drawn for all of them."""
     utterances = list(decodes[0].alignments)
-    errors = sum(decode.errors(utterances) for decode in decodes)
+    errors = np.sum([decode.errors(utterances) for decode in decodes], axis=0)
     return wer_interval(errors, len(decodes) * decodes[0].words(utterances), replicates, seed)
 
 

@@ -143,7 +143,7 @@ def convergence(curves: Sequence[Curve], baseline: str) -> list[Convergence]:
         goal = same[0]
         target = goal.mean_wer[-1]
         index = next((i for i, value in enumerate(curve.mean_wer) if value <= target), None)
-        reached = {"epoch": None, "updates": None, "seconds": None, "updates_share": None, "seconds_share": None}
+        reached: dict = dict.fromkeys(("epoch", "updates", "seconds", "updates_share", "seconds_share"))
         if index is not None:
             reached = {
                 "epoch": curve.epoch[index],

@@ -101,9 +101,10 @@ def measure(exp: str | Path, decodes: list[ScoredDecode], options: ReportOptions
 
 def render(results: Results, output: Path, notes: str = "") -> None:
     """Write the page and the pictures of results."""
-    systems = sorted({entry.system for entry in (*results.summary, *results.training)}, key=system_order)
-    pictures = plots.plot_tradeoff(results.summary, systems, output, results.title)[:1]
-    pictures += plots.plot_training(results.training, systems, output, "Training")[:1]
+    systems = {rate.system for rate in results.summary} | {curve.system for curve in results.training}
+    order = sorted(systems, key=system_order)
+    pictures = plots.plot_tradeoff(results.summary, order, output, results.title)[:1]
+    pictures += plots.plot_training(results.training, order, output, "Training")[:1]
     with atomic_write(output / PAGE) as out:
         out.write(tables.page(results, pictures, notes))
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dld.errors import DldError
 from dld.files import atomic_write, read_json
@@ -92,7 +93,7 @@ class Comparison(Difference):
     wer: float
     baseline_wer: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.depths or self.range not in ("depth", "high dropping", "no dropping"):
             raise DldError(f"depths {self.depths} of the range {self.range!r} cannot be compared")
         if self.relative is not None and None in (self.relative_low, self.relative_high):
@@ -120,7 +121,7 @@ class Curve(Record):
     mean_wer: list[float]
     depths: list[int]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.epoch or not len(self.epoch) == len(self.updates) == len(self.seconds) == len(self.mean_wer):
             raise DldError("epoch, updates, seconds and mean_wer must have the same number of values, at least one")
 
@@ -165,7 +166,7 @@ class Environment(Record):
     replicates: int
     seed: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.replicates < 1:
             raise DldError(f"replicates is {self.replicates}; it must be at least 1")
 
@@ -183,12 +184,12 @@ class Results(Record):
     equal_transcripts: list[EqualTranscripts]
     environment: Environment
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.rows or not self.summary:
             raise DldError("holds no decodes")
 
     @classmethod
-    def from_json(cls, content: object, where: str, advice: str = AGAIN):
+    def from_json(cls, content: Any, where: str, advice: str = AGAIN):
         """Return the results that JSON describes; `equal_transcripts` had another name in the first version of dld."""
         if isinstance(content, dict) and "twins" in content:
             content = {"equal_transcripts": content["twins"], **content}

@@ -4,10 +4,10 @@ Utterances are drawn with replacement and the error rate of each draw is compute
 "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dld.records import Record
 
@@ -17,7 +17,7 @@ CHUNK = 1 << 21
 
 def _resampled_sums(columns, replicates, seed):
     """Sum every column over `replicates` draws of its n entries: (columns, n) -> (columns, replicates)."""
-    columns = np.asarray(columns, dtype=np.int64)
+    columns = np.stack([np.asarray(column, dtype=np.int64) for column in columns])
     if columns.ndim != 2 or columns.shape[1] == 0:
         raise ValueError("errors and words must be lists of the same length with at least one utterance")
     if columns[-1].sum() == 0:
@@ -45,7 +45,7 @@ def _bounds(values, level):
 
 
 def wer_interval(
-    errors: Sequence[int], words: Sequence[int], replicates: int = 10000, seed: int = 0, level: float = 0.95
+    errors: ArrayLike, words: ArrayLike, replicates: int = 10000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
     """Return the bootstrap interval of a word error rate.
 
@@ -76,8 +76,8 @@ def wer_interval(
     >>> 5.5 < low < 7.5 < high < 9.5
     True
     """
-    errors, words = _resampled_sums(np.stack([errors, words]), replicates, seed)
-    return _bounds(100.0 * errors / np.maximum(words, 1), level)
+    sums, total = _resampled_sums([errors, words], replicates, seed)
+    return _bounds(100.0 * sums / np.maximum(total, 1), level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +104,9 @@ class Difference(Record):
 
 
 def paired_bootstrap(
-    errors_a: Sequence[int],
-    errors_b: Sequence[int],
-    words: Sequence[int],
+    errors_a: ArrayLike,
+    errors_b: ArrayLike,
+    words: ArrayLike,
     replicates: int = 10000,
     seed: int = 0,
     level: float = 0.95,
@@ -136,7 +136,7 @@ def paired_bootstrap(
     >>> paired_bootstrap([1, 0], [1, 0], [3, 3]).p
     1.0
     """
-    a, b, total = _resampled_sums(np.stack([errors_a, errors_b, words]), replicates, seed)
+    a, b, total = _resampled_sums([errors_a, errors_b, words], replicates, seed)
     delta = 100.0 * (a - b) / np.maximum(total, 1)
     low, high = _bounds(delta, level)
     relative = np.divide(100.0 * (a - b), b, out=np.full(len(b), np.nan), where=b > 0)

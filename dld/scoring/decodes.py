@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dld.errors import DldError
 from dld.files import read_json, read_record, write_json
@@ -78,7 +79,7 @@ class DecodeRecord(Record):
     wip: float | None = optional()
     lm_unknown: float | None = optional()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         opened = self.gates.count("1")
         if opened + self.gates.count("0") != len(self.gates):
             raise DldError(f"gates is {self.gates[:40]!r}, not a row of 0 and 1; {AGAIN}")
@@ -92,7 +93,7 @@ class DecodeRecord(Record):
                 raise DldError(f"{name} is {getattr(self, name)!r}, a positive number was expected")
 
     @classmethod
-    def from_json(cls, content: object, where: str, advice: str = AGAIN):
+    def from_json(cls, content: Any, where: str, advice: str = AGAIN):
         """Return the record that JSON describes; gates may be a list, as the first version of dld wrote them."""
         if isinstance(content, dict) and isinstance(content.get("gates"), list):
             gates = content["gates"]
@@ -156,8 +157,9 @@ def decodes_of(exp: str | Path, data: str | Path) -> list[Path]:
 
 def of_another_set(origin: object, data: str | Path) -> bool:
     """Return whether a decode's data directory is another one than `data`; one that was moved is taken by its name."""
-    there = isinstance(origin, str) and os.path.isdir(origin) and os.path.isdir(data)
-    return there and not os.path.samefile(origin, data)
+    if not isinstance(origin, str) or not os.path.isdir(origin) or not os.path.isdir(data):
+        return False
+    return not os.path.samefile(origin, data)
 
 
 def refuse_other_set(decode: str | Path, data: str | Path) -> None:

@@ -90,8 +90,8 @@ def read_filtered_text(path: str | Path, command: str | None = None) -> dict[str
     if not command:
         return plain
     # A byte order mark would become part of the first id in what the filter writes.
-    lines = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], input=lines, capture_output=True)
+    raw = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], input=raw, capture_output=True)
     if done.returncode:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise DldError(f"{path}: filter '{command}' failed with status {done.returncode}: {' '.join(reason[-1:])}")
@@ -337,10 +337,8 @@ def read_per_utt(path: str | Path) -> dict[str, Alignment]:
     unfinished = [utterance for utterance, row in rows.items() if "#csid" not in row]
     if unfinished or not rows:
         raise DldError(f"{path}: {unfinished[0] + ' has no #csid row' if unfinished else 'is empty'}; score again")
-    return {
-        utterance: Alignment(tuple(zip(row["op"], row["ref"], row["hyp"], strict=True)))
-        for utterance, row in rows.items()
-    }
+    columns = {utterance: zip(row["op"], row["ref"], row["hyp"], strict=True) for utterance, row in rows.items()}
+    return {utterance: Alignment(tuple(cells)) for utterance, cells in columns.items()}
 
 
 def _is_fresh(directory, hyp_name, unit):

@@ -17,7 +17,7 @@ SPECIAL = re.compile(r"[%{}/@()<>;*\\]")
 SUM_ROW = re.compile(r"^\s*\|\s*Sum\s*\|([\d\s|]+)\|\s*$", re.MULTILINE)
 
 
-def find_sclite():
+def find_sclite() -> list[str]:
     """Return the command that starts sclite, as a list: on PATH itself, or through Debian's `sctk`.
 
     Raises
@@ -35,7 +35,7 @@ def find_sclite():
     )
 
 
-def escape(word):
+def escape(word: str) -> str:
     """Write characters that sclite reads as markup as %XX.
 
     Examples
@@ -47,7 +47,7 @@ def escape(word):
 
 
 def _trn_line(utterance, speaker, words):
-    # `-i rm` takes the speaker to be what stands before the first dash.
+    # `-i rm` takes the speaker to be what comes before the first dash.
     return " ".join([*map(escape, words), f"({escape(speaker).replace('-', '%2D')}-{escape(utterance)})"])
 
 
@@ -64,7 +64,7 @@ def _run(command, what, **options):
 
 
 def _ctm_lines(hyps, data_dir):
-    """Hypotheses as CTM: greedy decoding keeps no word times, so the words share their segment evenly.
+    """Return hypotheses as CTM: greedy decoding keeps no word times, so each word gets an equal part of its segment.
 
     sclite puts a word into the reference segment that holds its middle; words spread inside their own segment
     therefore land in the right one.
@@ -82,7 +82,7 @@ def _ctm_lines(hyps, data_dir):
     return [f"{name} {channel} {begin:.3f} {length:.3f} {word}" for name, channel, begin, length, word in rows]
 
 
-def read_totals(path):
+def read_totals(path: str | Path) -> ErrorCounts:
     """Read the `Sum` row of sclite's raw report (`*.raw`).
 
     Returns
@@ -101,7 +101,9 @@ def read_totals(path):
     return ErrorCounts(words, ins, dels, subs, sentences, wrong)
 
 
-def score(data_dir, decode_dir, ref_filter=None, hyp_filter=None):
+def score(
+    data_dir: str | Path, decode_dir: str | Path, ref_filter: str | None = None, hyp_filter: str | None = None
+) -> ErrorCounts:
     """Score a decode directory with sclite and keep the reports in `<decode_dir>/scoring_sclite/`.
 
     With `<data_dir>/stm` the reference is that file and the hypotheses become a CTM (`<decode_dir>/ctm` where the

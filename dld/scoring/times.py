@@ -1,5 +1,6 @@
 """Times that sclite needs: of the utterances of a data directory, and of the segments of an STM file."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class Times:
     data_dir : str or Path
     """
 
-    def __init__(self, data_dir):
+    def __init__(self, data_dir: str | Path) -> None:
         self.folder = Path(data_dir)
 
     @cached_property
@@ -33,7 +34,7 @@ class Times:
         return self._table("wav.scp")
 
     @cached_property
-    def channels(self):
+    def channels(self) -> dict[str, tuple[str, ...]]:
         """Recording id → (file name, channel), of `reco2file_and_channel` where there is one."""
         found = {}
         if has_table(self.folder, "reco2file_and_channel"):
@@ -45,8 +46,8 @@ class Times:
                 found[fields[0]] = tuple(fields[1:])
         return found
 
-    def utterances(self):
-        """Recording, start and end of each utterance: from `segments`, or from `utt2dur` where there are none."""
+    def utterances(self) -> dict[str, tuple[str, float, float]]:
+        """Return recording, start and end of each utterance, from `segments`, or from `utt2dur` without them."""
         if not has_table(self.folder, "segments"):
             times = self._durations
             if not times:
@@ -63,8 +64,8 @@ class Times:
             times[key] = recording, start, end
         return times
 
-    def recording_end(self, recording, where):
-        """Seconds of a recording: from `reco2dur`, or from its audio."""
+    def recording_end(self, recording: str, where: str) -> float:
+        """Return the seconds of a recording: from `reco2dur`, or from its audio."""
         if recording in self._lengths:
             return float(self._lengths[recording])
         if recording in self._recordings:
@@ -74,7 +75,7 @@ class Times:
             f"run `dld data fix {self.folder}`, or write the end"
         )
 
-    def stm_lines(self):
+    def stm_lines(self) -> Iterator[str]:
         """Yield the lines of the directory's `stm` with ends that are times.
 
         Raises

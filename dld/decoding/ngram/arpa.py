@@ -24,7 +24,7 @@ _BINARY = b"mmap lm http://kheafield.com/code"
 
 
 @contextlib.contextmanager
-def write_packed(path: str | Path) -> Iterator[IO[bytes]]:
+def write_packed(path: str | Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open a file as `atomic_write` does; what is written is compressed where the name ends in .gz."""
     with atomic_write(path, "wb") as raw:
         # Without name and time of day in the header the same text gives the same bytes.
@@ -39,12 +39,10 @@ def lines_of(model: "Estimate") -> Iterator[str]:
     yield "\\data\\\n"
     for k, number in enumerate(model.counts, 1):
         yield f"ngram {k}={number}\n"
-    names = None
+    names = model.words
     for k, ngrams in enumerate(model.ngrams, 1):
         yield f"\n\\{k}-grams:\n"
-        if k == 1:
-            names = model.words
-        else:
+        if k > 1:
             names = [f"{names[c]} {model.words[w]}" for c, w in zip(ngrams.context, ngrams.word, strict=True)]
         with np.errstate(divide="ignore"):
             logs = np.maximum(np.log10(model.probabilities[k - 1]), _NO_PROBABILITY).tolist()

@@ -69,19 +69,21 @@ def count_ngrams(sentences: Iterable[list[str]], order: int) -> tuple[list[str],
         There are no words, or one of them is a symbol of the model.
     """
     numbers = {UNKNOWN: 0, BEGIN: 1, END: 2}
-    stream, ends = [], []
+    text: list[int] = []
+    ends: list[int] = []
     for sentence in filter(None, sentences):
         check_words(sentence)
-        stream.append(1)
-        stream += [numbers.setdefault(word, len(numbers)) for word in sentence]
-        stream.append(2)
-        ends.append(len(stream))
-    if not stream:
+        text.append(1)
+        text += [numbers.setdefault(word, len(numbers)) for word in sentence]
+        text.append(2)
+        ends.append(len(text))
+    if not text:
         raise DldError(NO_WORDS)
-    stream = np.array(stream, dtype=np.int64)
-    sentence = np.zeros(len(stream), dtype=np.int64)
-    sentence[ends[:-1]] = 1
-    sentence = sentence.cumsum()
+    stream = np.array(text, dtype=np.int64)
+    # For every position of the text, the number of its sentence.
+    sentence_of = np.zeros(len(stream), dtype=np.int64)
+    sentence_of[ends[:-1]] = 1
+    sentence_of = sentence_of.cumsum()
 
     size = len(numbers)
     none = np.zeros(size, dtype=np.int64)
@@ -89,12 +91,12 @@ def count_ngrams(sentences: Iterable[list[str]], order: int) -> tuple[list[str],
     # For every position of the text, which n-gram of the present order begins there.
     beginning = stream
     for k in range(2, order + 1):
-        positions = np.flatnonzero(sentence[k - 1 :] == sentence[: 1 - k])
+        positions = np.flatnonzero(sentence_of[k - 1 :] == sentence_of[: 1 - k])
         last = stream[positions + k - 1]
-        keys, first_positions, inverse, counts = np.unique(
+        keys, first, inverse, counts = np.unique(
             beginning[positions] * size + last, return_index=True, return_inverse=True, return_counts=True
         )
-        here = positions[first_positions]
+        here = positions[first]
         found.append(Ngrams(keys // size, beginning[here + 1], keys % size, counts, stream[here] == 1))
         beginning = np.full(len(stream), -1, dtype=np.int64)
         beginning[positions] = inverse

@@ -91,6 +91,6 @@ def write_arpa(
         if not about["words"]:
             raise DldError(NO_WORDS)
         run_lmplz(text, arpa, order, prune)
-        with open(arpa, "rb") as source, write_packed(path) as out:
-            shutil.copyfileobj(source, out)
+        with open(arpa, "rb") as source, write_packed(path) as packed:
+            shutil.copyfileobj(source, packed)
     return about
