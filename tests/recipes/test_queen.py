@@ -150,7 +150,7 @@ def test_the_experiment_files_have_the_shapes_of_whisper(root, system, blocks, w
     path = root / f"recipes/queen/hparams/{system}.yaml"
     network = load_config(path, {"num_blocks": blocks, "d_model": width}).values["network"]
     assert network.num_blocks == blocks
-    assert network.encoder.num_heads == width // 64
+    assert network.encoder.config.num_heads == width // 64
     assert network.encoder.layers[0].fc1.out_features == 4 * width
     assert network.encoder.subsampling * network.frontend.hop == 16000 // 25
 
