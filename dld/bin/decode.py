@@ -48,6 +48,49 @@ def variant(arguments):
     return chosen
 
 
+def find_texts(recognizer, search, loader, vectors, arguments):
+    """Search the texts of a data set under each gate vector, in one pass.
+
+    Returns
+    -------
+    texts : list of dict
+        Utterance id → text.
+    timed : list of callable or None
+        The searches in this process alone, for timing; None for best-path decoding.
+    about : list of dict
+        See `describe_search`.
+    """
+    from tqdm import tqdm
+
+    from dld.decoding.beam import SearchPool
+
+    finds, timed, about = None, None, [{}] * len(vectors)
+    with contextlib.ExitStack() as stack:
+        if search is not None:
+            pool = stack.enter_context(SearchPool(recognizer.tokenizer.units(), search, arguments.jobs))
+            weights = [recognizer.lm_weights(search, gates) for gates in vectors]
+            about = describe_search(search, weights, loader.dataset, arguments.data)
+            finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
+        bar = tqdm(loader, desc="decode", disable=not arguments.progress, dynamic_ncols=True)
+        return recognizer.decode(bar, vectors, finds), timed, about
+
+
+def describe_model(recognizer):
+    """Return what `decode.json` is to say of the model."""
+    about, network = recognizer.about, recognizer.network
+    return {
+        "system": about["system"],
+        "num_blocks": network.num_blocks,
+        "precision": recognizer.precision,
+        "model": network.encoder.description,
+        "model_sha256": about["state_sha256"],
+        "seed": about["seed"],
+        "updates": about["updates"],
+        "train_seconds": about["train_seconds"],
+        "trained_git": about.get("git"),
+    }
+
+
 def describe_search(search, weights, dataset, data):
     """Return what `decode.json` is to say of the search at each depth; `weights` are those of its language model."""
     from dld.decoding.tuning import LmWeights, check_vocabulary, ids_sha256
@@ -91,12 +134,9 @@ def main(argv=None):
     check_lm_options(arguments)
     suffix = variant(arguments)
 
-    from tqdm import tqdm
-
     from dld.data import kaldi
     from dld.data.dataset import evaluation_loader, make_dataset
     from dld.data.feasibility import check_evaluation
-    from dld.decoding.beam import SearchPool
     from dld.profiling.latency import real_time_factors
     from dld.profiling.macs import gmacs_per_second
     from dld.provenance import git_hash
@@ -116,31 +156,15 @@ def main(argv=None):
     folders = [writable_folder(Path(arguments.output or recognizer.folder) / name) for name in names]
     for folder in folders:
         refuse_other_set(folder, arguments.data)
-    finds, timed, about_search = None, None, [{}] * len(vectors)
-    with contextlib.ExitStack() as stack:
-        if search is not None:
-            pool = stack.enter_context(SearchPool(recognizer.tokenizer.units(), search, arguments.jobs))
-            weights = [recognizer.lm_weights(search, gates) for gates in vectors]
-            about_search = describe_search(search, weights, dataset, arguments.data)
-            finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
-        bar = tqdm(loader, desc="decode", disable=not arguments.progress, dynamic_ncols=True)
-        texts = recognizer.decode(bar, vectors, finds)
+    texts, timed, about_search = find_texts(recognizer, search, loader, vectors, arguments)
     factors = real_time_factors(recognizer, timing_sample(dataset, arguments.rtf_utterances), vectors, timed)
     common = {
-        "system": recognizer.about["system"],
+        **describe_model(recognizer),
         "test_set": test_set,
         "data_dir": arguments.data,
-        "num_blocks": network.num_blocks,
         "policy": policy,
         "rtf_threads": 1,
-        "precision": recognizer.precision,
         "audio_seconds": sum(dataset.data[key]["duration"] for key in dataset.data_ids),
-        "model": network.encoder.description,
-        "model_sha256": recognizer.about["state_sha256"],
-        "seed": recognizer.about["seed"],
-        "updates": recognizer.about["updates"],
-        "train_seconds": recognizer.about["train_seconds"],
-        "trained_git": recognizer.about.get("git"),
         "git": git_hash(),
     }
     for (n, gates), folder, rows, rtf, about in zip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dld.bin import add_pipes_option, add_progress_option, options
@@ -120,7 +121,8 @@ def chosen_search(recognizer: Recognizer, arguments: Namespace) -> Search | None
 
     if arguments.lm_alpha is not None:
         return Search(arguments.lm, Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown), beam)
-    return Search(arguments.lm, LmWeights.load(arguments.lm_weights or recognizer.folder / LM_WEIGHTS), beam)
+    folder = recognizer.folder or Path()
+    return Search(arguments.lm, LmWeights.load(arguments.lm_weights or folder / LM_WEIGHTS), beam)
 
 
 def audio_settings(recognizer: Recognizer) -> dict[str, int | None]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import dld
@@ -158,12 +159,12 @@ class Driver:
             processes = Processes([holder.fileno()])
             tasks = {}
             if not self._has_data():
-                tasks[CORPUS] = Task(lambda: self._call(processes, CORPUS, self.corpus(), "w"))
+                tasks[CORPUS] = Task(partial(self._call, processes, CORPUS, self.corpus(), "w"))
             first = tuple(tasks)
             for run in runs:
                 if not self.is_done(run):
                     needs = (*first, *(need for need in run.needs if need in names and not self._is_done(need)))
-                    tasks[run.name] = Task(lambda run=run: self._make_run(processes, run), needs)
+                    tasks[run.name] = Task(partial(self._make_run, processes, run), needs)
             return run_tasks(tasks, processes, self.options.jobs, show)
 
     def make_report(self, show: Callable[[Progress], None]) -> Progress:

@@ -261,7 +261,7 @@ def _check_needs(comparison: Comparison) -> None:
             name = getattr(run, key)
             if name and name not in by_name:
                 where = f"{comparison.path}: runs: {run.name}"
-                raise DldError(f"{where}: its {key} {name!r} is not in the list{_nearest(name, by_name)}")
+                raise DldError(f"{where}: its {key} {name!r} is not in the list{_nearest(name, [*by_name])}")
         seen, waiting = set(), list(run.needs)
         while waiting:
             name = waiting.pop()

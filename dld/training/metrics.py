@@ -119,7 +119,7 @@ class WordErrors:
 
     def compute(self) -> dict[str, float]:
         """Return the rate in percent at each depth, of the sentences of all processes."""
-        counts = []
+        counts: list[float] = []
         for rows in self.hypotheses:
             total = error_counts((ref.split(), hyp.split()) for ref, hyp in zip(self.references, rows, strict=True))
             counts += [total.errors, total.words]

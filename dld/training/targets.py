@@ -129,7 +129,7 @@ class FrozenTeacher(TargetSource):
         require(self, FLAG, cache=cache)
         if cache and input != "clean":
             raise DldError(f"teacher_cache needs teacher_input: clean, not {input}")
-        self.experiment = str(experiment)
+        self.experiment: str = str(experiment)
         self.input = input
         self.cache = cache
         self.network: Any = None  # a GatedCTC once it is loaded

@@ -166,7 +166,6 @@ ACCEPTED = [
     ("--drop_prob 0", "drop_prob", "0", "no block is dropped: a static network under another name"),
     ("--schedule.p 0.3", "seed", "7", "an override may leave drop_prob without a reader"),
     ("--schedule !new:dld.gates.AllOpen {num_blocks: 4}", "seed", "7", "a class of dld may be named"),
-    ("--schedule null", "schedule", "None", "a static network has none"),
     ("--brain !name:speechbrain.core.Brain", "seed", "7", "a class of SpeechBrain may be named"),
 ]
 
