@@ -130,7 +130,7 @@ class StaticBrain(sb.Brain):
             waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths)
         clean, frames = self.network.frontend(waveforms, lengths)
         augment = self.hparams.spec_augment if training and self.optimizer_step >= self.hparams.augment_after else None
-        return clean, clean if augment is None else augment(clean), frames
+        return clean, clean if augment is None else augment(clean, frames), frames
 
     def compute_forward(self, batch, stage):
         """Logits of a batch: under the step's gates in training, under each validation depth otherwise."""
