@@ -74,9 +74,9 @@ def test_damaged_checkpoints_do_not_go_into_the_mean(brain):
 
 
 class Shift:
-    """An augmentation that adds a number, and knows where it was moved."""
+    """An augmentation that adds a number, and knows where it was moved and of which lengths it was told."""
 
-    device = None
+    device = lengths = None
 
     def __init__(self, amount):
         self.amount = amount
@@ -84,7 +84,8 @@ class Shift:
     def to(self, device):
         self.device = device
 
-    def __call__(self, features):
+    def __call__(self, features, lengths):
+        self.lengths = lengths
         return features + self.amount
 
 
@@ -252,6 +253,7 @@ def test_training_alone_is_augmented_from_the_update_that_is_asked_for(dynamic, 
     inputs = brain.inputs(batch, training=True)
     assert torch.equal(inputs.clean, clean) and torch.equal(inputs.lengths, frames)
     assert torch.equal(inputs.features, clean + (1.0 if augmented else 0.0))
+    assert shift.lengths is None or torch.equal(shift.lengths, frames)
     clean, frames = brain.network.frontend(waveforms, lengths)
     inputs = brain.inputs(batch, training=False)
     assert torch.equal(inputs.features, clean) and torch.equal(inputs.lengths, frames)
