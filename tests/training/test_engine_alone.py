@@ -41,6 +41,11 @@ class Squares(Engine):
         self.seen += 1
         return super().evaluate_batch(batch, stage)
 
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        if stage == sb.Stage.TRAIN:
+            self.shown = stage_loss
+        super().on_stage_end(stage, stage_loss, epoch)
+
     def scores(self):
         return {"error": 100.0 - self.epoch, "seen": self.seen}
 
@@ -134,6 +139,8 @@ def test_an_update_is_a_step_down_the_mean_gradient_of_its_batches(make, factor)
         mean = sum(losses[7 * epoch : 7 * epoch + 7]) / 7
         assert entry["train_loss"] == pytest.approx(mean, rel=1e-5)
         assert entry["train_half"] == pytest.approx(mean / 2, rel=1e-5)
+    # What the progress bar shows.
+    assert engine.shown == pytest.approx(mean, rel=1e-5)
 
 
 def test_each_update_has_the_rate_of_its_number(make):
