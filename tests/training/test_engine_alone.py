@@ -240,6 +240,12 @@ def test_epochs_done_has_the_fraction_of_the_present_one(make):
     assert engine.epochs_done() == 2.0
 
 
+def test_an_engine_must_say_what_it_measures(make):
+    with pytest.raises(NotImplementedError):
+        Engine.scores(make())
+    assert Engine.describe(make(), {"epoch": 1}) == '{"epoch": 1}'
+
+
 def test_an_engine_needs_no_checkpoints(make):
     engine = fit(make(saves=False), rows(3))
     assert len(log(engine)) == 2 and not (engine.folder / "save").exists()
@@ -259,9 +265,13 @@ def test_measuring_loads_the_weights_and_evaluates(make):
 @pytest.mark.parametrize("factor", [1, 3])
 @pytest.mark.parametrize("at", [2, 4, 7, 9])
 def test_a_stopped_run_resumes_exactly(make, monkeypatch, factor, at):
-    data = rows(5)
-    whole = fit(make("whole", grad_accumulation_factor=factor), data)
-    engine, seen = make("parts", grad_accumulation_factor=factor, ckpt_interval_minutes=60), []
+    data, seen = rows(5), []
+    settings = {
+        "grad_accumulation_factor": factor,
+        "ckpt_interval_minutes": 60,
+        "optimizer": lambda groups: torch.optim.SGD(groups, lr=1.0, momentum=0.9),
+    }
+    whole, engine = fit(make("whole", **settings), data), make("parts", **settings)
     real = Squares.fit_batch
 
     def ask(self, batch):
@@ -279,7 +289,7 @@ def test_a_stopped_run_resumes_exactly(make, monkeypatch, factor, at):
     # The batches of an update that began were finished.
     assert len(seen) == 5 * epoch + done
     monkeypatch.undo()
-    again = fit(make("parts", grad_accumulation_factor=factor), data)
+    again = fit(make("parts", **settings), data)
     assert torch.equal(again.network.weight, whole.network.weight)
     assert [{**entry, "seconds": 0} for entry in log(again)] == [{**entry, "seconds": 0} for entry in log(whole)]
 
