@@ -34,7 +34,7 @@ def start(tmp_path, lang):
     def start(made_from=None, restart=False, **settings):
         settings = {"seed": "7", "lr": "0.001", "exp": "exp", "data": "data", **settings}
         text = "".join(f"{name}: {value}\n" for name, value in settings.items())
-        values = {"exp_dir": str(tmp_path / "exp"), "lang_dir": str(lang), "seed": int(settings["seed"])}
+        values = {"exp_dir": str(tmp_path / "deep/exp"), "lang_dir": str(lang), "seed": int(settings["seed"])}
         return begin(SimpleNamespace(values=values, text=text), made_from or described(), restart)
 
     return start
@@ -119,6 +119,19 @@ def test_a_run_of_the_first_version_has_no_data_to_compare(start, caplog):
     (folder / "run.json").write_text(json.dumps(run))
     assert start(described(tokenizer="other"))
     assert "run.json does not say what the run is made from; its data are not compared" in caplog.text
+
+
+def test_checkpoints_need_the_settings_that_they_are_of(start):
+    folder = start()
+    checkpoint = folder / "save/CKPT+2026-11-26+12-00-00+00"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "CKPT.yaml").write_text("unixtime: 1\n")
+    start()
+    (folder / "hyperparams.yaml").unlink()
+    with pytest.raises(DldError, match="save has checkpoints, but hyperparams.yaml is missing"):
+        start()
+    start(restart=True)
+    assert not checkpoint.exists()
 
 
 @pytest.mark.parametrize(
