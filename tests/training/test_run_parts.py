@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import inspect
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,3 +217,7 @@ def test_a_full_disk_at_the_end_says_that_the_training_is_safe(values, brain, tm
         DldError, match="no space left .*; the training is done and its checkpoints are safe in .*/save"
     ):
         _finish(tmp_path, values, brain, "dev")
+
+
+def test_nothing_is_removed_unless_asked_for():
+    assert inspect.signature(runs.train).parameters["restart"].default is False
