@@ -1,5 +1,8 @@
 """Recordings that are read block by block, some of unknown length."""
 
+import io
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -34,3 +37,12 @@ def test_a_recording_of_several_blocks_is_whole(recording):
 def test_a_part_is_whole_wherever_it_is_among_the_blocks(recording, first, last):
     path, samples = recording
     assert np.array_equal(read_audio(path, first / 16000, last / 16000), samples[first:last])
+
+
+@pytest.mark.parametrize(("begin", "end", "inside"), [(0, None, b"0123456789"), (2, 7, b"23456")])
+def test_a_view_never_leaves_its_part_of_a_stream(begin, end, inside):
+    view = recordings._View(io.BytesIO(b"0123456789"), begin, end)
+    assert view.read() == inside and view.read(3) == b"" and view.tell() == len(inside)
+    assert view.seek(-5) == 0 and view.read(0) == b"" and view.read(2) == inside[:2]
+    assert view.seek(-1, os.SEEK_END) == len(inside) - 1 and view.read(9) == inside[-1:]
+    assert view.seek(100) == 100 and view.read() == b""

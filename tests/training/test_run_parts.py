@@ -14,6 +14,7 @@ from dld.data import kaldi
 from dld.data.tokenizer import Tokenizer
 from dld.encoders import GatedConformer
 from dld.errors import DldError
+from dld.experiment import load_trained
 from dld.files import read_json
 from dld.frontends import GlobalCMVN, LogMel, SpeedPerturb
 from dld.network import GatedCTC
@@ -221,3 +222,8 @@ def test_a_full_disk_at_the_end_says_that_the_training_is_safe(values, brain, tm
 
 def test_nothing_is_removed_unless_asked_for():
     assert inspect.signature(runs.train).parameters["restart"].default is False
+
+
+def test_a_run_estimates_the_statistics_that_its_front_end_needs(experiment, tmp_path):
+    settings = {"frontend.normalisation": "!new:dld.frontends.GlobalCMVN {n_features: 80}", "num_epochs": 1}
+    assert not load_trained(experiment("static", tmp_path, **settings)).network.frontend.needs_statistics
