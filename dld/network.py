@@ -91,7 +91,7 @@ class GatedCTC(nn.Module):
         return self.head.out_features
 
     def head_of(self, gates):
-        """The linear layer that reads what the encoder gives under a gate vector."""
+        """Return the linear layer that reads the encoder's output under a gate vector."""
         exits = [*self.exit_heads, self.head] if self.exit_heads else [self.head] * self.num_blocks
         return exits[depth(gates) - 1]
 

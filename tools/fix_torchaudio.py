@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def import_error():
-    """The last line of what `import torchaudio` complains about in a fresh interpreter; empty if it imports."""
+    """Return the last line of the error of `import torchaudio` in a fresh interpreter, empty if it imports."""
     done = subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, text=True, check=False)
     lines = done.stderr.strip().splitlines()
     return (lines[-1] if lines else f"exit status {done.returncode}") if done.returncode else ""

@@ -61,6 +61,7 @@ def show(paths, overrides):
 
 @command
 def main(argv=None):
+    """Run `dld config`."""
     arguments, rest = make_parser().parse_known_args(argv)
     from dld.config import parse_overrides
 

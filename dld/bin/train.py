@@ -33,6 +33,7 @@ def make_parser():
 
 @command
 def main(argv=None):
+    """Run `dld train`."""
     arguments, rest = make_parser().parse_known_args(argv)
     import speechbrain as sb
 

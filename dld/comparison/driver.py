@@ -57,6 +57,7 @@ class Driver:
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
+        """Derive the folders from the comparison."""
         self.recipe = self.comparison.recipe
         self.exp = self.recipe / self.comparison.exp
         self.logs = self.exp / "log"
@@ -260,6 +261,7 @@ class Status:
         self._stopping = False
 
     def __call__(self, progress: Progress) -> None:
+        """Print what has changed since the last call."""
         if progress.stopping and not self._stopping:
             self._stopping = True
             self._say("== stopping; what runs saves its work")

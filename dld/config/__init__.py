@@ -211,7 +211,7 @@ def _construct(resolved, path):
 
 
 def _detail(error):
-    """What an exception says, in one line; of a wrong keyword, the class and the nearest argument that it has."""
+    """Return an exception's message on one line; of a wrong keyword, the class and the nearest argument that it has."""
     if isinstance(error, OSError):
         return describe_os_error(error)
     if isinstance(error, MarkedYAMLError):

@@ -42,6 +42,7 @@ class Key:
     kind: object
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return self.meaning
 
 
@@ -56,6 +57,7 @@ class Built:
         return False
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return f"made by {self.tag} of a class"
 
 
@@ -68,6 +70,7 @@ class Objects:
         return isinstance(value, Mapping) and all(not isinstance(part, (str, int, float)) for part in value.values())
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return "a mapping of names to what is made by !new: of a class"
 
 
@@ -82,6 +85,7 @@ class NumberOrRamp:
         return AT_LEAST_0.accepts(value)
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return f"{AT_LEAST_0}, or a dld.gates.Ramp of such numbers"
 
 

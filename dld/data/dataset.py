@@ -156,6 +156,7 @@ class Loader(SaveableDataLoader):
     """SpeechBrain's loader, whose worker processes hand a `DldError` on as it is, without their traceback."""
 
     def __iter__(self):
+        """Return an iterator over the batches that raises the workers' faults as they are."""
         # Made now, not at the first batch: SpeechBrain asks the loader for its iterator when it saves a checkpoint.
         return _raise_faults(super().__iter__())
 
@@ -216,6 +217,7 @@ class EpochBatchSampler(DynamicBatchSampler):
     """
 
     def __iter__(self):
+        """Iterate over the batches, the same in every epoch."""
         return iter(list(self._batches))
 
 

@@ -75,9 +75,11 @@ class Tokenizer:
         return cls(Path(folder) / MODEL)
 
     def __getstate__(self):
+        """Return the model's bytes; the processor itself cannot be pickled."""
         return {"model": self._model, "path": self.path}
 
     def __setstate__(self, state):
+        """Load the model from the pickled bytes."""
         self._load(state["model"], state["path"])
 
     def __len__(self):

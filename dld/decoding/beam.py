@@ -135,9 +135,11 @@ class SearchPool:
             self._pool = ProcessPoolExecutor(jobs, context, _begin_worker, given)
 
     def __enter__(self) -> "SearchPool":
+        """Return the pool."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End the processes; searches that have not begun are dropped."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 

@@ -176,6 +176,7 @@ class Weights:
     unknown: float = 0.0
 
     def __post_init__(self):
+        """Raise a `DldError` for a weight out of its range."""
         for name, value in asdict(self).items():
             if not math.isfinite(value):
                 raise DldError(f"language-model weight {name} is {value}; a finite number was expected")

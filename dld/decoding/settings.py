@@ -39,6 +39,7 @@ class BeamSettings:
     token_logp: float = -6.0
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` for a setting out of its range."""
         if self.size < 1:
             raise DldError(f"beam size {self.size}: must be at least 1")
         if not (self.beam_logp < 0 and self.token_logp < 0):
@@ -66,6 +67,7 @@ class Search:
     beam: BeamSettings = field(default_factory=BeamSettings)
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` for weights without a model."""
         if self.weights is not None and self.lm is None:
             raise DldError("weights of a language model need the model; give lm, too")
 

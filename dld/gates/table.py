@@ -28,12 +28,13 @@ class GateTable:
     about: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        """Raise a `DldError` if a vector does not have its depth."""
         for n, gates in self.vectors.items():
             if depth(check_gates(gates, self.num_blocks)) != n:
                 raise DldError(f"gate table: the vector {format_gates(gates)} at depth {n} opens {depth(gates)} gates")
 
     def gates(self, n):
-        """The gate vector for depth `n`; a `DldError` names the depths there are."""
+        """Return the gate vector for depth `n`; a `DldError` names the depths in the table."""
         if n not in self.vectors:
             raise DldError(f"the gate table has no depth {n}; it has {', '.join(map(str, sorted(self.vectors)))}")
         return self.vectors[n]

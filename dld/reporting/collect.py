@@ -48,6 +48,7 @@ class ScoredDecode:
     total: ErrorCounts = field(init=False)
 
     def __post_init__(self) -> None:
+        """Add up the alignments."""
         object.__setattr__(self, "total", _total(self.alignments))
 
     @property

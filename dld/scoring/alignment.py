@@ -92,6 +92,7 @@ class ErrorCounts:
     sentence_errors: int = 0
 
     def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        """Return the counts of both together."""
         return ErrorCounts(
             self.words + other.words,
             self.ins + other.ins,

@@ -80,6 +80,7 @@ class DecodeRecord(Record):
     lm_unknown: float | None = optional()
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` if the fields contradict each other."""
         opened = self.gates.count("1")
         if opened + self.gates.count("0") != len(self.gates):
             raise DldError(f"gates is {self.gates[:40]!r}, not a row of 0 and 1; {AGAIN}")

@@ -23,7 +23,7 @@ SUFFIXES = {"word": ".txt", "char": ".chars.txt"}
 
 
 def read_text(path: str | Path) -> dict[str, list[str]]:
-    """Read a Kaldi `text` file.
+    r"""Read a Kaldi `text` file.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def read_text(path: str | Path) -> dict[str, list[str]]:
     Examples
     --------
     >>> path = getfixture("tmp_path") / "text"
-    >>> _ = path.write_text("utt1 one two\\nutt2\\n")
+    >>> _ = path.write_text("utt1 one two\nutt2\n")
     >>> read_text(path)
     {'utt1': ['one', 'two'], 'utt2': []}
     """

@@ -157,6 +157,7 @@ class DynamicBrain(Engine):
         self.blanks.add({"blank_share": blank_share(output.logits[-1], output.lengths, self.network.blank)})
 
     def reset_scores(self):
+        """Forget the scores of the last evaluation."""
         self.word_errors.reset()
         self.blanks.reset()
 

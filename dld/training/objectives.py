@@ -90,6 +90,7 @@ class CTC(Objective):
     """CTC against the transcript, see `ctc_loss`."""
 
     def __call__(self, x: LossInput) -> Tensor:
+        """Return the loss; in validation, utterances that cannot be aligned are left out."""
         labels = x.lengths, x.tokens, x.token_lengths, x.blank
         value = ctc_loss(x.logits, *labels)
         if not x.training and value.isposinf():
@@ -116,6 +117,7 @@ class SoftTargets(Objective):
         self.divergence: Callable[[Tensor, Tensor, Tensor], Tensor] = divergence
 
     def __call__(self, x: LossInput) -> Tensor:
+        """Return the divergence of the target's logits from the student's."""
         assert x.target is not None
         return self.divergence(x.logits, x.target.logits, x.lengths)
 
@@ -127,6 +129,7 @@ class HiddenDistance(Objective):
     needs_hidden = True
 
     def __call__(self, x: LossInput) -> Tensor:
+        """Return the distance of the target's hidden frames from the student's."""
         assert x.target is not None and x.target.hidden is not None
         return hidden_distance(x.hidden, x.target.hidden, x.lengths)
 

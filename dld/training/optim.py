@@ -31,6 +31,7 @@ class WarmupCosine:
     floor: float = 0.01
 
     def __post_init__(self):
+        """Raise a `DldError` for a setting out of its range."""
         require(self, AT_LEAST_0, peak=self.peak)
         require(self, NOT_NEGATIVE, warmup=self.warmup)
         require(self, SHARE, floor=self.floor)
@@ -64,6 +65,7 @@ class Noam:
     warmup: int
 
     def __post_init__(self):
+        """Raise a `DldError` for a setting out of its range."""
         require(self, AT_LEAST_0, peak=self.peak)
         require(self, COUNT, warmup=self.warmup)
 

@@ -94,6 +94,7 @@ class FullDepth(TargetSource):
     """
 
     def check_draw(self, draw: Draw) -> None:
+        """Raise a `DldError` if no vector of the step is the full network."""
         if not any(map(all, draw.vectors)):
             raise DldError(
                 "soft_targets: FullDepth needs a schedule that draws the full network in every step, such as "
@@ -101,6 +102,7 @@ class FullDepth(TargetSource):
             )
 
     def __call__(self, ids: Sequence[str], inputs: Inputs, draw: Draw, output: Output) -> SoftTarget:
+        """Return what the student computes at full depth, without gradients."""
         self.check_draw(draw)
         full = [all(gates) for gates in draw.vectors].index(True)
         return SoftTarget(output.logits[full].detach(), output.hidden[full].detach())
@@ -150,9 +152,11 @@ class FrozenTeacher(TargetSource):
         self.sha256 = trained.about["state_sha256"]
 
     def to(self, device: str) -> None:
+        """Move the teacher."""
         self.network.to(device)
 
     def __call__(self, ids: Sequence[str], inputs: Inputs, draw: Draw, output: Output) -> SoftTarget:
+        """Return what the teacher computes, or computed before if it is cached."""
         if self.cache:
             return self.recall(ids, inputs.features.device)
         features = inputs.clean if self.input == "clean" else inputs.features
@@ -198,5 +202,6 @@ class FrozenTeacher(TargetSource):
             )
 
     def check_unchanged(self) -> None:
+        """Raise if a weight of the teacher has changed."""
         if state_hash(self.network) != self.sha256:
             raise RuntimeError(f"the teacher {self.experiment} changed while its student was trained")

@@ -26,6 +26,7 @@ class Words:
         return isinstance(value, (tuple, list)) and set(value) <= set(self.words)
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return f"words out of {', '.join(self.words)}, separated by spaces"
 
 

@@ -47,6 +47,7 @@ class Utterance:
     gender: str | None = None
 
     def __post_init__(self):
+        """Set a missing recording id to the utterance's."""
         if not self.recording_id:
             object.__setattr__(self, "recording_id", self.id)
 
@@ -100,7 +101,7 @@ def load(folder: str | Path, need: Sequence[str] = ("wav.scp", "utt2spk", "text"
 
 
 def write(folder: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write a data directory, each file whole or not at all; files of these names that are not needed are removed.
+    r"""Write a data directory, each file whole or not at all; files of these names that are not needed are removed.
 
     `segments` is made only if some utterance is a part of its recording or named otherwise than it; `text`,
     `spk2gender` and `reco2dur` only if every utterance has what they hold (`spk2gender`: any).
@@ -122,7 +123,7 @@ def write(folder: str | Path, utterances: Iterable[Utterance]) -> None:
     >>> folder = getfixture("tmp_path") / "data"
     >>> write(folder, [Utterance("a-1", "a", "one", "talk.wav", 0.5, 2.0, recording_id="talk")])
     >>> (folder / "segments").read_text()
-    'a-1 talk 0.5 2\\n'
+    'a-1 talk 0.5 2\n'
     >>> load(folder)[0].duration
     1.5
     """

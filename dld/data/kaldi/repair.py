@@ -49,6 +49,7 @@ class FixReport:
     mended: list = field(default_factory=list)
 
     def __str__(self):
+        """Return the summary that `fix` prints."""
         removed = sum(map(len, self.removed.values()))
         lines = [f"{self.folder}: kept {self.kept} of {self.kept + removed} utterances (old files: {self.backup})"]
         lines += [

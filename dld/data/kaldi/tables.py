@@ -35,7 +35,7 @@ SHORTEST = 0.01
 
 
 def read_table(path: str | Path, columns: int | None = None) -> dict[str, str]:
-    """Read a Kaldi table: the first field of a line is its key, the rest its value.
+    r"""Read a Kaldi table: the first field of a line is its key, the rest its value.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def read_table(path: str | Path, columns: int | None = None) -> dict[str, str]:
     Examples
     --------
     >>> path = getfixture("tmp_path") / "text"
-    >>> _ = path.write_text("utt1 one two\\nutt2\\n")
+    >>> _ = path.write_text("utt1 one two\nutt2\n")
     >>> read_table(path)
     {'utt1': 'one two', 'utt2': ''}
     """
@@ -118,12 +118,12 @@ def scan(path, least, most):
 
 
 def shown(text):
-    """Return text as messages show it: short, and with escapes for what is not printable.
+    r"""Return text as messages show it: short, and with escapes for what is not printable.
 
     Examples
     --------
-    >>> print(shown("utt1"), shown("utt\\u00a01"), shown(100 * "x"))
-    utt1 'utt\\xa01' xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+    >>> print(shown("utt1"), shown("utt\u00a01"), shown(100 * "x"))
+    utt1 'utt\xa01' xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
     """
     short = text if len(text) <= 80 else f"{text[:60]}…"
     return short if short.isprintable() else repr(short)

@@ -37,6 +37,7 @@ class Ngrams:
     first: np.ndarray
 
     def __len__(self):
+        """Return the number of words."""
         return len(self.word)
 
 

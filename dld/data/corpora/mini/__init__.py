@@ -55,6 +55,7 @@ class Options:
     jobs: int | None = setting(None, Whole(1, 1024), "speakers made at a time; without it the processors' number", "N")
 
     def __post_init__(self):
+        """Raise a `DldError` for a setting out of its range."""
         check_settings(self)
         if self.snr_low > self.snr_high:
             raise DldError(f"SNR range {self.snr_low}…{self.snr_high} dB: needs -30 ≤ low ≤ high ≤ 100")
