@@ -229,7 +229,7 @@ COUNT = Whole(low=1)
 NOT_NEGATIVE = Whole(low=0)
 POSITIVE = Number(above=0)
 AT_LEAST_0 = Number(low=0)
-SHARE = Number(low=0, high=1)
+FRACTION = Number(low=0, high=1)
 #: The probability that something is left out; at 1 nothing would be left.
 RATE = Number(low=0, below=1)
 FLAG = Flag()

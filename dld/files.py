@@ -125,7 +125,7 @@ def alone_in(folder: Pathlike, option: str = "exp_dir", remove: bool = False) ->
     folder : str or Path
         Made if it is missing. Its file `IN_USE` names the process that has it.
     option : str
-        Option by which the user gives another folder, for the message.
+        Option by which the user chooses another folder, for the message.
     remove : bool
         At the end, remove the file, and the folder if nothing else is in it.
 
@@ -263,7 +263,7 @@ def read_lines(path: Pathlike, faulty: Callable[[int, str], object] | None = Non
     Raises
     ------
     DldError
-        The file cannot be read or, without `faulty`, a line is not UTF-8 or has a NUL byte (the message gives its
+        The file cannot be read or, without `faulty`, a line is not UTF-8 or has a NUL byte (the message has its
         number).
     """
 

@@ -1,4 +1,4 @@
-"""What the tests share: the checkout, real audio beside it, and a tiny experiment on that audio."""
+"""Fixtures of all tests: the checkout, real audio next to it, and a tiny experiment on that audio."""
 
 from collections import Counter
 from pathlib import Path
@@ -35,10 +35,10 @@ def root():
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder of real corpora and models beside the checkout; tests that need it skip where it is absent."""
+    """The folder of real corpora and models next to the checkout; tests that need it skip where it is absent."""
     folder = ROOT.parent / "shared"
     if not (folder / "corpora").is_dir():
-        pytest.skip(f"no corpora beside the checkout ({folder})")
+        pytest.skip(f"no corpora next to the checkout ({folder})")
     return folder
 
 

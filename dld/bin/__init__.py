@@ -54,7 +54,7 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
                 return _fail(main, died)
             if not _is_out_of_memory(error):
                 raise
-            return _fail(main, f"the memory does not suffice; take shorter batches ({_first_line(error)})")
+            return _fail(main, f"not enough memory; use shorter batches ({_first_line(error)})")
         except KeyboardInterrupt:
             return 130
 

@@ -67,7 +67,7 @@ def find_texts(recognizer, search, loader, vectors, arguments):
     finds, timed, about = None, None, [{}] * len(vectors)
     with contextlib.ExitStack() as stack:
         if search is not None:
-            pool = stack.enter_context(SearchPool(recognizer.tokenizer.units(), search, arguments.jobs))
+            pool = stack.enter_context(SearchPool(recognizer.tokenizer.tokens(), search, arguments.jobs))
             weights = [recognizer.lm_weights(search, gates) for gates in vectors]
             about = describe_search(search, weights, loader.dataset, arguments.data)
             finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
@@ -129,7 +129,7 @@ def write_decode(folder, rows, record):
 
 @command
 def main(argv=None):
-    """Decode, time, write."""
+    """Decode a test set, measure the time and write the results."""
     arguments = make_parser().parse_args(argv)
     check_lm_options(arguments)
     suffix = variant(arguments)

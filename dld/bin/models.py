@@ -37,7 +37,7 @@ def add_beam_options(parser: ArgumentParser) -> None:
         "--beam-logp",
         type=options.of(Number(below=0)),
         default=limits.beam_logp,
-        help="give up hypotheses so far below the best",
+        help="prune hypotheses so far below the best",
     )
     parser.add_argument(
         "--token-logp",

@@ -21,13 +21,13 @@ from dld.errors import DldError
 from dld.files import alone_in, write_json
 
 STAMP = ".compared"
-# Tasks that are no runs; a name of a run has no blank.
+# Tasks that are not runs; the name of a run has no blank.
 CORPUS, REPORT = "the corpus", "the report"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user gives in addition to the list.
+    """Options of the user that extend the list.
 
     Attributes
     ----------
@@ -244,7 +244,7 @@ def _environment() -> dict[str, str]:
 
 
 class Status:
-    """Say what is begun, done and failed, and on a terminal, in one line, what runs.
+    """Print what has started, ended and failed, and on a terminal, in one line, what runs.
 
     Parameters
     ----------

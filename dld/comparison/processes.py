@@ -1,4 +1,4 @@
-"""Child processes of a driver: some at a time, each with a log, ended when the driver is asked to end, or dies."""
+"""Child processes of a driver: some at a time, each with a log, ended when the driver gets a signal or dies."""
 
 import concurrent.futures
 import contextlib
@@ -21,7 +21,7 @@ _CHILD = Path(__file__).with_name("child.py")
 
 
 class Interrupted(Exception):
-    """The driver was asked to end.
+    """The driver received a signal to end.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ def run_tasks(
         Of the tasks.
     jobs : int
     show : callable
-        Is given the `Progress` several times a second.
+        Called with the `Progress` several times a second.
     go_on : bool
         Run the other tasks after one has failed, except those that need it; otherwise the running ones are stopped.
 

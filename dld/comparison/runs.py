@@ -1,6 +1,6 @@
 """The runs of a comparison, described in a YAML file.
 
-Such a file lies in `recipes/NAME/runs/`; all paths in it are relative to the recipe's folder, `recipes/NAME`. The
+Such a file is in `recipes/NAME/runs/`; all paths in it are relative to the recipe's folder, `recipes/NAME`. The
 dataclasses of this module are its schema: each key is an attribute, with its type, and what has no default must be
 there. The name of a run is the name of its folder and means nothing else.
 
@@ -142,7 +142,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A list of runs and what they share.
+    """A list of runs and what they have in common.
 
     Attributes
     ----------
@@ -154,7 +154,8 @@ class Comparison:
     dev_set : str
         Where gate tables are searched.
     prepare : tuple of str
-        A command, in words, that makes further test sets after stage 1 of the recipe; it is given the data folder.
+        A command, as a list of words, that makes further test sets after stage 1 of the recipe; the data folder is its
+        last argument.
     test_sets : tuple of str
         What is decoded and scored.
     device : str or None

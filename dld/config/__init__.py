@@ -32,7 +32,7 @@ from dld.config.keys import EXPERIMENT_KEYS, KEYS, TEACHER_KEYS, check_together,
 from dld.config.overrides import is_plain, read_override
 from dld.errors import DldError, describe_os_error
 
-# The first line of a resolved file. Its references are gone, and with them what tells a read key from an unread one.
+# The first line of a resolved file. Without references it does not show which keys are read.
 RESOLVED = "# Resolved: layers, overrides and references are worked in."
 
 _REFERENCE = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)")
@@ -115,7 +115,7 @@ def _layered(paths, overrides):
             check_values({key: tree[key]}, origins[key])
     for dotted, value in overrides.items():
         _override(tree, dotted, value, described(paths))
-    # Before the references: an error in a number is to be told by its own key, not by those that refer to it.
+    # Before the references: an error in a number names its own key, not those that refer to it.
     check_values(tree, described(paths))
     return tree
 
@@ -162,7 +162,7 @@ def replace_references(text):
 
 
 def _resolve(text, path):
-    """YAML text without references, and its mapping, whose values are checked."""
+    """Return YAML text without references, and its mapping, whose values are checked."""
     try:
         resolved = replace_references(text)
         tree = ruamel.yaml.YAML().load(resolved)
@@ -205,7 +205,7 @@ def _construct(resolved, path):
         raise DldError(f"{path}: {error}") from error
     except _BUILD_ERRORS as error:
         raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
-    # Again, for what `!apply:` and its kind gave.
+    # Again, for what `!apply:` and the like returned.
     check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
     return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path))
 
@@ -247,7 +247,7 @@ def parse_overrides(arguments):
 
 
 def _read_text(path):
-    """Text of an experiment file; a `DldError` says why it cannot be read."""
+    """Return the text of an experiment file; a `DldError` says why it cannot be read."""
     try:
         if path.is_char_device():
             raise DldError(f"{path}: is a device, an experiment file was expected")

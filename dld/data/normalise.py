@@ -136,7 +136,7 @@ def queen(text: str) -> str:
 
     Numbers and the abbreviations that occur are written out, letters with full stops are joined (`D.N.A.` → `dna`),
     hyphens part words. A text with signs that stand for something else than words, a noise such as `(sigh)` or a curse
-    such as `&#$`, gives the empty string where they are all of it or cannot be read.
+    such as `&#$`, becomes the empty string where they are all of it or cannot be read.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ class SelfAttention(nn.Module):
 class WhisperBlock(nn.Module):
     """Self-attention and feed-forward, each with LayerNorm before and a residual around it.
 
-    The weights have the names that HuggingFace gives them.
+    The weights have their names in HuggingFace's transformers.
     """
 
     def __init__(self, config: WhisperConfig):
@@ -142,7 +142,7 @@ class GatedWhisper(GatedEncoder):
 
     Padding is masked and takes no part in anything: an utterance of any length up to that of the positions (30 s) is
     encoded as long as it is, and as if it were alone. Takes the features of `dld.frontends.WhisperLogMel`. A closed
-    gate is the identity; as the blocks are pre-norm, there is no closing LayerNorm that it could keep.
+    gate is the identity; as the blocks are pre-norm, they have no closing LayerNorm that it could keep.
 
     The defaults are the shape of Whisper tiny; `GatedWhisper.from_pretrained` takes it from the checkpoint.
 
@@ -211,7 +211,7 @@ class GatedWhisper(GatedEncoder):
         Raises
         ------
         DldError
-            The source cannot be had, is not a Whisper, or lacks weights; the message lists them.
+            The source cannot be loaded, is not a Whisper, or lacks weights; the message lists them.
         """
         config, state = _read_encoder(source)
         shape = {name: config[named.huggingface] for name, named in _NAMED.items()}

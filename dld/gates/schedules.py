@@ -100,7 +100,7 @@ class DropSchedule:
     num_blocks : int
         Blocks of the encoder.
     seed : int
-        Of the schedule's own generator. Ranks of one distributed run share it and so draw the same gates.
+        Of the schedule's own generator. It is the same on all ranks of a distributed run, which so draw the same gates.
     """
 
     def __init__(self, num_blocks: int, seed: int = 0):
@@ -111,7 +111,7 @@ class DropSchedule:
         self.epoch = 0.0
 
     def set_epoch(self, epoch: float) -> None:
-        """Tell the schedule how many epochs have gone by (a fraction is allowed), for what ramps over them."""
+        """Set the number of epochs that have passed (a fraction is allowed), for values that ramp over them."""
         self.epoch = float(epoch)
 
     def draw(self) -> Draw:
@@ -124,7 +124,7 @@ class DropSchedule:
         return {"version": version, "internal": list(internal), "gauss": gauss, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` returned."""
         self.generator.setstate((state["version"], tuple(state["internal"]), state["gauss"]))
         self.epoch = state["epoch"]
 
@@ -197,8 +197,8 @@ class Exits(DropSchedule):
 class WithExits(DropSchedule):
     """Add losses in the middle of the run of another schedule's gate vectors (InterCTC).
 
-    An exit after block k sees what the first k blocks gave under the drawn gates; it is left out of a step in which all
-    of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth (arXiv
+    An exit after block k reads the output of the first k blocks under the drawn gates; it is left out of a step in
+    which all of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth (arXiv
     2106.09216): `(1 - w) L_CTC + w / K · sum of the K intermediate L_CTC`.
 
     Parameters

@@ -20,7 +20,7 @@ class GateTable:
     vectors : dict of int to tuple of bool
         One gate vector for each depth that the table serves.
     about : dict
-        How the table was found: data, search, error rates. Kept in the file, used by nobody.
+        How the table was found: data, search, error rates. Kept in the file, not used otherwise.
     """
 
     num_blocks: int

@@ -39,7 +39,7 @@ def check_depth(value, num_blocks, name="depth"):
 
 
 def parse_depths(text, num_blocks):
-    """Depths from a list or from text such as `"2,4,12"` or `"all"`, each checked against the encoder.
+    """Return depths from a list or from text such as `"2,4,12"` or `"all"`, each checked against the encoder.
 
     Examples
     --------

@@ -118,7 +118,7 @@ class ErrorCounts:
         return _percent(self.sentence_errors, self.sentences)
 
     def __str__(self) -> str:
-        """Kaldi's line: `%WER 12.34 [ 12 / 345, 1 ins, 2 del, 9 sub ]`."""
+        """Return Kaldi's line: `%WER 12.34 [ 12 / 345, 1 ins, 2 del, 9 sub ]`."""
         return f"%WER {self.wer:.2f} [ {self.errors} / {self.words}, {self.ins} ins, {self.dels} del, {self.subs} sub ]"
 
 

@@ -114,14 +114,14 @@ class DecodeRecord(Record):
 
 
 def name_of_set(data: str | Path) -> str:
-    """Return the name of a data directory as the user gave it; one that is a symbolic link has its own name."""
+    """Return the name of a data directory as the user wrote it; one that is a symbolic link has its own name."""
     return os.path.basename(os.path.abspath(data))
 
 
 def decodes_of(exp: str | Path, data: str | Path) -> list[Path]:
     """Return the decodes of one test set.
 
-    Names of folders do not tell: one may be the beginning of another. `decode.json` does.
+    The test set is read from `decode.json`, not from the folder's name: one name may be the beginning of another.
 
     Parameters
     ----------

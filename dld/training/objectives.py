@@ -19,7 +19,7 @@ from dld.padding import padding_mask
 
 
 class SoftTarget(NamedTuple):
-    """What a student is pulled towards.
+    """Output that a student learns to match.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class MaskedKL(nn.Module):
         KL(teacher ‖ student), or the reverse.
     blank_context : int, optional
         Symmetric blank selection (arXiv 2506.01503): of the frames whose best token is the blank for the teacher,
-        only those count that lie within so many frames, on either side, of one with another best token; 0 leaves all
+        only those count that are within this many frames, on either side, of one with another best token; 0 leaves all
         blank frames out (blank elimination). By default every valid frame counts.
     blank : int
         Id of the blank.
@@ -229,6 +229,6 @@ def hidden_distance(student: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor
 
 
 def blank_share(logits: Tensor, lengths: Tensor, blank: int = 0) -> Tensor:
-    """Return the share of valid frames whose best token is the blank, 0…1; near 1 the model writes nothing."""
+    """Return the fraction of valid frames whose best token is the blank, 0…1; near 1 the model writes nothing."""
     valid = ~padding_mask(lengths, logits.shape[1])
     return (logits.argmax(-1)[valid] == blank).float().mean() if valid.any() else torch.ones(())

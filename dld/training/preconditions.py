@@ -146,7 +146,7 @@ def _optimizer(values):
         raise DldError(f"lr_schedule: {' '.join(str(error).split())}") from None
     for rate in rates:
         if not (math.isfinite(rate) and rate >= 0):
-            raise DldError(f"lr_schedule gives the learning rate {shown(rate)}; it must be a number of at least 0")
+            raise DldError(f"lr_schedule returns the learning rate {shown(rate)}; it must be a number of at least 0")
 
 
 def _augmentation(values):

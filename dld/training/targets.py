@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     Attributes
     ----------
     clean, features : Tensor (batch, time, size)
-        As the front end gives them, and as the student receives them: augmented in training.
+        As the front end computes them, and as the student receives them: augmented in training.
     lengths : LongTensor (batch,)
         Valid frames.
     """
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
 
 
 class TargetSource:
-    """What gives soft targets; a subclass says which.
+    """A source of soft targets; a subclass says which.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class TargetSource:
         """Move what was loaded to a device."""
 
     def check_draw(self, draw: Draw) -> None:
-        """Raise a `DldError` where the gate vectors of a step do not give what it needs."""
+        """Raise a `DldError` where the gate vectors of a step do not have what it needs."""
 
     def check_unchanged(self) -> None:
         """Raise if what was loaded has changed."""
@@ -80,7 +80,7 @@ class TargetSource:
         draw : Draw
             The gate vectors of the step.
         output : Output
-            What the student gave under them.
+            The student's output under them.
         """
         raise NotImplementedError
 
@@ -194,11 +194,11 @@ class FrozenTeacher(TargetSource):
         return SoftTarget(*(pad(list(rows), batch_first=True).float().to(device) for rows in columns))
 
     def check_front_end(self, frontend: FrontEnd) -> None:
-        """Raise if a student's front end gives other features than the teacher was trained with."""
+        """Raise if a student's front end computes other features than the teacher was trained with."""
         if not frontend.same_as(self.network.frontend) or state_hash(frontend) != state_hash(self.network.frontend):
             raise DldError(
-                f"teacher {self.experiment} and student have different front ends, and a student shares its features "
-                "with its teacher; give both the same frontend settings"
+                f"teacher {self.experiment} and student have different front ends, but both read the same "
+                "features; give both the same frontend settings"
             )
 
     def check_unchanged(self) -> None:

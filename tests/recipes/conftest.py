@@ -1,4 +1,4 @@
-"""What the tests of recipes share: their drivers, run as a user does, and what makes the paper's network tiny."""
+"""Fixtures of the tests of recipes: their drivers, run as a user does, and what makes the paper's network tiny."""
 
 import json
 import os

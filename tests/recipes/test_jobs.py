@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-# What a training does: end when it is told, after it has saved; its worker has to outlive the first signal.
+# What a training does: end on a signal, after it has saved; its worker has to outlive the first signal.
 TRAINING = """
 if "dld.bin.train" in sys.argv:
     import signal, subprocess, time

@@ -176,7 +176,7 @@ def test_flac_of_unknown_length(shared, outcome, tmp_path, caplog, monkeypatch):
     assert outcome("data", ["fix", folder], TABLE).kind == "accepted"
     assert (folder / "utt2dur").read_text() == "u1 2.069437\n"
     assert outcome("data", ["validate", folder], TABLE).kind == "accepted"
-    assert caplog.text.count("does not tell its length is decoded to count it") == 1
+    assert caplog.text.count("does not state its length is decoded to count it") == 1
     for start in (0.0, 0.5, 1.0, 1.5):
         assert len(read_audio(path, start, start + 0.5)) == 8000
     assert decoded.count(None) == 1

@@ -235,8 +235,8 @@ def test_what_cannot_be_read(public, unprivileged, record_property, name, argume
         (OSError(errno.EFBIG, "File too large"), "larger than is allowed here (see ulimit -f)"),
         (OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b"), "b: Invalid cross-device link"),
         (OSError("of a library"), "of a library"),
-        (MemoryError(), "the memory does not suffice; take shorter batches"),
-        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"), "the memory does not suffice"),
+        (MemoryError(), "not enough memory; use shorter batches"),
+        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
     ],
 )
 def test_errors_of_the_system_are_one_line(capsys, error, message):

@@ -173,7 +173,7 @@ WRONG_ARGUMENTS = [
     ("--encoder.closed_norm off", "GatedConformer: closed_norm is 'off'; it must be true or false; write false"),
     ("--encoder.subsampling conv3d", "subsampling is 'conv3d'; it must be conv1d or conv2d"),
     ("--encoder.residual_init -1", "GatedConformer: residual_init is -1; it must be a number of at least 0, or null"),
-    ("--encoder.input_size 40", "the encoder's input_size is 40; it must be 80, what LogMel gives"),
+    ("--encoder.input_size 40", "the encoder's input_size is 40; it must be 80, the width of LogMel's output"),
     ("--encoder !new:dld.encoders.GatedConformr", "there is no class dld.encoders.GatedConformr"),
     ("--network.vocab_size 0", "GatedCTC: vocab_size is 0"),
     ("--network.blank_bias high", "GatedCTC: blank_bias is 'high'; it must be a number"),

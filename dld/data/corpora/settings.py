@@ -94,7 +94,7 @@ def check_settings(options: Any) -> None:
 def _reader(kind):
     """Return the function that reads an option's text."""
     if isinstance(kind, Text):
-        return lambda text: text or None  # scripts give empty options for those that their user has not given
+        return lambda text: text or None  # scripts pass empty values for options that their user has not set
     if isinstance(kind, Choice):
         return str
     convert = (
@@ -143,7 +143,7 @@ class Source:
     )
 
     def folder(self, archives: Iterable[tuple[str, str]]) -> Path:
-        """Return the folder of the corpus, after a download of its archives where that is asked for.
+        """Return the folder of the corpus, after a download of its archives where `downloads` is set.
 
         Parameters
         ----------

@@ -79,7 +79,7 @@ class Made:
 
     @contextlib.contextmanager
     def staged(self) -> Iterator[Path]:
-        """Give a new folder that will be `audio`, with a folder for each split; it is removed if making it fails."""
+        """Yield a new folder that will be `audio`, with a folder for each split; it is removed if making it fails."""
         staging = self.folder / f".{self.name}.partial"
         self.stamp.unlink(missing_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
@@ -97,7 +97,7 @@ class Made:
         Parameters
         ----------
         staging : Path
-            What `staged` gave.
+            What `staged` yielded.
         utterances : dict of str to list of kaldi.Utterance
             Of each split.
         rows : iterable of dict

@@ -53,7 +53,7 @@ class Utterance:
 
     @property
     def words(self) -> list[str]:
-        """Return the words of the text; none where there is no text."""
+        """Return the words of the text, an empty list without one."""
         return [word for word in (self.text or "").split(" ") if word]
 
     @property
@@ -212,7 +212,7 @@ def _checked(folder, utterances):
 
 
 def measure(recordings):
-    """Map recording ids to seconds, or to the `DldError` that reading them gave."""
+    """Return recording id → seconds, or the `DldError` that reading it raised."""
 
     def measure(item):
         try:

@@ -22,7 +22,7 @@ TABLES = {
     "reco2dur": (1, 1),
     "spk2gender": (1, 1),
 }
-# Without these there is no data directory; `fix` can make the others.
+# A data directory needs these; `fix` can make the others.
 BASIC = ("wav.scp", "utt2spk", "text")
 INVISIBLE = {"\u200b", "\u2060", "\ufeff"}
 # White space other than space and tab, control and invisible characters.
@@ -84,7 +84,7 @@ def has_table(folder, name):
     if path.is_file():
         return True
     if path.is_symlink() and not path.exists():
-        raise DldError(f"{path}: a link to a file that does not exist; mend or remove it")
+        raise DldError(f"{path}: a link to a file that does not exist; repair or remove it")
     if path.exists():
         raise DldError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}, a table was expected")
     return False

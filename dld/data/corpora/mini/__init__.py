@@ -1,7 +1,7 @@
 """The mini corpus: connected numbers spoken by 48 synthetic voices in noise, made here in seconds.
 
 In the manner of TIDIGITS. Everything is drawn from one seed: who speaks, what is said, how fast and how high, which
-noise at which signal-to-noise ratio. Same options and same versions of the libraries give the same bytes, whatever the
+noise at which signal-to-noise ratio. The same options and versions of the libraries make the same bytes, whatever the
 number of jobs. It is made whole: babble and noise of speech's spectrum take the voices of train, for dev and test too.
 Leaves train, dev, test and audio.
 """
