@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 # From the top to the base; what DESIGN and README draw as `bin → deploy, reporting → …`. Single modules stand for
-# themselves. A new package or module of dld has to be given a row.
+# themselves. A new package or module of dld needs a row.
 LAYERS = [
     ["bin", "__main__"],
     ["deploy", "reporting", "profiling"],

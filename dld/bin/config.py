@@ -1,4 +1,4 @@
-"""Show an experiment, one file or several, with layers, overrides and references worked in. Nothing in it is run."""
+"""Show an experiment, one file or several, with layers merged and references resolved. Nothing in it is run."""
 
 import sys
 

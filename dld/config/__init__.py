@@ -47,7 +47,7 @@ class Config:
     values : dict
         Key → value, objects built.
     text : str
-        The resolved YAML: all layers, overrides and references worked in.
+        The YAML with all layers and overrides merged and references resolved.
     path : str
         The file, for messages.
     """
@@ -80,7 +80,7 @@ def load_config(paths, overrides=None):
 
 
 def layered(paths, overrides=None):
-    """Return experiment files with their bases and overrides worked in, as text; references stay, nothing is built."""
+    """Return experiment files merged with their bases and overrides, as text; references stay, nothing is built."""
     return _within_limits(lambda *given: _dump(_layered(*given)), paths, overrides)
 
 

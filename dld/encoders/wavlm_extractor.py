@@ -107,7 +107,7 @@ class ConvExtractor(nn.Module):
         return out
 
     def _first(self, samples: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return weights and bias of the first convolution, the normalisation of each channel worked in."""
+        """Return weights and bias of the first convolution, including the normalisation of each channel."""
         layer = self.layers[0]
         weight, bias = layer.conv.weight.squeeze(1).float(), layer.conv.bias
         if isinstance(layer.layer_norm, nn.GroupNorm):

@@ -198,8 +198,8 @@ class WithExits(DropSchedule):
     """Add losses in the middle of the run of another schedule's gate vectors (InterCTC).
 
     An exit after block k reads the output of the first k blocks under the drawn gates; it is left out of a step in
-    which all of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth (arXiv
-    2106.09216): `(1 - w) L_CTC + w / K · sum of the K intermediate L_CTC`.
+    which all of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth
+    (arXiv 2106.09216): `(1 - w) L_CTC + w / K · sum of the K intermediate L_CTC`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Kaldi data directories: what is written is read back, faults are reported with file and line, what is fixed is valid."""
+"""Kaldi data directories: what is written is read back, faults name file and line, what is fixed is valid."""
 
 import json
 import logging
