@@ -75,7 +75,7 @@ def _fail(main: Callable, message: object, status: int = 1) -> int:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether it is Python's error or one of torch's, which has no class for the main memory."""
+    """Return whether it is Python's error or one of torch's, which has no class for a lack of main memory."""
     names = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return names or "DefaultCPUAllocator" in str(error)
 

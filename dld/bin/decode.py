@@ -38,7 +38,7 @@ def make_parser():
 
 
 def variant(arguments):
-    """Return what the folders' names have after the depth, so that decodes with and without a model are kept apart."""
+    """Return the end of the folders' names, after the depth: decodes with and without a model have different folders."""
     chosen = arguments.variant
     if chosen is None:
         search = "lm" if arguments.lm else "beam" if arguments.beam_size is not None else ""

@@ -1,4 +1,4 @@
-"""Options by which commands run a trained model, and what they stand for; this module is not a command."""
+"""Options by which commands run a trained model, and the objects that they describe; not a command."""
 
 from __future__ import annotations
 

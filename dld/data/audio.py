@@ -158,7 +158,7 @@ def decode_check(
     Raises
     ------
     DldError
-        As `info` and `read_audio`. A recording of nothing but zeros is only logged.
+        As `info` and `read_audio`. A recording of zeros alone is only logged.
     """
     where = _where(source, utterance)
     with opened(source, where) as recording:

@@ -1,4 +1,4 @@
-"""Audio that is transcribed one by one: files and samples, checked before they are read."""
+"""Single recordings to transcribe: files and samples, checked before they are read."""
 
 import functools
 import os

@@ -153,7 +153,7 @@ def select_for_training(
 
 
 class Loader(SaveableDataLoader):
-    """SpeechBrain's loader, whose worker processes hand a `DldError` on as it is, without their traceback."""
+    """SpeechBrain's loader, whose worker processes pass a `DldError` on as it is, without their traceback."""
 
     def __iter__(self):
         """Return an iterator over the batches that raises the workers' faults as they are."""
@@ -209,7 +209,7 @@ def _share(batch, keys):
 
 
 class EpochBatchSampler(DynamicBatchSampler):
-    """SpeechBrain's batches by duration, in an order that depends on nothing but seed and epoch.
+    """SpeechBrain's batches by duration, in an order that depends only on seed and epoch.
 
     The parent draws again at the end of each pass, so that its order also depends on how often it has been
     iterated, and an interrupted training would resume with other batches than an uninterrupted one. Call

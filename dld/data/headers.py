@@ -1,4 +1,4 @@
-"""What headers of audio files promise, compared with what is there: libsndfile would just read less."""
+"""What headers of audio files promise, compared with the file's content: libsndfile would just read less."""
 
 import math
 import os

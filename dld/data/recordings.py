@@ -57,7 +57,7 @@ class Recording(soundfile.SoundFile):
         return False
 
     def go_to(self, frame):
-        """Continue at `frame`, read over what is before it where libsndfile cannot seek; only once, and forwards."""
+        """Continue at `frame`, reading what is before it where libsndfile cannot seek; only once, and forwards."""
         if self._jumps and frame:
             self.seek(frame)
         elif frame:
@@ -71,7 +71,7 @@ class Recording(soundfile.SoundFile):
     def blocks_of(self, frames=None):
         """Yield the next frames as float32 arrays (frames, channels), to the end if `frames` is None.
 
-        The blocks' sizes follow what is there, so that a wrong header costs no memory.
+        The blocks' sizes follow the file's content, so that a wrong header costs no memory.
         """
         size = max(1, _BLOCK // self.channels)
         while frames is None or frames > 0:

@@ -119,8 +119,8 @@ class Tokenizer:
 def train(lines, folder, vocab_size=None, model_type="bpe"):
     """Train SentencePiece tokens on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
 
-    The text is taken as it stands (no Unicode normalisation) and every character of it gets a token. The result
-    depends on nothing but the arguments.
+    The text is taken as it is (no Unicode normalisation) and every character of it gets a token. The result
+    depends only on the arguments.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ GateVector = Sequence[bool | int]
 
 @dataclass
 class Embedded:
-    """What enters the block stack; computed once, whatever the gates.
+    """Input of the block stack; computed once for all gate vectors.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Embedded:
     padding : BoolTensor (batch, frames) or None
         True on padded frames; None where there are none.
     positions : object
-        What the blocks' attention needs to know of positions, computed outside the gates; None for nothing.
+        Positions as the blocks' attention needs them, computed outside the gates; None if it needs none.
     """
 
     hidden: Tensor

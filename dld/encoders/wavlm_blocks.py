@@ -64,7 +64,7 @@ class GatedBiasAttention(WavLMSelfAttention):
         ----------
         query : Tensor (batch, frames, width)
         key_padding_mask : BoolTensor (batch, frames), optional
-            True on frames that none attends to.
+            True on frames that are not attended to.
         attention_mask : None
             Not used.
         position_bias : Tensor (1, heads, frames, frames)
@@ -137,7 +137,7 @@ def span_mask(lengths: Tensor, size: int, fraction: float, width: int) -> Tensor
         Spans are within them.
     size : int
     fraction : float
-        Of each length, were there no overlaps; the number of spans is rounded up or down at random.
+        Of each length, if spans did not overlap; the number of spans is rounded up or down at random.
     width : int
 
     Returns

@@ -42,7 +42,7 @@ class ConvExtractor(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Extract frames: (batch, samples), (batch,) → (batch, frames, channels), (batch,).
 
-        There is at least one frame, be it padding.
+        There is at least one frame, even if it is padding.
         """
         waveforms = functional.pad(waveforms, (0, max(0, self.window - waveforms.shape[1])))
         frames = self.output_frames(lengths)

@@ -80,7 +80,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, padding: Tensor) -> Tensor:
-        """Compute (batch, frames, width) → the same shape; none attends to frames where `padding` is True."""
+        """Compute (batch, frames, width) → the same shape; frames where `padding` is True are not attended to."""
         query, key, value = (
             project(hidden).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -110,7 +110,7 @@ class WhisperBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, padding: Tensor) -> Tensor:
-        """Compute (batch, frames, width) → the same shape; none attends to frames where `padding` is True."""
+        """Compute (batch, frames, width) → the same shape; frames where `padding` is True are not attended to."""
         hidden = hidden + self.dropout(self.self_attn(self.self_attn_layer_norm(hidden), padding))
         inner = self.dropout(functional.gelu(self.fc1(self.final_layer_norm(hidden))))
         return hidden + self.dropout(self.fc2(inner))

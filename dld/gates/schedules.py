@@ -402,7 +402,7 @@ class Sandwich(UniformDepth):
     depths : list of int, or "all"
         As in `UniformDepth`; the smallest of them is that of the smallest network.
     share_prefix : bool
-        Run the blocks of a common prefix once, all with the same dropout there. Without dropout nothing but the time
+        Run the blocks of a common prefix once, all with the same dropout there. Without dropout only the time
         changes.
 
     Examples

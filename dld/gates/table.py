@@ -55,7 +55,7 @@ class GateTable:
             Blocks of the network that it is for.
         model_sha256 : str, optional
             Hash of that network's weights. A table that was searched for other weights is refused; one that does not
-            say for which, as the first version of this program wrote them, is taken with a warning.
+            state its weights, as the first version of this program wrote them, is accepted with a warning.
 
         Raises
         ------

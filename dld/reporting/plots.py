@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 from dld.files import atomic_write  # noqa: E402
 from dld.reporting.results import Curve, Rate  # noqa: E402
 
-# Okabe and Ito's palette, distinguishable with every common colour-vision deficiency; shapes repeat what colours say.
+# Okabe and Ito's palette, distinguishable with every common colour-vision deficiency; shapes differ as well.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 NAMES = {

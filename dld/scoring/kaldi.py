@@ -167,7 +167,7 @@ def score_name(name: str, value: str | float) -> str:
 
 
 def remove_scores(directory: str | Path, unit: str = "word") -> None:
-    """Remove what an earlier scoring left, so that no old result stands next to new hypotheses."""
+    """Remove what an earlier scoring left, so that no old result is next to new hypotheses."""
     rate, suffix = UNITS[unit], SUFFIXES[unit]
     directory = Path(directory)
     scoring = directory / "scoring_kaldi"

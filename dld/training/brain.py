@@ -29,7 +29,7 @@ STUCK_EPOCHS = 2
 
 
 class Predictions(NamedTuple):
-    """What a forward pass hands to the objectives.
+    """Results of a forward pass that the objectives need.
 
     Attributes
     ----------

@@ -124,7 +124,7 @@ def _soft_targets(values):
 
 def _start(values):
     start, encoder = values["init_from"], values["network"].encoder
-    # A run that has begun has its weights from there.
+    # A run that resumes loads its weights from a checkpoint, not from there.
     if start and not (Path(start) / MODEL).is_file() and not (Path(values["exp_dir"]) / "save").is_dir():
         raise DldError(f"init_from: {start}: no finished model there ({MODEL} is missing); train it first")
     if not start and values.get("pretrained") and not hasattr(encoder, "load_pretrained"):

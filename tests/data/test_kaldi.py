@@ -87,7 +87,7 @@ def test_sorting_is_that_of_bytes(tmp_path):
         ({"speaker": ""}, "speaker ''"),
         ({"text": "two\nlines"}, "line break in its text"),
         ({"text": None}, "1 utterances have no text"),
-        ({"recording_id": "anna-1", "start": 0.5}, "recording id anna-1 stands for"),
+        ({"recording_id": "anna-1", "start": 0.5}, "recording id anna-1 means"),
         ({"recording": "gone.wav", "duration": None}, "gone.wav: no such audio file"),
     ],
 )

@@ -60,7 +60,7 @@ def content(data):
 
 
 def pipe(command):
-    """Makes a pipe; {path} stands for a WAV of the recording."""
+    """Make a pipe; {path} is replaced by a WAV of the recording."""
 
     def make(folder, samples):
         (folder / "u.wav").write_bytes(encoded(samples))

@@ -41,7 +41,7 @@ def setting(default: Any, kind: object, text: str, metavar: str | None = None) -
     text : str
         Help.
     metavar : str, optional
-        What stands for the value in the help.
+        Placeholder of the value in the help.
     """
     return field(default=default, metadata={"kind": kind, "help": text, "metavar": metavar})
 

@@ -148,7 +148,7 @@ def in_parallel(jobs: int | None, title: str, unit: str, function: Callable, *co
         try:
             return list(tqdm(pool.map(function, *columns), title, len(columns[0]), unit=unit, disable=None))
         except BaseException:
-            # Calls that have not begun are not worth waiting for.
+            # Do not wait for calls that have not begun.
             pool.shutdown(cancel_futures=True)
             raise
 

@@ -206,7 +206,7 @@ def _checked(folder, utterances):
         seen.add(u.id)
         if recordings.setdefault(u.recording_id, u.recording) != u.recording:
             raise DldError(
-                f"{folder}: recording id {u.recording_id} stands for {recordings[u.recording_id]} and {u.recording}"
+                f"{folder}: recording id {u.recording_id} means {recordings[u.recording_id]} and {u.recording}"
             )
     return utterances
 

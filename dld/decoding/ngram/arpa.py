@@ -18,7 +18,7 @@ from dld.files import atomic_write
 if TYPE_CHECKING:
     from dld.decoding.ngram.smoothing import Estimate
 
-# By convention, what stands for the logarithm of zero.
+# By convention, the logarithm of zero.
 _NO_PROBABILITY = -99.0
 _BINARY = b"mmap lm http://kheafield.com/code"
 

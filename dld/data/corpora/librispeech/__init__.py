@@ -29,7 +29,7 @@ class Options(Source):
     held_out : int
         So many training readers become `dev`, where the corpus has no dev split.
     language_model : str, optional
-        Of `known.LANGUAGE_MODELS`. Then nothing but this model is downloaded, to the destination.
+        Of `known.LANGUAGE_MODELS`. Then only this model is downloaded, to the destination.
     """
 
     train_set: str = setting("960", Choice(*known.TRAIN_SETS), "hours of train")

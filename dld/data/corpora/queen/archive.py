@@ -56,7 +56,7 @@ class Clip:
     source : str
         Entry that holds the text.
     text : str
-        As it stands in the file.
+        As it is in the file.
     """
 
     name: str
