@@ -38,7 +38,7 @@ def make_parser():
 
 
 def variant(arguments):
-    """Return the end of the folders' names, after the depth: decodes with and without a model have different folders."""
+    """Return the end of the folders' names, after the depth: decodes with and without a model have different ones."""
     chosen = arguments.variant
     if chosen is None:
         search = "lm" if arguments.lm else "beam" if arguments.beam_size is not None else ""

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Transcript:
-    """One line of a `trans.txt`: `id`, `speaker` (reader and chapter), `text`, `flac` (path) and `where` (file and line)."""
+    """One line of a `trans.txt`: `id`, `speaker` (reader, chapter), `text`, `flac` (path) and `where` (file, line)."""
 
     id: str
     speaker: str
