@@ -117,10 +117,10 @@ def test_a_file_where_a_folder_is_meant_and_the_other_way_round(small, outcome, 
 @pytest.mark.parametrize(
     ("name", "options", "work"),
     [
-        ("decode", ["--output", "file"], "transcribe"),
-        ("decode", ["--output", "file/below"], "transcribe"),
-        ("tune_lm", ["--output", "data", "--lm", "file"], "run_network"),
-        ("tune_lm", ["--output", "file/x.json", "--lm", "file"], "run_network"),
+        ("decode", ["--output", "file"], "find_texts"),
+        ("decode", ["--output", "file/below"], "find_texts"),
+        ("tune_lm", ["--output", "data", "--lm", "file"], "run_depth"),
+        ("tune_lm", ["--output", "file/x.json", "--lm", "file"], "run_depth"),
     ],
 )
 def test_what_cannot_be_written_is_told_before_a_network_runs(
