@@ -175,7 +175,7 @@ def load_start(network: GatedCTC, folder: str | Path, tokenizer: Tokenizer) -> N
     network : GatedCTC
     folder : str or Path
     tokenizer : Tokenizer
-        Of the run that starts; the start must have the same, or the outputs of its head would mean other tokens.
+        Tokenizer of the new run; the start must have the same, or the outputs of its head would mean other tokens.
 
     Raises
     ------

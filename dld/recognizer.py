@@ -47,7 +47,7 @@ class Recognizer:
     channel : int, optional
         Channel to take of a file, from 0; see `dld.data.audio.read_audio`.
     precision : {"fp32", "bf16"}
-        Of the network; the front end always runs in fp32.
+        Precision of the network; the front end always runs in fp32.
     policy : str
         Gate policy that chooses the gate vector for a depth by default, see `dld.gates.gates_for_depth`.
     depths : list of int or str

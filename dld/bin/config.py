@@ -30,7 +30,7 @@ def show(paths, overrides):
     Parameters
     ----------
     paths : str, Path or sequence of them
-        Of several, each extends those before it.
+        One file or several, each of which extends those before it.
     overrides : dict
         See `dld.config.load_config`.
 

@@ -43,7 +43,7 @@ def run_depth(recognizer, loader, gates):
     Returns
     -------
     log_probs : dict of str to float32 array (frames, tokens)
-        By utterance.
+        Log probabilities by utterance.
     texts : dict of str to str
         Best-path hypotheses.
     """

@@ -61,7 +61,7 @@ class Processes:
     Attributes
     ----------
     signal : int or None
-        Of the request to end, see `listening`.
+        Number of the signal that asked for the end, see `listening`.
     """
 
     def __init__(self, inherited: Sequence[int] = ()) -> None:
@@ -181,7 +181,7 @@ def run_tasks(
     ----------
     tasks : mapping of str to Task
     processes : Processes
-        Of the tasks.
+        Where the processes of the tasks are registered.
     jobs : int
     show : callable
         Called with the `Progress` several times a second.

@@ -91,7 +91,7 @@ class Run:
     Attributes
     ----------
     name : str
-        Of its folder in `exp`.
+        Name of its folder in `exp`.
     files : tuple of str
         Experiment files, each of which extends those before it.
     seed, depth : int or None

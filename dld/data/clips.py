@@ -52,7 +52,7 @@ class Source:
     sample_rate : int
         Hz.
     channel : int, optional
-        Of a file, see `dld.data.audio.read_audio`.
+        Channel of files, see `dld.data.audio.read_audio`.
     max_seconds : float, optional
         The longest that it takes.
 

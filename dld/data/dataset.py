@@ -105,7 +105,7 @@ def select_for_training(
     utterances : list of Utterance
     tokenizer : Tokenizer
     frames_per_second : float
-        Of the encoder's output: 25 for 10 ms frames subsampled by 4.
+        Frame rate of the encoder's output: 25 for 10 ms frames subsampled by 4.
     min_duration, max_duration : float, optional
         Seconds.
     max_speed : float

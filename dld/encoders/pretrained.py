@@ -119,7 +119,7 @@ def load_exactly(
     module : Module
     state : dict of str to Tensor
     source : str or Path
-        For messages.
+        Named in messages.
     optional : collection of str
         Weights that may be missing and then stay as they are, which is logged.
 

@@ -36,7 +36,7 @@ class WavLMConfig(EncoderConfig):
     pre_norm: Annotated[bool, FLAG, Named("do_stable_layer_norm", "encoder_layer_norm_first")] = False
     """False: LayerNorm after the residual sums (Base). True: before (Large), and once after the last block."""
     num_buckets: Annotated[int, Whole(low=4), Named("num_buckets", "encoder_num_buckets")] = 320
-    """Of the relative position bias."""
+    """Buckets of the relative position bias."""
     max_distance: Annotated[int, COUNT, Named("max_bucket_distance", "encoder_max_distance")] = 800
     """Frames from which on all distances have one bucket."""
     positional_kernel: Annotated[int, COUNT, Named("num_conv_pos_embeddings", "encoder_pos_conv_kernel")] = 128

@@ -47,7 +47,7 @@ class WhisperConfig(EncoderConfig):
     """Frames joined to one output frame, `stack · d_model` wide. CTC on pairs of frames, 25 a second, trains faster and
     decodes with half the work."""
     dropout: Rate = 0.0
-    """Of attention weights, activations and residual branches. Whisper was trained without."""
+    """Dropout of attention weights, activations and residual branches. Whisper was trained without."""
     lr_scale: AtLeast0 = 1.0
     """Learning rate of the encoder as a multiple of the head's (see `parameter_groups`)."""
     freeze_convolutions: Switch = False

@@ -100,7 +100,7 @@ class DropSchedule:
     num_blocks : int
         Blocks of the encoder.
     seed : int
-        Of the schedule's own generator. It is the same on all ranks of a distributed run, which so draw the same gates.
+        Seed of the schedule's own generator. All ranks of a distributed run have the same and so draw the same gates.
     """
 
     def __init__(self, num_blocks: int, seed: int = 0):

@@ -44,7 +44,7 @@ def search_gate_table(
     Returns
     -------
     GateTable
-        Of all depths; `about` holds the WER and loss on dev and where each vector came from.
+        Table of all depths; `about` holds the WER and loss on dev and where each vector came from.
     """
     current = (True,) * num_blocks
     vectors, found = {}, {}

@@ -58,7 +58,7 @@ def comparisons(
     baseline : str
         Name of a system.
     replicates, seed : int
-        Of the bootstrap.
+        Draws and seed of the bootstrap.
     """
     lines = group_lines(decodes)
     found = []

@@ -116,7 +116,7 @@ def plot_tradeoff(rows: Sequence[Rate], systems: Sequence[str], output: Path, ti
     output : Path
         Folder for the files.
     title : str
-        Of the picture.
+        Title of the picture.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def plot_training(curves: Sequence[Curve], systems: Sequence[str], output: Path,
     output : Path
         Folder for the files.
     title : str
-        Of the picture.
+        Title of the picture.
 
     Returns
     -------

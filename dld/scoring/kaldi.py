@@ -194,7 +194,7 @@ class ScoreOptions:
     lmwt, wip : str or float
         Language-model weight and word insertion penalty of the decode, for the names; see `score_name`.
     replicates, seed : int
-        Of the bootstrap interval in `wer_bootci`.
+        Draws and seed of the bootstrap interval in `wer_bootci`.
     """
 
     unit: str = "word"
@@ -313,7 +313,7 @@ def read_per_utt(path: str | Path) -> dict[str, Alignment]:
     Returns
     -------
     dict of str to Alignment
-        By utterance, in the file's order.
+        Alignments by utterance, in the file's order.
 
     Raises
     ------

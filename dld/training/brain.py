@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
     Attributes
     ----------
     output : Output
-        Of the network, under each gate vector.
+        Output of the network under each gate vector.
     weights : list of float
         Weight of each gate vector in the loss.
     target : SoftTarget or None

@@ -246,10 +246,10 @@ class Progress:
     history : list of dict
         One entry for each finished epoch.
     means : Means
-        Of the losses over the batches of the present epoch, so that an epoch's means are of the whole epoch in a run
+        Means of the losses over the batches of the present epoch, so that they are those of the whole epoch in a run
         that was resumed within it.
     processes : int
-        On which the run began; batches and schedule are planned for that.
+        Number on which the run began; batches and schedule are planned for that.
     """
 
     total_updates: int = 0

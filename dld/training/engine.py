@@ -311,7 +311,7 @@ class Engine(sb.Brain):
         epochs : list of int
             Those that went in.
         scores : dict
-            Of the network that is loaded.
+            Scores of the network that is loaded.
         """
         checkpoints = whole(best_checkpoints(self.checkpointer, self.criterion, number))
         if not checkpoints:

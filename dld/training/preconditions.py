@@ -30,7 +30,7 @@ def check_run(values, path):
     Parameters
     ----------
     values : dict
-        Of a `Config`.
+        Values of a `Config`.
     path : str or Path
         The experiment file, for messages.
     """

@@ -47,7 +47,7 @@ class TargetSource:
     cache : bool
         Whether `fill` is to be called before training.
     sha256 : str or None
-        Of the weights that it has loaded.
+        Hash of the loaded weights.
     frontend : FrontEnd or None
         The front end that its features must come from.
     """
@@ -75,7 +75,7 @@ class TargetSource:
         Parameters
         ----------
         ids : list of str
-            Of the utterances.
+            Ids of the utterances.
         inputs : Inputs
         draw : Draw
             The gate vectors of the step.

@@ -32,7 +32,7 @@ class Utterance:
     recording_duration : float or None
         Seconds of the recording (`reco2dur`), where known.
     gender : {"m", "f", None}
-        Of the speaker (`spk2gender`), where known.
+        Gender of the speaker (`spk2gender`), where known.
     """
 
     id: str

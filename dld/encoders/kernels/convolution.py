@@ -29,7 +29,7 @@ def convolve_utterance(
     first : (Tensor (channels, kernel), Tensor (channels,) or None)
         Weights and bias of the first convolution in float32; they include a GroupNorm after it.
     matrices : sequence of Tensor (out, kernel · in)
-        Of the other convolutions, see `as_matrix`, in the type to compute in.
+        Weights of the other convolutions, see `as_matrix`, in the type to compute in.
 
     Returns
     -------

@@ -25,7 +25,7 @@ class Options:
     Parameters
     ----------
     seed : int
-        Of all that is drawn.
+        Seed of everything that is drawn.
     scale : float
         Factor on the number of utterances per speaker; each speaker keeps at least one.
     snr_low, snr_high : float

@@ -50,7 +50,7 @@ class Clip:
     Attributes
     ----------
     name : str
-        Of its entry in the file, without `.SB`.
+        Name of its entry in the file, without `.SB`.
     speaker : str
         Name of the dialogue, `JOE`, or `CUT` where a cut scene does not say who speaks.
     source : str
