@@ -195,7 +195,7 @@ def test_an_error_names_the_file_of_several(base, first, second, message):
     assert message in str(caught.value)
 
 
-def test_reading_a_value_builds_nothing_and_needs_no_torch(root, base, capsys):
+def test_reading_a_value_builds_nothing_and_needs_no_torch(root, files, base, capsys):
     (base.parent / "ld.yaml").write_text("system: ld\n")
     assert config([str(base), str(base.parent / "ld.yaml"), "--get", "exp_dir"]) == 0
     assert capsys.readouterr().out == "exp/ld\n"
@@ -203,6 +203,6 @@ def test_reading_a_value_builds_nothing_and_needs_no_torch(root, base, capsys):
         "import sys\nfrom dld.bin.config import main\nmain(sys.argv[1:])\n"
         "assert not {'torch', 'speechbrain', 'numpy'} & set(sys.modules)"
     )
-    command = [sys.executable, "-c", code, str(root / "recipes/mini/hparams/dld.yaml"), "--get", "teacher"]
+    command = [sys.executable, "-c", code, *files("mini/dld"), "--get", "teacher"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert (done.returncode, done.stdout, done.stderr) == (0, "exp/static\n", "")
