@@ -1,4 +1,4 @@
-"""Show an experiment, one file or several, with layers, overrides and references worked in. Nothing in it is run."""
+"""Show an experiment with all its files, overrides and references worked in. Nothing in it is run."""
 
 import sys
 
@@ -13,7 +13,7 @@ def make_parser():
     parser = Parser(
         prog="dld config",
         description=__doc__,
-        usage="dld config EXPERIMENT.yaml … [--get KEY] [--KEY VALUE …]",
+        usage="dld config BASE.yaml SYSTEM.yaml … [--get KEY] [--KEY VALUE …]",
     )
     parser.add_argument(
         "experiments",

@@ -131,7 +131,9 @@ def test_files_that_are_missing_or_extend_each_other(base):
 
 def test_a_key_that_every_experiment_needs_is_missed(base):
     base.write_text(BASE.replace("network: !new:types.SimpleNamespace\n    blocks: !ref <num_blocks>\n", ""))
-    with pytest.raises(DldError, match="missing key 'network'"):
+    with pytest.raises(
+        DldError, match="missing key 'network' .*; an experiment is a base and a system: BASE.yaml SYSTEM.yaml"
+    ):
         load_config(base)
 
 

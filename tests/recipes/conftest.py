@@ -109,7 +109,7 @@ if os.path.exists(folder + "/hook.py"):
 
 
 class Checkout:
-    """The shell scripts and the experiment files in a folder of their own, with a Python that only writes down what it is called with.
+    """The shell scripts and experiment files in a folder of their own, and a Python that writes down how it is called.
 
     Attributes
     ----------
