@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 
 import torch
-import torchaudio.functional
 import torchaudio.transforms
 from torch import Tensor, nn
 
 from dld.checks import NOT_NEGATIVE, SHARE, ListOf, Number, require
 from dld.errors import DldError
+from dld.padding import padding_mask
 
 
 class SpecAugment(nn.Module):
-    """Masks over time and frequency, drawn for each utterance (SpecAugment, arXiv 1904.08779, without warping).
+    """Mask time and frequency, drawn for each utterance (SpecAugment, arXiv 1904.08779, without warping).
+
+    Widths and positions depend on an utterance's own length, so its masks are the same however far the batch is padded.
 
     Parameters
     ----------
@@ -21,7 +23,14 @@ class SpecAugment(nn.Module):
     time_width, freq_width : int
         Largest width of a mask, in frames and bins; each is drawn uniformly from 0 up to it.
     time_share : float
-        No time mask is wider than this share of the batch's longest utterance.
+        No time mask is wider than this share of the utterance.
+
+    Examples
+    --------
+    >>> features, lengths = torch.ones(2, 100, 80), torch.tensor([100, 40])
+    >>> masked = SpecAugment(time_masks=1, freq_masks=0, time_share=0.1)(features, lengths)
+    >>> int((masked[1, :40] == 0).all(1).sum()) <= 4, bool(masked[1, 40:].all())
+    (True, True)
     """
 
     def __init__(
@@ -42,13 +51,43 @@ class SpecAugment(nn.Module):
         self.freq_width = freq_width
         self.time_share = time_share
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return a masked copy of features (batch, frames, bins); masked values are zero, the mean after CMVN."""
-        for _ in range(self.time_masks):
-            features = torchaudio.functional.mask_along_axis_iid(features, self.time_width, 0.0, 1, self.time_share)
-        for _ in range(self.freq_masks):
-            features = torchaudio.functional.mask_along_axis_iid(features, self.freq_width, 0.0, 2, 1.0)
-        return features
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return a masked copy of features.
+
+        Parameters
+        ----------
+        features : Tensor (batch, frames, bins)
+        lengths : LongTensor (batch,)
+            Valid frames of each utterance.
+
+        Returns
+        -------
+        Tensor (batch, frames, bins)
+            Masked values are zero, the mean after CMVN; padded frames are as they were.
+        """
+        _, frames, bins = features.shape
+        # On the CPU, so that the masks of a seed are the same on every device.
+        valid = lengths.cpu()
+        widest = (self.time_share * valid.double()).long().clamp_max(self.time_width)
+        time = _spans(valid, frames, self.time_masks, widest)
+        everywhere = torch.full_like(valid, bins)
+        frequency = _spans(everywhere, bins, self.freq_masks, everywhere.clamp_max(self.freq_width))
+        mask = (time[:, :, None] | frequency[:, None]) & ~padding_mask(valid, frames)[..., None]
+        return features.masked_fill(mask.to(features.device), 0.0)
+
+
+def _spans(lengths: Tensor, size: int, count: int, widest: Tensor) -> Tensor:
+    """Draw `count` spans within each length, 0 to `widest` wide: True where one is, shape (batch, size)."""
+    widths = _whole_numbers(widest[:, None].expand(-1, count))
+    starts = _whole_numbers(lengths[:, None] - widths)
+    positions = torch.arange(size)
+    inside = (positions >= starts[..., None]) & (positions < (starts + widths)[..., None])
+    return inside.any(1)
+
+
+def _whole_numbers(highest: Tensor) -> Tensor:
+    """Draw a whole number from 0 to each of `highest`, both included."""
+    return (torch.rand(highest.shape, dtype=torch.float64) * (highest + 1)).long().minimum(highest)
 
 
 class SpeedPerturb(nn.Module):

@@ -125,7 +125,7 @@ class DynamicBrain(Engine):
             waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths)
         clean, frames = self.network.frontend(waveforms, lengths)
         augment = self.hparams.spec_augment if training and self.optimizer_step >= self.hparams.augment_after else None
-        return Inputs(clean, clean if augment is None else augment(clean), frames)
+        return Inputs(clean, clean if augment is None else augment(clean, frames), frames)
 
     def draw(self) -> Draw:
         """Return the gate vectors of the next step."""

@@ -141,8 +141,8 @@ def test_a_tone_lands_in_its_mel_bin():
 
 def test_spec_augment_masks_a_copy():
     torch.manual_seed(0)
-    features = torch.ones(4, 200, 80)
-    masked = SpecAugment(time_masks=2, time_width=40, freq_masks=2, freq_width=27)(features)
+    features, lengths = torch.ones(4, 200, 80), torch.full((4,), 200)
+    masked = SpecAugment(time_masks=2, time_width=40, freq_masks=2, freq_width=27)(features, lengths)
     assert features.all()
     shares = (masked == 0).float().mean((1, 2))
     assert (shares > 0).all()
@@ -150,6 +150,49 @@ def test_spec_augment_masks_a_copy():
     assert len(set(shares.tolist())) > 1
     per_frame = (masked == 0).all(2).sum(1)
     assert (per_frame <= 80).all()
+
+
+def time_masks(lengths, seed=0, frames=None, **settings):
+    """Which frames one time mask covers, of many utterances: (batch, frames)."""
+    torch.manual_seed(seed)
+    augment = SpecAugment(time_masks=1, freq_masks=0, **settings)
+    return augment(torch.ones(len(lengths), frames or int(lengths.max()), 3), lengths)[..., 0] == 0
+
+
+def test_time_masks_are_as_wide_as_the_utterance_allows_and_lie_within_it():
+    lengths = torch.tensor([100, 30, 10, 4, 1, 0]).repeat(400)
+    masked = time_masks(lengths, frames=120, time_width=15, time_share=0.2)
+    assert not masked[torch.arange(120) >= lengths[:, None]].any()
+    widths = masked.sum(1).view(400, 6)
+    assert widths.amax(0).tolist() == [15, 6, 2, 0, 0, 0]
+    # Uniform from 0 to the widest, at any position.
+    assert widths[:, 0].float().mean().item() == pytest.approx(7.5, abs=0.8)
+    assert set(widths[:, 1].tolist()) == set(range(7))
+    assert masked.view(400, 6, 120)[:, 0, :100].any(0).all()
+
+
+def test_masks_are_the_same_however_far_a_batch_is_padded():
+    torch.manual_seed(1)
+    features, lengths = torch.randn(3, 90, 20), torch.tensor([50, 90, 7])
+    longer = torch.nn.functional.pad(features, (0, 0, 0, 60), value=7.0)
+    outputs = []
+    for batch in (features, longer):
+        torch.manual_seed(2)
+        outputs.append(SpecAugment(freq_width=5)(batch, lengths))
+    assert torch.equal(outputs[0], outputs[1][:, :90])
+
+
+def test_padded_frames_are_left_as_they_are():
+    features, lengths = torch.ones(50, 40, 20), torch.full((50,), 25)
+    masked = SpecAugment(freq_width=20)(features, lengths)
+    assert masked[:, 25:].all()
+    bins = (masked[:, :25] == 0).all(1)
+    assert bins.any() and not bins.all()
+
+
+def test_without_masks_nothing_is_masked():
+    features, lengths = torch.ones(2, 40, 20), torch.tensor([40, 25])
+    assert SpecAugment(time_masks=0, freq_masks=0)(features, lengths).all()
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
