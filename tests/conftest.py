@@ -33,6 +33,28 @@ def root():
     return ROOT
 
 
+def system_files(name):
+    """Return the files of an experiment as run.sh finds them, by the rule of `hparams_of` in recipes/common/steps.sh.
+
+    Parameters
+    ----------
+    name : str
+        Recipe and system, and the model where it is not the recipe's first: `mini/dld`, `mini/dld wavlm`.
+    """
+    recipe, system, *model = name.replace("/", " ").split()
+    own, common = ROOT / "recipes" / recipe / "hparams", ROOT / "recipes/common/hparams"
+    suffix = "".join(f"_{word}" for word in model)
+    choices = [(own / f"base{suffix}.yaml", common / f"{''.join(model)}.yaml")]
+    choices += [(own / f"{system}{suffix}.yaml", common / f"systems/{system}.yaml")]
+    return [str(first if first.exists() else second) for first, second in choices]
+
+
+@pytest.fixture(scope="session")
+def files():
+    """The files of an experiment: `files("mini/dld wavlm")`, see `system_files`."""
+    return system_files
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder of real corpora and models next to the checkout; tests that need it skip where it is absent."""
@@ -77,7 +99,7 @@ def experiment(tiny_corpus, tmp_path_factory):
 
     def make(system, exp, restart=False, **overrides):
         settings = {**tiny_settings(tiny_corpus, exp), **overrides}
-        config = load_config(ROOT / f"recipes/mini/hparams/{system}.yaml", settings)
+        config = load_config(system_files(f"mini/{system}"), settings)
         return train(config, {"device": "cpu", "noprogressbar": True}, restart)
 
     return make

@@ -13,7 +13,7 @@ def make_parser():
     parser = Parser(
         prog="dld config",
         description=__doc__,
-        usage="dld config EXPERIMENT.yaml … [--get KEY] [--KEY VALUE …]",
+        usage="dld config BASE.yaml SYSTEM.yaml … [--get KEY] [--KEY VALUE …]",
     )
     parser.add_argument(
         "experiments",

@@ -75,7 +75,7 @@ class Driver:
         settings = {**self.comparison.settings, **run.settings, **own}
         folders = {"data": self.comparison.data, "exp": self.comparison.exp}
         return [
-            *(*_python("train"), *run.files, *self._device()),
+            *(*_python("train"), *self.comparison.files, *run.files, *self._device()),
             *words({**folders, **settings}, dashes=False),
             *self.options.train,
         ]

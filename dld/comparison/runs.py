@@ -10,13 +10,14 @@ Examples
 
     exp: exp
     test_sets: [test]
+    files: hparams/base.yaml
     settings: {num_epochs: 8}
-    report: {title: Two systems, baseline: [ld]}
+    report: {title: Two systems, baseline: ld}
     runs:
-      static: {files: [hparams/static.yaml]}
-      ld: {files: [hparams/ld.yaml]}
-      ld_seed2: {files: [hparams/ld.yaml], seed: 2}
-      dld: {files: [hparams/dld.yaml], teacher: static}
+      static: {files: hparams/static.yaml}
+      ld: {files: ../common/hparams/systems/ld.yaml}
+      ld_seed2: {files: ../common/hparams/systems/ld.yaml, seed: 2}
+      dld: {files: ../common/hparams/systems/dld.yaml, teacher: static}
 """
 
 import dataclasses
@@ -93,7 +94,7 @@ class Run:
     name : str
         Name of its folder in `exp`.
     files : tuple of str
-        Experiment files, each of which extends those before it.
+        Experiment files, each of which extends those before it; those of the comparison come first.
     seed, depth : int or None
         Settings of the same names, where they are given.
     teacher, start : str or None
@@ -160,6 +161,8 @@ class Comparison:
         What is decoded and scored.
     device : str or None
         `cpu` or `cuda`; None: the GPU where there is one.
+    files : tuple of str
+        Experiment files that the files of all runs extend.
     settings : mapping
         Settings of the experiments, for all runs.
     decode, corpus : mapping
@@ -176,6 +179,7 @@ class Comparison:
     prepare: tuple[str, ...] = _key(PATHS, ())
     test_sets: tuple[str, ...] = _key(NAMES, ("test",))
     device: str | None = _key(Nullable(Choice("cpu", "cuda")), None)
+    files: tuple[str, ...] = _key(PATHS, ())
     settings: Mapping[str, Any] = _key(SETTINGS, {})
     decode: Mapping[str, Any] = _key(SETTINGS, {})
     corpus: Mapping[str, Any] = _key(SETTINGS, {})

@@ -255,7 +255,7 @@ def _read_text(path):
     except (FileNotFoundError, NotADirectoryError):
         raise DldError(f"{path}: no such experiment file") from None
     except IsADirectoryError:
-        raise DldError(f"{path}: is a folder; an experiment file was expected, such as hparams/dld.yaml") from None
+        raise DldError(f"{path}: is a folder; an experiment file was expected, such as hparams/base.yaml") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DldError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
@@ -375,7 +375,8 @@ def _check_keys(tree, origins, path):
             raise _unknown(key, sorted(map(str, used | set(tree) - {key})), origins[key])
     missing = {"system", "exp_dir", "network"} - set(tree)
     if missing:
-        raise DldError(f"{path}: missing key {sorted(missing)[0]!r} ({EXPERIMENT_KEYS[sorted(missing)[0]]})")
+        key, hint = sorted(missing)[0], "an experiment is a base and a system: BASE.yaml SYSTEM.yaml"
+        raise DldError(f"{path}: missing key {key!r} ({EXPERIMENT_KEYS[key]}); {hint}")
 
 
 def _dump(tree):

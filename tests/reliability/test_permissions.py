@@ -39,7 +39,7 @@ def fill(folder):
 
 
 def train(root, *options):
-    return [root / "recipes/mini/hparams/ld.yaml", *options]
+    return [root / "recipes/mini/hparams/base.yaml", root / "recipes/common/hparams/systems/ld.yaml", *options]
 
 
 SCORE = ["--ref", "data/dev/text", "--hyp", "data/dev/hyp"]
