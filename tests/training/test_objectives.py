@@ -5,7 +5,16 @@ import torch
 
 from dld.ctc import ctc_loss, feasible_ctc_loss
 from dld.errors import DldError
-from dld.training.objectives import MaskedKL, blank_share, hidden_distance
+from dld.training.objectives import (
+    CTC,
+    HiddenDistance,
+    LossInput,
+    MaskedKL,
+    SoftTarget,
+    SoftTargets,
+    blank_share,
+    hidden_distance,
+)
 
 
 @pytest.fixture
@@ -116,3 +125,47 @@ def test_a_batch_in_which_no_utterance_has_a_loss_has_none():
     tokens, token_lengths = torch.tensor([[1, 1, 1]]), torch.tensor([3])
     loss, count = feasible_ctc_loss(torch.randn(1, 3, 5), torch.tensor([3]), tokens, token_lengths)
     assert (loss.item(), count) == (0.0, 0)
+
+
+@pytest.fixture
+def step(logits):
+    """What losses read of a step with soft targets; the second utterance is too short for its text."""
+    student, teacher, lengths = logits
+    tokens, token_lengths = torch.tensor([[1, 2, 3, 0, 0], [4, 4, 4, 4, 4]]), torch.tensor([3, 5])
+    hidden = torch.randn(2, 6, 3)
+    return LossInput(student, hidden, lengths, tokens, token_lengths, target=SoftTarget(teacher, hidden + 1))
+
+
+def test_an_objective_has_the_weight_one_unless_told():
+    objectives = [CTC(), HiddenDistance(), SoftTargets(divergence=MaskedKL())]
+    assert [objective.weight for objective in objectives] == [1.0, 1.0, 1.0]
+    assert SoftTargets(0.5, MaskedKL()).weight == 0.5
+    assert [(o.needs_target, o.needs_hidden) for o in objectives] == [(False, False), (True, True), (True, False)]
+
+
+def test_ctc_leaves_out_utterances_that_are_too_short_in_validation_only(step):
+    assert CTC()(step).isposinf()
+    alone = [t[:1] for t in (step.logits, step.lengths, step.tokens, step.token_lengths)]
+    torch.testing.assert_close(CTC()(step._replace(training=False)), ctc_loss(*alone))
+
+
+def test_soft_targets_are_those_of_the_step(step):
+    divergence = SoftTargets(divergence=MaskedKL())(step)
+    torch.testing.assert_close(divergence, MaskedKL()(step.logits, step.target.logits, step.lengths))
+    assert HiddenDistance()(step).item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("divergence", [None, "MaskedKL"])
+def test_soft_targets_without_a_divergence_are_refused(divergence):
+    with pytest.raises(DldError, match="SoftTargets needs a divergence, such as"):
+        SoftTargets(divergence=divergence)
+
+
+def test_the_share_of_blanks_where_there_are_no_frames_is_one():
+    assert blank_share(torch.zeros(1, 2, 3), torch.tensor([0])).item() == 1.0
+
+
+def test_a_mean_over_frames_is_not_larger_in_a_longer_batch(logits):
+    student, teacher, lengths = logits
+    twice = [torch.cat([t, t]) for t in (student, teacher, lengths)]
+    torch.testing.assert_close(MaskedKL()(*twice), MaskedKL()(student, teacher, lengths))

@@ -1,15 +1,21 @@
 """Sources of soft targets: what they hold before they are loaded, and which output they take."""
 
+import copy
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dld.config import load_config
+from dld.encoders import GatedConformer
 from dld.errors import DldError
+from dld.experiment import state_hash
+from dld.frontends import LogMel
 from dld.gates import Draw
-from dld.network import Output
-from dld.training.targets import FrozenTeacher, FullDepth, Inputs
+from dld.network import GatedCTC, Output
+from dld.training import targets
+from dld.training.targets import FrozenTeacher, FullDepth, Inputs, TargetSource
 
 INPUTS = Inputs(torch.zeros(1, 2, 3), torch.ones(1, 2, 3), torch.tensor([2]))
 
@@ -44,6 +50,110 @@ def test_the_full_network_teaches_wherever_it_is_in_the_step(full):
 def test_a_teacher_that_cannot_be_is_refused(settings, message):
     with pytest.raises(DldError, match=message):
         FrozenTeacher(**settings)
+
+
+@pytest.fixture
+def teacher(monkeypatch, tmp_path):
+    """A teacher that was never trained, loaded: `teacher(input="clean")`."""
+
+    def load(folder):
+        torch.manual_seed(0)
+        encoder = GatedConformer(
+            num_blocks=2, input_size=8, d_model=8, num_heads=2, d_ffn=8, kernel_size=3, subsampling_channels=4
+        )
+        network = GatedCTC(LogMel(n_mels=8), encoder, vocab_size=5)
+        about = {"state_sha256": state_hash(network)}
+        return SimpleNamespace(
+            network=network, tokenizer=SimpleNamespace(sha256="5" * 64), folder=tmp_path, about=about
+        )
+
+    monkeypatch.setattr(targets, "load_trained", load)
+
+    def make(**settings):
+        made = FrozenTeacher(str(tmp_path), **settings)
+        made.load(SimpleNamespace(sha256="5" * 64))
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("digit", "0f")
+def test_any_other_tokenizer_than_the_teachers_is_refused(teacher, digit):
+    with pytest.raises(DldError, match="teacher and student have different tokenizers"):
+        teacher().load(SimpleNamespace(sha256=digit * 64))
+
+
+def test_loading_a_teacher_draws_no_random_numbers(teacher):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    teacher()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_teacher_gives_what_its_input_gives_in_evaluation_mode(teacher):
+    inputs = Inputs(torch.randn(2, 40, 8), torch.randn(2, 40, 8).requires_grad_(), torch.tensor([40, 30]))
+    for source, features in ((teacher(input="clean"), inputs.clean), (teacher(), inputs.features)):
+        source.network.train()
+        target = source(["a", "b"], inputs, Draw.even([(True, True)]), None)
+        again, frames = source.target(features, inputs.lengths)
+        assert torch.equal(target.logits, again.logits) and torch.equal(target.hidden, again.hidden)
+        # No gradient goes to a student's features through its teacher.
+        assert not source.network.training and not target.logits.requires_grad
+        assert frames.tolist() == sorted(frames.tolist(), reverse=True)
+
+
+@pytest.mark.parametrize("with_hidden", [False, True])
+def test_a_teacher_with_a_cache_does_not_run_again(teacher, with_hidden):
+    source = teacher(input="clean", cache=True)
+    waveforms, lengths = torch.randn(2, 16000), torch.tensor([16000, 9000])
+    expected, frames = source.target(*source.network.frontend(waveforms, lengths))
+    source.fill([(["a", "b"], waveforms, lengths)], with_hidden)
+    inputs = Inputs(*[source.network.frontend(waveforms, lengths)[0]] * 2, lengths)
+    source.network = None
+    recalled = source(["b", "a"], inputs, None, None)
+    assert (recalled.hidden is not None) == with_hidden
+    for row, name in enumerate((1, 0)):
+        count = frames[name]
+        torch.testing.assert_close(recalled.logits[row, :count], expected.logits[name, :count], atol=0.01, rtol=0.001)
+        assert not recalled.logits[row, count:].any()
+    with pytest.raises(KeyError):
+        source(["c"], inputs, None, None)
+
+
+def test_a_front_end_with_other_settings_or_other_statistics_is_refused(teacher):
+    source = teacher()
+    source.check_front_end(copy.deepcopy(source.network.frontend))
+    weights = copy.deepcopy(source.network.frontend)
+    weights.register_buffer("mean", torch.ones(8))
+    settings = LogMel(n_mels=8, hop_ms=12.5)
+    assert state_hash(settings) == state_hash(source.network.frontend) and weights.same_as(source.network.frontend)
+    for frontend in (settings, weights):
+        with pytest.raises(DldError, match="different front ends"):
+            source.check_front_end(frontend)
+
+
+@pytest.mark.parametrize("change", [-0.5, 0.5, 1e-6])
+def test_a_teacher_that_changed_is_noticed(teacher, change):
+    source = teacher()
+    source.check_unchanged()
+    with torch.no_grad():
+        source.network.head.bias += change
+    with pytest.raises(RuntimeError, match="changed while its student was trained"):
+        source.check_unchanged()
+
+
+@pytest.mark.parametrize("digit", "0f")
+def test_a_teacher_of_another_hash_is_noticed(teacher, digit):
+    source = teacher()
+    source.sha256 = digit * 64
+    with pytest.raises(RuntimeError, match="changed while its student was trained"):
+        source.check_unchanged()
+
+
+def test_a_source_must_say_what_it_gives():
+    with pytest.raises(NotImplementedError):
+        TargetSource()([], INPUTS, Draw.even([(True,)]), None)
 
 
 def test_a_run_of_an_older_version_is_refused_in_one_line(experiment, trained_pair, tmp_path):
