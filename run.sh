@@ -62,7 +62,7 @@ fi
 [[ $setup_only == true || $target == test || $target == docs || -f recipes/$target/run.sh ]] ||
   fail "no recipe $target; there are: $(recipes | tr '\n' ' ')(and \`./run.sh test\`, \`./run.sh docs\`)"
 
-# What the target needs besides the package; help on a recipe needs no environment.
+# What the target needs in addition to the package; help on a recipe needs no environment.
 case $target in
   test) tools/install.sh test ;;
   docs) tools/install.sh dev ;;

@@ -1,6 +1,6 @@
-"""How much time closed gates save: the network's time at each depth, as a share of its time at full depth.
+"""How much time closed gates save: the network's time at each depth, as a fraction of its time at full depth.
 
-The depths take turns in every round, so that a drift of the machine's speed meets all of them alike; what is reported
+The depths take turns in every round, so that a drift of the machine's speed affects all equally; what is reported
 are ratios of medians, which other machines can be compared with.
 
     python benchmarks/depth_speed.py --output benchmarks/results/depth_speed.json

@@ -1,6 +1,6 @@
-"""WavLM beside other implementations with the same weights: time of inference and of a training step, peak memory.
+"""WavLM next to other implementations with the same weights: time of inference and of a training step, peak memory.
 
-All take turns in every round, so that a drift of the machine's speed meets all of them alike; ratios of medians are
+All take turns in every round, so that a drift of the machine's speed affects all of them equally; ratios of medians are
 what other machines can be compared with. The weights are random: they change no time. A training step is forward and
 backward with dropout, the convolutions over the waveform frozen, without an optimizer.
 
@@ -39,7 +39,7 @@ OURS = {"float32": {}, "float32, bf16 extractor": {"low_precision": "extractor"}
 
 
 class Implementation:
-    """One model, called alike whoever wrote it.
+    """One model, called in the same way whoever wrote it.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def compare(task, implementations, waveforms, arguments):
 
 @torch.no_grad()
 def blocks(encoder, waveforms, arguments, depths=(3, 6, 9, 12)):
-    """Rows of the parts: what is before the blocks, and the blocks at several depths, as a share of all of them."""
+    """Rows of the parts: what is before the blocks, and the blocks at several depths, as a fraction of all of them."""
     encoder.eval()
     lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
     embedded = encoder.embed(waveforms, lengths)

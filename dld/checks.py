@@ -55,6 +55,7 @@ class Whole:
         return f"; write {int(value)}" if whole else ""
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         return "a whole number" + _range(self.low, self.high, None, None)
 
 
@@ -79,6 +80,7 @@ class Number:
         )
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         return "a number" + _range(self.low, self.high, self.above, self.below)
 
 
@@ -104,6 +106,7 @@ class Flag:
         return f"; write {word}" if word else ""
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         return "true or false"
 
 
@@ -123,6 +126,7 @@ class Choice:
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         return ", ".join(self.words[:-1]) + f" or {self.words[-1]}"
 
 
@@ -155,6 +159,7 @@ class Text:
         return "" if value is None or isinstance(value, (str, dict, list)) else "; put it in quotes"
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         return self.meaning
 
 
@@ -173,6 +178,7 @@ class Nullable:
         return _hint(self.kind, value)
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         return f"{self.kind}, or null"
 
 
@@ -191,6 +197,7 @@ class ListOf:
         return all(map(self.kind.accepts, value))
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         if self.meaning:
             return self.meaning
         number = "" if self.length is None else f"{self.length} values, "
@@ -214,6 +221,7 @@ class Depths:
         return all(is_whole(depth) and depth >= 1 for depth in values) and len(set(values)) == len(values)
 
     def __str__(self) -> str:
+        """Return the kind as messages name it."""
         return "all, or a list of different whole numbers of at least 1, such as [2, 4]"
 
 
@@ -221,7 +229,7 @@ COUNT = Whole(low=1)
 NOT_NEGATIVE = Whole(low=0)
 POSITIVE = Number(above=0)
 AT_LEAST_0 = Number(low=0)
-SHARE = Number(low=0, high=1)
+FRACTION = Number(low=0, high=1)
 #: The probability that something is left out; at 1 nothing would be left.
 RATE = Number(low=0, below=1)
 FLAG = Flag()

@@ -137,7 +137,7 @@ def load_trained(folder: str | os.PathLike, device: str = "cpu") -> Trained:
 def load_tokenizer(folder: str | Path, about: dict) -> Tokenizer:
     """Return a finished experiment's tokenizer; another than it was trained with is refused."""
     path = Path(folder) / TOKENIZER
-    # Before it is parsed: other bytes are not given to the parser.
+    # Before it is parsed: other bytes never reach the parser.
     if hashlib.sha256(read_bytes(path)).hexdigest() != about["tokenizer_sha256"]:
         raise DldError(f"{path}: is not the tokenizer that the model was trained with (by its hash); {COPY_AGAIN}")
     return Tokenizer(path)
@@ -175,7 +175,7 @@ def load_start(network: GatedCTC, folder: str | Path, tokenizer: Tokenizer) -> N
     network : GatedCTC
     folder : str or Path
     tokenizer : Tokenizer
-        Of the run that starts; the start must have the same, or the outputs of its head would mean other tokens.
+        Tokenizer of the new run; the start must have the same, or the outputs of its head would mean other tokens.
 
     Raises
     ------

@@ -68,7 +68,7 @@ def sweep(folder: Pathlike, older_than: float = 0.0) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: Pathlike, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file next to `path` and rename it to `path` if the block succeeds.
+    r"""Open a temporary file next to `path` and rename it to `path` if the block succeeds.
 
     Its content is on the disk before it gets the name. Temporary files in the same folder that are older than an hour,
     left by killed processes, are removed.
@@ -78,7 +78,7 @@ def atomic_write(path: Pathlike, mode: str = "w") -> Iterator[IO[Any]]:
     path : str or Path
         The file to write. Missing parent folders are made.
     mode : {"w", "wb"}
-        Text (UTF-8, lines end with "\\n") or bytes.
+        Text (UTF-8, lines end with "\n") or bytes.
 
     Yields
     ------
@@ -88,9 +88,9 @@ def atomic_write(path: Pathlike, mode: str = "w") -> Iterator[IO[Any]]:
     --------
     >>> folder = getfixture("tmp_path")
     >>> with atomic_write(folder / "text") as out:
-    ...     _ = out.write("utt1 one two\\n")
+    ...     _ = out.write("utt1 one two\n")
     >>> (folder / "text").read_text()
-    'utt1 one two\\n'
+    'utt1 one two\n'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def alone_in(folder: Pathlike, option: str = "exp_dir", remove: bool = False) ->
     folder : str or Path
         Made if it is missing. Its file `IN_USE` names the process that has it.
     option : str
-        Option by which the user gives another folder, for the message.
+        Option by which the user chooses another folder, for the message.
     remove : bool
         At the end, remove the file, and the folder if nothing else is in it.
 
@@ -263,7 +263,7 @@ def read_lines(path: Pathlike, faulty: Callable[[int, str], object] | None = Non
     Raises
     ------
     DldError
-        The file cannot be read or, without `faulty`, a line is not UTF-8 or has a NUL byte (the message gives its
+        The file cannot be read or, without `faulty`, a line is not UTF-8 or has a NUL byte (the message has its
         number).
     """
 

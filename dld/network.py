@@ -14,14 +14,14 @@ from dld.gates import depth
 
 
 def precision_context(device, precision):
-    """Context in which a network runs in "fp32", or in "bf16" where autocast allows it; no front end belongs in it."""
+    """Return a context that runs a network in "fp32", or in "bf16" by autocast; front ends stay outside of it."""
     if precision not in ("fp32", "bf16"):
         raise DldError(f"precision must be fp32 or bf16, got {precision!r}")
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
 class Output(NamedTuple):
-    """What a network gives for a batch under several gate vectors.
+    """The output of a network for a batch under several gate vectors.
 
     Attributes
     ----------
@@ -67,14 +67,14 @@ class GatedCTC(nn.Module):
                 raise DldError(f"GatedCTC: {name} is a {type(part).__name__}; it must be a {kind.__name__}")
         if encoder.input_size not in (None, frontend.output_size):
             raise DldError(
-                f"the encoder's input_size is {encoder.input_size}; it must be {frontend.output_size}, what "
-                f"{type(frontend).__name__} gives"
+                f"the encoder's input_size is {encoder.input_size}; it must be {frontend.output_size}, the width of "
+                f"{type(frontend).__name__}'s output"
             )
         self.frontend = frontend
         self.encoder = encoder
         self.head = nn.Linear(encoder.output_size, vocab_size)
         exits = encoder.num_blocks - 1 if exit_heads else 0
-        # All begin alike, so that a network with one head and one with many are drawn from the same random numbers.
+        # All begin with the same weights, so that networks with one head and with many use the same random numbers.
         self.exit_heads = nn.ModuleList(copy.deepcopy(self.head) for _ in range(exits))
         with torch.no_grad():
             for head in (self.head, *self.exit_heads):
@@ -91,7 +91,7 @@ class GatedCTC(nn.Module):
         return self.head.out_features
 
     def head_of(self, gates):
-        """The linear layer that reads what the encoder gives under a gate vector."""
+        """Return the linear layer that reads the encoder's output under a gate vector."""
         exits = [*self.exit_heads, self.head] if self.exit_heads else [self.head] * self.num_blocks
         return exits[depth(gates) - 1]
 
@@ -114,7 +114,7 @@ class GatedCTC(nn.Module):
         return self.outputs(self.encoder.embed(features, lengths), gate_vectors, share_prefix)
 
     def outputs(self, embedded, gate_vectors, share_prefix=None):
-        """Return the `Output` of what `encoder.embed` gave and may be kept for other gate vectors; see `forward`."""
+        """Return the `Output` for a result of `encoder.embed`, which may be kept for other vectors; see `forward`."""
         if isinstance(gate_vectors[0], (bool, int)):
             raise DldError("a list of gate vectors is needed; put a single one in a list")
         outputs = self.encoder.encode(embedded, gate_vectors, share_prefix)
@@ -122,7 +122,7 @@ class GatedCTC(nn.Module):
         return Output(logits, embedded.lengths, outputs)
 
     def parameter_counts(self, gates):
-        """Parameters in all, and those that work under a gate vector.
+        """Return the number of all parameters, and of those that run under a gate vector.
 
         Returns
         -------

@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Return the name of the processor that the operating system gives."""
+    """Return the operating system's name of the processor."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:

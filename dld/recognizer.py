@@ -47,11 +47,11 @@ class Recognizer:
     channel : int, optional
         Channel to take of a file, from 0; see `dld.data.audio.read_audio`.
     precision : {"fp32", "bf16"}
-        Of the network; the front end always runs in fp32.
+        Precision of the network; the front end always runs in fp32.
     policy : str
-        Gate policy that chooses the gate vector for a depth unless told otherwise, see `dld.gates.gates_for_depth`.
+        Gate policy that chooses the gate vector for a depth by default, see `dld.gates.gates_for_depth`.
     depths : list of int or str
-        Depths that a test set is decoded at unless told otherwise, as `dld.gates.parse_depths` takes them.
+        Depths that a test set is decoded at by default, as `dld.gates.parse_depths` takes them.
     about : dict, optional
         What `model.json` says of the weights.
     folder : str or Path, optional
@@ -101,7 +101,7 @@ class Recognizer:
     def gate_vector(
         self, *, depth: int | None = None, gates: Gates | None = None, policy: str | None = None, seed: int = 0
     ) -> tuple[bool, ...]:
-        """Return the gate vector of a depth, or check one that is given.
+        """Return the gate vector of a depth, or `gates`, checked.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ class Recognizer:
 
     @torch.no_grad()
     def outputs(self, embedded: Embedded, gate_vectors: Sequence[Sequence[bool]]) -> Output:
-        """Return the second half of `run`, for what `embed` gave."""
+        """Return the second half of `run`, for the result of `embed`."""
         with self._evaluating(), precision_context(self.device, self.precision):
             output = self.network.outputs(embedded, gate_vectors)
         return output._replace(logits=[logits.float() for logits in output.logits])
@@ -214,7 +214,7 @@ class Recognizer:
         from dld.decoding.beam import BeamSearch
 
         weights = self.lm_weights(search, gates)
-        return BeamSearch(self.tokenizer.units(), search.model, weights, search.beam)
+        return BeamSearch(self.tokenizer.tokens(), search.model, weights, search.beam)
 
     def lm_weights(self, search: Search, gates: Sequence[bool]) -> "Weights | None":
         """Return the `Weights` of a search's language model under a gate vector, None where it has no model.
@@ -256,7 +256,7 @@ class Recognizer:
         depth, gates, policy : optional
             What runs, see `gate_vector` (default: all blocks).
         sample_rate : int, optional
-            Hz of the samples; files tell theirs.
+            Hz of the samples; files state theirs.
         search : Search, optional
             Beam search, with or without a language model (default: best-path decoding).
         batch_seconds : float

@@ -50,7 +50,7 @@ class Record:
         Parameters
         ----------
         content : any
-            What `json.load` gave. Keys that the record does not have are passed over.
+            What `json.load` returned. Keys that the record does not have are ignored.
         where : str
             What the messages begin with: the file, and the part of it.
         advice : str

@@ -60,7 +60,7 @@ class Settings(PlainSettings):
         Parameters
         ----------
         shapes : dict of str to (torch.Size, torch.dtype), optional
-            Of the weights that it is for. They are compared before memory is taken for a network of another size.
+            Shapes of the weights to load, compared before memory is taken for a network of another size.
 
         Returns
         -------

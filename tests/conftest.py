@@ -1,4 +1,4 @@
-"""What the tests share: the checkout, real audio beside it, and a tiny experiment on that audio."""
+"""Fixtures of all tests: the checkout, real audio next to it, and a tiny experiment on that audio."""
 
 from collections import Counter
 from pathlib import Path
@@ -33,12 +33,34 @@ def root():
     return ROOT
 
 
+def system_files(name):
+    """Return the files of an experiment as run.sh finds them, by the rule of `hparams_of` in recipes/common/steps.sh.
+
+    Parameters
+    ----------
+    name : str
+        Recipe and system, and the model where it is not the recipe's first: `mini/dld`, `mini/dld wavlm`.
+    """
+    recipe, system, *model = name.replace("/", " ").split()
+    own, common = ROOT / "recipes" / recipe / "hparams", ROOT / "recipes/common/hparams"
+    suffix = "".join(f"_{word}" for word in model)
+    choices = [(own / f"base{suffix}.yaml", common / f"{''.join(model)}.yaml")]
+    choices += [(own / f"{system}{suffix}.yaml", common / f"systems/{system}.yaml")]
+    return [str(first if first.exists() else second) for first, second in choices]
+
+
+@pytest.fixture(scope="session")
+def files():
+    """The files of an experiment: `files("mini/dld wavlm")`, see `system_files`."""
+    return system_files
+
+
 @pytest.fixture(scope="session")
 def shared():
-    """The folder of real corpora and models beside the checkout; tests that need it skip where it is absent."""
+    """The folder of real corpora and models next to the checkout; tests that need it skip where it is absent."""
     folder = ROOT.parent / "shared"
     if not (folder / "corpora").is_dir():
-        pytest.skip(f"no corpora beside the checkout ({folder})")
+        pytest.skip(f"no corpora next to the checkout ({folder})")
     return folder
 
 
@@ -77,7 +99,7 @@ def experiment(tiny_corpus, tmp_path_factory):
 
     def make(system, exp, restart=False, **overrides):
         settings = {**tiny_settings(tiny_corpus, exp), **overrides}
-        config = load_config(ROOT / f"recipes/mini/hparams/{system}.yaml", settings)
+        config = load_config(system_files(f"mini/{system}"), settings)
         return train(config, {"device": "cpu", "noprogressbar": True}, restart)
 
     return make

@@ -193,11 +193,11 @@ def test_a_closed_gate_takes_no_time(student):
     assert set(calls) == {0}
 
 
-def test_the_configuration_command_prints_values(root, capsys):
-    path = str(root / "recipes/mini/hparams/dld.yaml")
-    assert config_command.main([path, "--get", "vocab_size", "--vocab_size", "48"]) == 0
+def test_the_configuration_command_prints_values(files, capsys):
+    paths = files("mini/dld")
+    assert config_command.main([*paths, "--get", "vocab_size", "--vocab_size", "48"]) == 0
     assert capsys.readouterr().out == "48\n"
-    assert config_command.main([path, "--get", "nothing"]) == 1
+    assert config_command.main([*paths, "--get", "nothing"]) == 1
 
 
 def test_low_precision_is_a_variant_of_its_own_and_near(babbler, tiny_corpus, tmp_path, monkeypatch):

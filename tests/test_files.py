@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and errors that name a place."""
+"""Files that are whole or absent, and errors that name file and line."""
 
 import json
 import os

@@ -241,7 +241,7 @@ def test_a_beam_search_is_given_as_a_record(recognizer, files):
     path = next(iter(files.values()))
     search = dld.Search(beam=BeamSettings(size=4))
     [log_probs] = recognizer.log_probs(path)
-    expected = BeamSearch(recognizer.tokenizer.units(), settings=BeamSettings(size=4)).text(log_probs)
+    expected = BeamSearch(recognizer.tokenizer.tokens(), settings=BeamSettings(size=4)).text(log_probs)
     assert recognizer.transcribe(path, search=search) == expected
     assert recognizer.transcribe(path, search=dld.Search(beam=BeamSettings(size=1))) == recognizer.transcribe(path)
 

@@ -16,24 +16,24 @@ from dld.frontends import UtteranceCMVN
 from dld.saved import Settings
 
 # One of each kind of network.
-NETWORKS = ["mini/hparams/dld", "mini/hparams/early_exit", "mini/hparams/dld_wavlm", "queen/hparams/dld",
-            "queen/hparams/dld_conformer", "librispeech/hparams/dld", "tedlium3/hparams/dld_wavlm"]  # fmt: skip
+NETWORKS = ["mini/dld", "mini/early_exit", "mini/dld wavlm", "queen/dld", "queen/dld conformer", "librispeech/dld",
+            "tedlium3/dld wavlm"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_training_stores_is_what_is_shown_and_its_network_can_be_built(root, name):
-    path = root / f"recipes/{name}.yaml"
-    text, settings = show(path, {"exp": "elsewhere"})
+def test_what_training_stores_is_what_is_shown_and_its_network_can_be_built(files, name):
+    paths = files(name)
+    text, settings = show(paths, {"exp": "elsewhere"})
     assert text.startswith("# Resolved") and settings.values["exp_dir"].startswith("elsewhere/")
-    Settings(path, text.encode()).check_network()
+    Settings(paths[0], text.encode()).check_network()
 
 
-def test_shown_and_stored_text_are_the_same(root):
-    path = root / "recipes/mini/hparams/dld.yaml"
-    stored = load_config(path, {"lr": "1e-4"}).text
-    assert show(path, {"lr": "1e-4"})[0] == stored
-    network = Settings(path, stored.encode()).network()
-    again = load_config(path).values["network"]
+def test_shown_and_stored_text_are_the_same(files):
+    paths = files("mini/dld")
+    stored = load_config(paths, {"lr": "1e-4"}).text
+    assert show(paths, {"lr": "1e-4"})[0] == stored
+    network = Settings(paths[0], stored.encode()).network()
+    again = load_config(paths).values["network"]
     assert repr(network) == repr(again)
     assert [(n, t.shape) for n, t in network.state_dict().items()] == [
         (n, t.shape) for n, t in again.state_dict().items()

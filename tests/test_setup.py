@@ -29,7 +29,7 @@ ROOT_FILES = (
 
 
 def _setup_call(root, monkeypatch):
-    """The arguments that setup.py gives to setuptools."""
+    """The arguments that setup.py passes to setuptools."""
     import setuptools
 
     given = {}
@@ -340,7 +340,7 @@ def test_torchaudio_is_mended_and_the_mending_can_be_undone(root, tmp_path):
 
 @pytest.mark.parametrize("curable", [True, False])
 def test_torchaudio_that_does_not_import_is_mended_or_reported(root, tmp_path, curable):
-    # A torchaudio whose extension cannot load, or which is broken otherwise, beside a torch without CUDA.
+    # A torchaudio whose extension cannot load, or which is broken otherwise, with a torch without CUDA.
     package = tmp_path / "torchaudio"
     (package / "lib").mkdir(parents=True)
     extension = package / "lib" / "_torchaudio.abi3.so"
@@ -364,7 +364,7 @@ def test_torchaudio_that_does_not_import_is_mended_or_reported(root, tmp_path, c
         assert (again.returncode, again.stdout) == (0, "")
     else:
         assert done.returncode == 1
-        assert "does not import beside torch 9.9+cpu: OSError: Could not load this library" in done.stderr
+        assert "does not import with torch 9.9+cpu: OSError: Could not load this library" in done.stderr
         assert extension.exists()
 
 

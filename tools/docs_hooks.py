@@ -1,4 +1,4 @@
-"""What MkDocs does besides its usual work (mkdocs.yml): pages from the whole repository, and the API reference.
+"""Extend MkDocs (mkdocs.yml): pages from the whole repository, and the API reference.
 
 The pages of the site keep their paths in the repository. Every file of the repository that a page links to is part of
 the site as well; a link to a file that does not exist is an error.

@@ -1,8 +1,8 @@
-"""Make torchaudio work beside a CPU-only torch.
+"""Make torchaudio work with a CPU-only torch.
 
-On x86-64 Linux the torchaudio of the Python package index is built for CUDA. Beside a CPU-only torch its compiled
+On x86-64 Linux the torchaudio of the Python package index is built for CUDA. With a CPU-only torch its compiled
 extension cannot load and `import torchaudio` fails; without the extension it imports and does all that dld needs. If,
-and only if, that is the case here, the extension is moved into the folder `disabled` beside it; moving it back
+and only if, that is the case here, the extension is moved into the folder `disabled` next to it; moving it back
 undoes this. Run it with the interpreter of the environment; running it again does nothing.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def import_error():
-    """The last line of what `import torchaudio` complains about in a fresh interpreter; empty if it imports."""
+    """Return the last line of the error of `import torchaudio` in a fresh interpreter, empty if it imports."""
     done = subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, text=True, check=False)
     lines = done.stderr.strip().splitlines()
     return (lines[-1] if lines else f"exit status {done.returncode}") if done.returncode else ""
@@ -47,7 +47,7 @@ def restore(library):
 
 
 def main():
-    """Mend the torchaudio of this environment; returns the exit status."""
+    """Repair the torchaudio of this environment; return the exit status."""
     spec = find_spec("torchaudio")
     if spec is None:
         print("fix_torchaudio.py: error: torchaudio is not installed here", file=sys.stderr)
@@ -62,7 +62,7 @@ def main():
     problem = import_error() if moved else problem
     if problem:
         restore(library)
-        message = f"torchaudio does not import beside torch {torch.__version__}: {problem}"
+        message = f"torchaudio does not import with torch {torch.__version__}: {problem}"
         print(f"fix_torchaudio.py: error: {message}", file=sys.stderr)
         return 1
     print(

@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 # From the top to the base; what DESIGN and README draw as `bin → deploy, reporting → …`. Single modules stand for
-# themselves. A new package or module of dld has to be given a row.
+# themselves. A new package or module of dld needs a row.
 LAYERS = [
     ["bin", "__main__"],
     ["deploy", "reporting", "profiling"],
@@ -51,7 +51,7 @@ def unit_of(root: Path, name: str) -> str:
 
 
 def picture(root: Path) -> tuple[Counter[str], Counter[str], dict[tuple[str, str], list[str]]]:
-    """Return files and lines of each unit, and for each pair of units the places where the first imports the second."""
+    """Return files and lines of each unit, and for each pair of units the lines where the first imports the second."""
     files: Counter[str] = Counter()
     lines: Counter[str] = Counter()
     edges: dict[tuple[str, str], list[str]] = {}
@@ -86,7 +86,7 @@ def faults(units: Counter[str], edges: dict[tuple[str, str], list[str]]) -> Iter
 
 
 def main(root: Path) -> int:
-    """Print the picture of the checkout at `root`; return the exit status."""
+    """Print the packages and imports of the checkout at `root`; return the exit status."""
     files, lines, edges = picture(root)
     rows = LAYERS if files.keys() <= ROW.keys() else [*LAYERS, sorted(files.keys() - ROW.keys())]
     print(f"{'':12} {'files':>5} {'lines':>6}  imports")

@@ -2,7 +2,7 @@
 # Makes the Python environment (see environment.sh) if there is none and installs the pinned dependencies and this package
 # in it. Does nothing if that has been done. Needs no root and installs nothing outside the environment.
 #   tools/install.sh         what recipes and the tests need
-#   tools/install.sh test    and, as far as they can be had, the packages without which tests are skipped (KenLM is compiled)
+#   tools/install.sh test    and, as far as they can be installed, the packages without which tests are skipped (KenLM is compiled)
 #   tools/install.sh dev     and what checks and documentation need
 # PYTHON names the interpreter that a new environment is made from. Everything pip says is in tools/install.log.
 case ${BASH_VERSION:-} in '' | [1-3].* | 4.[0-3].*) echo "install.sh: error: bash 4.4 or newer is needed; run it with bash: tools/install.sh" >&2 && exit 1 ;; esac
@@ -120,7 +120,7 @@ install_package() {
   echo "Set-up is done: $("$python" -V), torch $(torch_of "$python"), in $DLD_VENV"
 }
 
-# Installs tools/requirements-$1.txt, once. What cannot be had is an error for `dev`, and a warning for `test`, whose tests are
+# Installs tools/requirements-$1.txt, once. What cannot be installed is an error for `dev`, and a warning for `test`, whose tests are
 # then skipped. Tries again when the pins change, or when there is a compiler that was not there.
 add_group() {
   local pins=tools/requirements-$1.txt marker=$DLD_VENV/.dld-installed-$1 state requirements missing=()

@@ -14,7 +14,7 @@ MODULE = "torch.nn.modules.module.Module."
 
 
 def _registered(context: AttributeContext) -> Type:
-    """Return `Any` for what `Module.__getattr__` gives, and the declared type of everything else."""
+    """Return `Any` for what `Module.__getattr__` returns, and the declared type of everything else."""
     declared = get_proper_type(context.default_attr_type)
     return AnyType(TypeOfAny.special_form) if isinstance(declared, UnionType) else declared
 
@@ -23,7 +23,7 @@ class TorchPlugin(Plugin):
     """Give registered attributes of modules the type `Any`."""
 
     def get_attribute_hook(self, fullname: str) -> Callable[[AttributeContext], Type] | None:
-        """Return the hook for attributes that `torch.nn.Module` gives."""
+        """Return the hook for attributes that `torch.nn.Module` provides."""
         return _registered if fullname.startswith(MODULE) else None
 
 

@@ -54,7 +54,7 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
                 return _fail(main, died)
             if not _is_out_of_memory(error):
                 raise
-            return _fail(main, f"the memory does not suffice; take shorter batches ({_first_line(error)})")
+            return _fail(main, f"not enough memory; use shorter batches ({_first_line(error)})")
         except KeyboardInterrupt:
             return 130
 
@@ -75,7 +75,7 @@ def _fail(main: Callable, message: object, status: int = 1) -> int:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether it is Python's error or one of torch's, which has no class for the main memory."""
+    """Return whether it is Python's error or one of torch's, which has no class for a lack of main memory."""
     names = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return names or "DefaultCPUAllocator" in str(error)
 

@@ -1,4 +1,4 @@
-"""Show an experiment, one file or several, with layers, overrides and references worked in. Nothing in it is run."""
+"""Show an experiment, one file or several, with layers merged and references resolved. Nothing in it is run."""
 
 import sys
 
@@ -13,7 +13,7 @@ def make_parser():
     parser = Parser(
         prog="dld config",
         description=__doc__,
-        usage="dld config EXPERIMENT.yaml … [--get KEY] [--KEY VALUE …]",
+        usage="dld config BASE.yaml SYSTEM.yaml … [--get KEY] [--KEY VALUE …]",
     )
     parser.add_argument(
         "experiments",
@@ -30,7 +30,7 @@ def show(paths, overrides):
     Parameters
     ----------
     paths : str, Path or sequence of them
-        Of several, each extends those before it.
+        One file or several, each of which extends those before it.
     overrides : dict
         See `dld.config.load_config`.
 
@@ -61,6 +61,7 @@ def show(paths, overrides):
 
 @command
 def main(argv=None):
+    """Run `dld config`."""
     arguments, rest = make_parser().parse_known_args(argv)
     from dld.config import parse_overrides
 

@@ -21,7 +21,7 @@ def _parser():
         "--decode",
         type=boolean,
         default=False,
-        help="decode every recording to its end, which finds what headers do not tell; takes longer",
+        help="decode every recording to its end, which finds what headers do not state; takes longer",
     )
     action.add_argument("--text", type=boolean, default=True, help="text must be there")
     _add_empty_option(action, "accept utterances")

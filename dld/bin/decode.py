@@ -38,7 +38,7 @@ def make_parser():
 
 
 def variant(arguments):
-    """Return what the folders' names have after the depth, so that decodes with and without a model are kept apart."""
+    """Return the end of the folders' names, after the depth: decodes with and without a model have different ones."""
     chosen = arguments.variant
     if chosen is None:
         search = "lm" if arguments.lm else "beam" if arguments.beam_size is not None else ""
@@ -67,7 +67,7 @@ def find_texts(recognizer, search, loader, vectors, arguments):
     finds, timed, about = None, None, [{}] * len(vectors)
     with contextlib.ExitStack() as stack:
         if search is not None:
-            pool = stack.enter_context(SearchPool(recognizer.tokenizer.units(), search, arguments.jobs))
+            pool = stack.enter_context(SearchPool(recognizer.tokenizer.tokens(), search, arguments.jobs))
             weights = [recognizer.lm_weights(search, gates) for gates in vectors]
             about = describe_search(search, weights, loader.dataset, arguments.data)
             finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
@@ -129,7 +129,7 @@ def write_decode(folder, rows, record):
 
 @command
 def main(argv=None):
-    """Decode, time, write."""
+    """Decode a test set, measure the time and write the results."""
     arguments = make_parser().parse_args(argv)
     check_lm_options(arguments)
     suffix = variant(arguments)

@@ -27,7 +27,7 @@ def make_parser() -> options.Parser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Search, store, print."""
+    """Search the gate table, store and print it."""
     arguments = make_parser().parse_args(argv)
 
     from dld.data import kaldi

@@ -37,7 +37,7 @@ def make_parser():
         "--tool",
         choices=("own", "lmplz"),
         default="own",
-        help="estimator; KenLM's lmplz is for texts that do not fit the memory, its model is the same (%(default)s)",
+        help="estimator; KenLM's lmplz is for texts that do not fit into memory, its model is the same (%(default)s)",
     )
     parser.add_argument("--dev", nargs="+", default=[], metavar="FILE", help="Kaldi text tables for the perplexity")
     return parser
@@ -63,7 +63,7 @@ def thresholds(text):
 
 @command
 def main(argv=None):
-    """Estimate, measure, describe."""
+    """Estimate a model, measure its perplexity and print its record."""
     arguments = make_parser().parse_args(argv)
     from dld.decoding.lm import LanguageModel, require_kenlm
     from dld.decoding.ngram import arpa_counts, write_arpa

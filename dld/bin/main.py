@@ -36,7 +36,7 @@ COMMANDS = {
     "score": Command("dld.bin.score", "compute the error rates of decoded test sets"),
     "compare": Command("dld.bin.compare", "train, decode, score and report the runs of a comparison"),
     "report": Command("dld.bin.report", "write the tables and pictures of scored experiments"),
-    "config": Command("dld.bin.config", "show an experiment file with its layers and overrides worked in"),
+    "config": Command("dld.bin.config", "show an experiment file with its layers and overrides merged"),
     "lm": Command("dld.bin.lm", "estimate an n-gram language model and measure its perplexity"),
 }
 

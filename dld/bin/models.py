@@ -1,4 +1,4 @@
-"""Options by which commands run a trained model, and what they stand for; this module is not a command."""
+"""Options by which commands run a trained model, and the objects that they describe; not a command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_beam_options(parser: ArgumentParser) -> None:
         "--beam-logp",
         type=options.of(Number(below=0)),
         default=limits.beam_logp,
-        help="give up hypotheses so far below the best",
+        help="prune hypotheses so far below the best",
     )
     parser.add_argument(
         "--token-logp",

@@ -54,7 +54,7 @@ def read_training_text(paths: Sequence[str]) -> list[str]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, and print how many tokens a word has."""
+    """Train a tokenizer, and print how many tokens a word has."""
     arguments = make_parser().parse_args(argv)
     from dld.data import tokenizer
 

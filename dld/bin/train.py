@@ -1,4 +1,4 @@
-"""Train the network that an experiment file, or several, each of which extends those before it, describe."""
+"""Train the network that experiment files describe: a base, and the system that it is trained as."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ def make_parser():
     parser = options.Parser(
         prog="dld train",
         description=__doc__,
-        usage="dld train EXPERIMENT.yaml … [options] [--KEY VALUE …]",
+        usage="dld train BASE.yaml SYSTEM.yaml … [options] [--KEY VALUE …]",
         epilog="Any key of the experiment file can be set: --lr 5e-4, --encoder.dropout 0.2. Keys the program reads:\n"
         + keys,
     )
@@ -33,6 +33,7 @@ def make_parser():
 
 @command
 def main(argv=None):
+    """Run `dld train`."""
     arguments, rest = make_parser().parse_known_args(argv)
     import speechbrain as sb
 

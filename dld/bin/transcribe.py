@@ -43,7 +43,7 @@ def searching(recognizer: Recognizer, gates: Sequence[bool], arguments: Namespac
     from dld.decoding.beam import SearchPool
 
     weights = recognizer.lm_weights(search, gates)
-    with SearchPool(recognizer.tokenizer.units(), search, arguments.jobs) as pool:
+    with SearchPool(recognizer.tokenizer.tokens(), search, arguments.jobs) as pool:
         yield pool.spread(weights)
 
 

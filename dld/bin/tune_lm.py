@@ -43,7 +43,7 @@ def run_depth(recognizer, loader, gates):
     Returns
     -------
     log_probs : dict of str to float32 array (frames, tokens)
-        By utterance.
+        Log probabilities by utterance.
     texts : dict of str to str
         Best-path hypotheses.
     """
@@ -67,7 +67,7 @@ def tune(recognizer, loader, references, pool, gates_of, grid, arguments):
 
     depths, weights, words = {}, None, list(references.values())
     with tqdm(desc="tune LM", unit="decode", disable=not arguments.progress, dynamic_ncols=True) as bar:
-        # Depth by depth: of a large dev set the log probabilities of all depths would not fit the memory.
+        # Depth by depth: of a large dev set the log probabilities of all depths would not fit into memory.
         for n, gates in gates_of.items():
             log_probs, best_path = run_depth(recognizer, loader, gates)
             utterances = [log_probs[key] for key in references]
@@ -110,7 +110,7 @@ def main(argv=None):
     )
     references = {key: dataset.data[key]["words"] for key in dataset.data_ids}
     loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size)
-    with SearchPool(recognizer.tokenizer.units(), search, arguments.jobs) as pool:
+    with SearchPool(recognizer.tokenizer.tokens(), search, arguments.jobs) as pool:
         oov = check_vocabulary(pool.model, list(references.values()), arguments.data)
         measured = pool.model.perplexity(text.split() for text in references.values())
         depths = tune(recognizer, loader, references, pool, gates_of, grid, arguments)

@@ -1,4 +1,4 @@
-"""Run a command that is asked to end (SIGTERM) when the process that started it dies, however that happens.
+"""Run a command that receives SIGTERM when the process that started it dies, however that happens.
 
 Called by its path, as `python child.py PARENT COMMAND…`; PARENT is a process id. It imports nothing of dld, so that it
 needs no time and no search path.

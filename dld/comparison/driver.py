@@ -21,13 +21,13 @@ from dld.errors import DldError
 from dld.files import alone_in, write_json
 
 STAMP = ".compared"
-# Tasks that are no runs; a name of a run has no blank.
+# Tasks that are not runs; the name of a run has no blank.
 CORPUS, REPORT = "the corpus", "the report"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user gives in addition to the list.
+    """Options of the user that extend the list.
 
     Attributes
     ----------
@@ -57,6 +57,7 @@ class Driver:
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
+        """Derive the folders from the comparison."""
         self.recipe = self.comparison.recipe
         self.exp = self.recipe / self.comparison.exp
         self.logs = self.exp / "log"
@@ -74,7 +75,7 @@ class Driver:
         settings = {**self.comparison.settings, **run.settings, **own}
         folders = {"data": self.comparison.data, "exp": self.comparison.exp}
         return [
-            *(*_python("train"), *run.files, *self._device()),
+            *(*_python("train"), *self.comparison.files, *run.files, *self._device()),
             *words({**folders, **settings}, dashes=False),
             *self.options.train,
         ]
@@ -243,7 +244,7 @@ def _environment() -> dict[str, str]:
 
 
 class Status:
-    """Say what is begun, done and failed, and on a terminal, in one line, what runs.
+    """Print what has started, ended and failed, and on a terminal, in one line, what runs.
 
     Parameters
     ----------
@@ -260,6 +261,7 @@ class Status:
         self._stopping = False
 
     def __call__(self, progress: Progress) -> None:
+        """Print what has changed since the last call."""
         if progress.stopping and not self._stopping:
             self._stopping = True
             self._say("== stopping; what runs saves its work")

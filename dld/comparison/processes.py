@@ -1,4 +1,4 @@
-"""Child processes of a driver: some at a time, each with a log, ended when the driver is asked to end, or dies."""
+"""Child processes of a driver: some at a time, each with a log, ended when the driver gets a signal or dies."""
 
 import concurrent.futures
 import contextlib
@@ -21,7 +21,7 @@ _CHILD = Path(__file__).with_name("child.py")
 
 
 class Interrupted(Exception):
-    """The driver was asked to end.
+    """The driver received a signal to end.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Processes:
     Attributes
     ----------
     signal : int or None
-        Of the request to end, see `listening`.
+        Number of the signal that asked for the end, see `listening`.
     """
 
     def __init__(self, inherited: Sequence[int] = ()) -> None:
@@ -181,10 +181,10 @@ def run_tasks(
     ----------
     tasks : mapping of str to Task
     processes : Processes
-        Of the tasks.
+        Where the processes of the tasks are registered.
     jobs : int
     show : callable
-        Is given the `Progress` several times a second.
+        Called with the `Progress` several times a second.
     go_on : bool
         Run the other tasks after one has failed, except those that need it; otherwise the running ones are stopped.
 

@@ -1,6 +1,6 @@
 """The runs of a comparison, described in a YAML file.
 
-Such a file lies in `recipes/NAME/runs/`; all paths in it are relative to the recipe's folder, `recipes/NAME`. The
+Such a file is in `recipes/NAME/runs/`; all paths in it are relative to the recipe's folder, `recipes/NAME`. The
 dataclasses of this module are its schema: each key is an attribute, with its type, and what has no default must be
 there. The name of a run is the name of its folder and means nothing else.
 
@@ -10,13 +10,14 @@ Examples
 
     exp: exp
     test_sets: [test]
+    files: hparams/base.yaml
     settings: {num_epochs: 8}
-    report: {title: Two systems, baseline: [ld]}
+    report: {title: Two systems, baseline: ld}
     runs:
-      static: {files: [hparams/static.yaml]}
-      ld: {files: [hparams/ld.yaml]}
-      ld_seed2: {files: [hparams/ld.yaml], seed: 2}
-      dld: {files: [hparams/dld.yaml], teacher: static}
+      static: {files: hparams/static.yaml}
+      ld: {files: ../common/hparams/systems/ld.yaml}
+      ld_seed2: {files: ../common/hparams/systems/ld.yaml, seed: 2}
+      dld: {files: ../common/hparams/systems/dld.yaml, teacher: static}
 """
 
 import dataclasses
@@ -91,9 +92,9 @@ class Run:
     Attributes
     ----------
     name : str
-        Of its folder in `exp`.
+        Name of its folder in `exp`.
     files : tuple of str
-        Experiment files, each of which extends those before it.
+        Experiment files, each of which extends those before it; those of the comparison come first.
     seed, depth : int or None
         Settings of the same names, where they are given.
     teacher, start : str or None
@@ -142,7 +143,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A list of runs and what they share.
+    """A list of runs and what they have in common.
 
     Attributes
     ----------
@@ -154,11 +155,14 @@ class Comparison:
     dev_set : str
         Where gate tables are searched.
     prepare : tuple of str
-        A command, in words, that makes further test sets after stage 1 of the recipe; it is given the data folder.
+        A command, as a list of words, that makes further test sets after stage 1 of the recipe; the data folder is its
+        last argument.
     test_sets : tuple of str
         What is decoded and scored.
     device : str or None
         `cpu` or `cuda`; None: the GPU where there is one.
+    files : tuple of str
+        Experiment files that the files of all runs extend.
     settings : mapping
         Settings of the experiments, for all runs.
     decode, corpus : mapping
@@ -175,6 +179,7 @@ class Comparison:
     prepare: tuple[str, ...] = _key(PATHS, ())
     test_sets: tuple[str, ...] = _key(NAMES, ("test",))
     device: str | None = _key(Nullable(Choice("cpu", "cuda")), None)
+    files: tuple[str, ...] = _key(PATHS, ())
     settings: Mapping[str, Any] = _key(SETTINGS, {})
     decode: Mapping[str, Any] = _key(SETTINGS, {})
     corpus: Mapping[str, Any] = _key(SETTINGS, {})

@@ -32,7 +32,7 @@ from dld.config.keys import EXPERIMENT_KEYS, KEYS, TEACHER_KEYS, check_together,
 from dld.config.overrides import is_plain, read_override
 from dld.errors import DldError, describe_os_error
 
-# The first line of a resolved file. Its references are gone, and with them what tells a read key from an unread one.
+# The first line of a resolved file. Without references it does not show which keys are read.
 RESOLVED = "# Resolved: layers, overrides and references are worked in."
 
 _REFERENCE = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)")
@@ -47,7 +47,7 @@ class Config:
     values : dict
         Key → value, objects built.
     text : str
-        The resolved YAML: all layers, overrides and references worked in.
+        The YAML with all layers and overrides merged and references resolved.
     path : str
         The file, for messages.
     """
@@ -80,7 +80,7 @@ def load_config(paths, overrides=None):
 
 
 def layered(paths, overrides=None):
-    """Return experiment files with their bases and overrides worked in, as text; references stay, nothing is built."""
+    """Return experiment files merged with their bases and overrides, as text; references stay, nothing is built."""
     return _within_limits(lambda *given: _dump(_layered(*given)), paths, overrides)
 
 
@@ -115,7 +115,7 @@ def _layered(paths, overrides):
             check_values({key: tree[key]}, origins[key])
     for dotted, value in overrides.items():
         _override(tree, dotted, value, described(paths))
-    # Before the references: an error in a number is to be told by its own key, not by those that refer to it.
+    # Before the references: an error in a number names its own key, not those that refer to it.
     check_values(tree, described(paths))
     return tree
 
@@ -162,7 +162,7 @@ def replace_references(text):
 
 
 def _resolve(text, path):
-    """YAML text without references, and its mapping, whose values are checked."""
+    """Return YAML text without references, and its mapping, whose values are checked."""
     try:
         resolved = replace_references(text)
         tree = ruamel.yaml.YAML().load(resolved)
@@ -205,13 +205,13 @@ def _construct(resolved, path):
         raise DldError(f"{path}: {error}") from error
     except _BUILD_ERRORS as error:
         raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
-    # Again, for what `!apply:` and its kind gave.
+    # Again, for what `!apply:` and the like returned.
     check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
     return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path))
 
 
 def _detail(error):
-    """What an exception says, in one line; of a wrong keyword, the class and the nearest argument that it has."""
+    """Return an exception's message on one line; of a wrong keyword, the class and the nearest argument that it has."""
     if isinstance(error, OSError):
         return describe_os_error(error)
     if isinstance(error, MarkedYAMLError):
@@ -247,7 +247,7 @@ def parse_overrides(arguments):
 
 
 def _read_text(path):
-    """Text of an experiment file; a `DldError` says why it cannot be read."""
+    """Return the text of an experiment file; a `DldError` says why it cannot be read."""
     try:
         if path.is_char_device():
             raise DldError(f"{path}: is a device, an experiment file was expected")
@@ -255,7 +255,7 @@ def _read_text(path):
     except (FileNotFoundError, NotADirectoryError):
         raise DldError(f"{path}: no such experiment file") from None
     except IsADirectoryError:
-        raise DldError(f"{path}: is a folder; an experiment file was expected, such as hparams/dld.yaml") from None
+        raise DldError(f"{path}: is a folder; an experiment file was expected, such as hparams/base.yaml") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DldError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
@@ -375,7 +375,8 @@ def _check_keys(tree, origins, path):
             raise _unknown(key, sorted(map(str, used | set(tree) - {key})), origins[key])
     missing = {"system", "exp_dir", "network"} - set(tree)
     if missing:
-        raise DldError(f"{path}: missing key {sorted(missing)[0]!r} ({EXPERIMENT_KEYS[sorted(missing)[0]]})")
+        key, hint = sorted(missing)[0], "an experiment is a base and a system: BASE.yaml SYSTEM.yaml"
+        raise DldError(f"{path}: missing key {key!r} ({EXPERIMENT_KEYS[key]}); {hint}")
 
 
 def _dump(tree):

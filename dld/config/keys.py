@@ -1,7 +1,7 @@
 """Every key of an experiment file: what it means, its type and its range.
 
 `EXPERIMENT_KEYS` are those that the program reads; `SHARED_KEYS` are the numbers, names and objects that the recipes'
-files give a name of their own, to refer to them (`!ref <d_model>`) and to set them on the command line.
+files name, to refer to them (`!ref <d_model>`) and to set them on the command line.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from dld.checks import (
     AT_LEAST_0,
     COUNT,
     FLAG,
+    FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
     RATE,
-    SHARE,
     Choice,
     Depths,
     ListOf,
@@ -42,6 +42,7 @@ class Key:
     kind: object
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return self.meaning
 
 
@@ -52,10 +53,11 @@ class Built:
     tag: str = "!new:"
 
     def accepts(self, value):
-        """Return whether a value is allowed; those with a tag are never asked."""
+        """Return whether a value is allowed; values with a tag are not checked here."""
         return False
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return f"made by {self.tag} of a class"
 
 
@@ -68,6 +70,7 @@ class Objects:
         return isinstance(value, Mapping) and all(not isinstance(part, (str, int, float)) for part in value.values())
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return "a mapping of names to what is made by !new: of a class"
 
 
@@ -82,6 +85,7 @@ class NumberOrRamp:
         return AT_LEAST_0.accepts(value)
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return f"{AT_LEAST_0}, or a dld.gates.Ramp of such numbers"
 
 
@@ -105,7 +109,7 @@ EXPERIMENT_KEYS = {
     "brain": Key("!name: of a subclass of dld.training.brain.DynamicBrain, where there is one", Built("!name:")),
     "schedule": Key("drop schedule, a class of dld.gates", OBJECT),
     "objectives": Key("losses with their weights: name → a class of dld.training.objectives", Objects()),
-    "soft_targets": Key("what a student is pulled towards, a class of dld.training.targets, or null", Nullable(OBJECT)),
+    "soft_targets": Key("what a student learns to match, a class of dld.training.targets, or null", Nullable(OBJECT)),
     "init_from": Key("experiment whose weights are the start, or null", Nullable(FOLDER)),
     "pretrained": Key(
         "published weights to start from where init_from is null: folder, hub id or bundle", Nullable(Text("a name"))
@@ -168,7 +172,7 @@ SHARED_KEYS = {
     "subsampling": Key("conv1d or conv2d", Choice("conv1d", "conv2d")),
     "subsampling_channels": Key("channels of the subsampling", Nullable(COUNT)),
     "closed_norm": Key("a closed gate keeps the block's closing LayerNorm", FLAG),
-    "vocab_size": Key("SentencePiece units, the CTC blank included", Whole(2, 2**20)),
+    "vocab_size": Key("SentencePiece tokens, the CTC blank included", Whole(2, 2**20)),
     "lr": Key("peak learning rate; 0 leaves the weights as they are", AT_LEAST_0),
     "warmup": Key("updates until the peak learning rate", NOT_NEGATIVE),
     "drop_prob": Key("probability that a block is dropped", RATE),
@@ -181,8 +185,8 @@ SHARED_KEYS = {
     "pre_norm": Key("LayerNorm before the branches, not after the sums", FLAG),
     "positional_kernel": Key("kernel of the positional convolution", COUNT),
     "positional_groups": Key("groups of the positional convolution", COUNT),
-    "mask_time_share": Key("frames that are masked in training", SHARE),
-    "mask_channel_share": Key("channels that are masked in training", SHARE),
+    "mask_time_share": Key("frames that are masked in training", FRACTION),
+    "mask_channel_share": Key("channels that are masked in training", FRACTION),
     "weighted_sum": Key("the output is a learned mean over all blocks", FLAG),
     "freeze_extractor": Key("the convolutions over the waveform are not trained", FLAG),
     "freeze_updates": Key("updates that train the head alone", NOT_NEGATIVE),
@@ -206,12 +210,12 @@ def check_values(values, path):
     Parameters
     ----------
     values : mapping
-        Key → value. What YAML gives a tag (`!ref`, `!new:`) is passed over: it is not a value yet.
+        Key → value. What has a tag (`!ref`, `!new:`) is skipped: it is not a value yet.
     path : str or Path
         The experiment file, for the message.
     """
     for key, value in values.items():
-        # What YAML gives an anchor is a number to Python.
+        # A value with an anchor is a `ScalarInt` or the like, which is a number to Python.
         value = bool(value) if type(value).__name__ == "ScalarBoolean" else value
         wrong = key in KEYS and not _tagged(value) and complaint(key, value, KEYS[key].kind)
         if wrong:

@@ -1,7 +1,7 @@
-"""Values that `--KEY` gives: plain YAML values, references, and classes of a few packages; nothing that runs code.
+"""Values of `--KEY` options: plain YAML values, references, and classes of a few packages; nothing that runs code.
 
 Experiment files are programs of their user and may run what they like. An override often comes out of a script, a job
-queue or a table of runs, where nobody expects a value to be a program.
+queue or a table of runs, where a value is not expected to be a program.
 """
 
 import inspect

@@ -1,0 +1,1 @@
+"""Audio, Kaldi data directories, tokens and batches."""

@@ -42,7 +42,7 @@ def info(source: str | Path, utterance: str | None = None) -> AudioInfo:
     """Return the `AudioInfo` of a recording from its header; a pipe is run to its end for that.
 
     A WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG or MP3 file that is shorter than its header says is an error
-    here; a FLAC shows it when it is read. Where a header does not tell the length, the recording is decoded to count
+    here; a FLAC shows it when it is read. Where a header does not state the length, the recording is decoded to count
     it.
 
     Parameters
@@ -158,7 +158,7 @@ def decode_check(
     Raises
     ------
     DldError
-        As `info` and `read_audio`. A recording of nothing but zeros is only logged.
+        As `info` and `read_audio`. A recording of zeros alone is only logged.
     """
     where = _where(source, utterance)
     with opened(source, where) as recording:

@@ -1,4 +1,4 @@
-"""Audio that is transcribed one by one: files and samples, checked before they are read."""
+"""Single recordings to transcribe: files and samples, checked before they are read."""
 
 import functools
 import os
@@ -52,7 +52,7 @@ class Source:
     sample_rate : int
         Hz.
     channel : int, optional
-        Of a file, see `dld.data.audio.read_audio`.
+        Channel of files, see `dld.data.audio.read_audio`.
     max_seconds : float, optional
         The longest that it takes.
 

@@ -32,7 +32,7 @@ def make_dataset(
 ):
     """Make a SpeechBrain dataset straight from a data directory; audio is read when an item is.
 
-    Nothing is left out unless asked for, and what is left out is logged with its number and reason.
+    Nothing is left out unless an argument says so, and what is left out is logged with its number and reason.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def make_dataset(
     min_duration, max_duration : float, optional
         Seconds; leave out what is shorter or longer. Only for training data.
     max_utterances : int, optional
-        Take so many, evenly spread; for quick runs.
+        Take this many, evenly spread; for quick runs.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def make_dataset(
     utterances, dropped = _split_by_duration(utterances, min_duration, max_duration)
     _log_counts(where, len(utterances), dropped)
     if max_utterances is not None and max_utterances < len(utterances):
-        logger.info("%s: %d of %d utterances are used, as asked for", where, max_utterances, len(utterances))
+        logger.info("%s: %d of %d utterances are used (max_utterances)", where, max_utterances, len(utterances))
         utterances = kaldi.spread(utterances, max_utterances)
     if not utterances:
         raise DldError(f"{where}: no utterances left; check the duration limits")
@@ -105,13 +105,13 @@ def select_for_training(
     utterances : list of Utterance
     tokenizer : Tokenizer
     frames_per_second : float
-        Of the encoder's output: 25 for 10 ms frames subsampled by 4.
+        Frame rate of the encoder's output: 25 for 10 ms frames subsampled by 4.
     min_duration, max_duration : float, optional
         Seconds.
     max_speed : float
         The greatest factor of the speed perturbation; 1 without any.
     overlap : float
-        Frames by which an utterance gives fewer, where the encoder's frames need more than their own share of it.
+        Frames by which an utterance has fewer, where a frame of the encoder sees more than its own part of the input.
 
     Returns
     -------
@@ -153,9 +153,10 @@ def select_for_training(
 
 
 class Loader(SaveableDataLoader):
-    """SpeechBrain's loader, whose worker processes hand a `DldError` on as it is, without their traceback."""
+    """SpeechBrain's loader, whose worker processes pass a `DldError` on as it is, without their traceback."""
 
     def __iter__(self):
+        """Return an iterator over the batches that raises the workers' faults as they are."""
         # Made now, not at the first batch: SpeechBrain asks the loader for its iterator when it saves a checkpoint.
         return _raise_faults(super().__iter__())
 
@@ -208,14 +209,15 @@ def _share(batch, keys):
 
 
 class EpochBatchSampler(DynamicBatchSampler):
-    """SpeechBrain's batches by duration, in an order that depends on nothing but seed and epoch.
+    """SpeechBrain's batches by duration, in an order that depends only on seed and epoch.
 
     The parent draws again at the end of each pass, so that its order also depends on how often it has been
-    iterated, and an interrupted training would go on with other batches than an uninterrupted one. Call
+    iterated, and an interrupted training would resume with other batches than an uninterrupted one. Call
     `set_epoch` before every epoch (a `Brain` does so for its `train_sampler`).
     """
 
     def __iter__(self):
+        """Iterate over the batches, the same in every epoch."""
         return iter(list(self._batches))
 
 
@@ -231,8 +233,8 @@ def make_batch_sampler(dataset, max_batch_seconds, seed, num_buckets=None, shuff
     seed : int
         With the epoch (`set_epoch`) it decides the batches and their order.
     num_buckets : int, optional
-        Groups of equally many utterances that share batches. More means less padding and less mixing, and up to
-        one unfilled batch per group. By default one per five batches, at least 1 and at most 20.
+        Groups of equally many utterances; batches are drawn within a group. More means less padding and less mixing,
+        and up to one unfilled batch per group. By default one per five batches, at least 1 and at most 20.
     shuffle : bool
         Draw utterances and batches in random order.
     max_batch_utterances : int, optional
@@ -260,7 +262,7 @@ def make_batch_sampler(dataset, max_batch_seconds, seed, num_buckets=None, shuff
 
 
 def sorted_batches(durations, batch_size=None, max_batch_seconds=None):
-    """Batch for decoding: longest first, so that little is padded and a lack of memory shows at once.
+    """Batch for decoding: longest first, so that little is padded and a lack of memory shows at the first batch.
 
     Parameters
     ----------
@@ -304,7 +306,7 @@ def sorted_batches(durations, batch_size=None, max_batch_seconds=None):
 def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False, generator=None):
     """Load padded batches; a checkpoint saves the position in the epoch.
 
-    A `DldError` is the same with and without workers, and a worker that is killed gives one too.
+    A `DldError` is the same with and without workers, and a worker that is killed raises one too.
 
     Parameters
     ----------
@@ -322,7 +324,7 @@ def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False, generat
     -------
     Loader
         Yields `PaddedBatch`: `batch.signal.data` (batch, samples), `batch.signal.lengths` (batch,) relative to the
-        longest, `batch.tokens` alike, `batch.id` and `batch.words` lists.
+        longest, `batch.tokens` in the same way, `batch.id` and `batch.words` lists.
     """
     return Loader(
         dataset,
@@ -342,7 +344,7 @@ def _ignore_signals(_):
 
 
 def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None):
-    """Loader of a whole dataset in `sorted_batches`, for validation and decoding."""
+    """Return a loader of a whole dataset in `sorted_batches`, for validation and decoding."""
     durations = [dataset.data[key]["duration"] for key in dataset.data_ids]
     return make_loader(dataset, sorted_batches(durations, batch_size, max_batch_seconds))
 

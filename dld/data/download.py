@@ -20,7 +20,7 @@ from dld.files import atomic_write, file_hash
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-"""Attempts without a single new byte after which a download is given up."""
+"""Attempts without a single new byte after which a download fails."""
 
 _CHUNK = 1 << 20
 
@@ -71,7 +71,7 @@ def fetch(url: str, path: str | Path, digest: str, pause: float = 5.0, progress:
             why = str(error) or type(error).__name__
         failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
         if failures >= ATTEMPTS:
-            raise DldError(f"{url}: {why} ({ATTEMPTS} attempts without progress); run the same command again to go on")
+            raise DldError(f"{url}: {why} ({ATTEMPTS} attempts without progress); run the same command again to resume")
         logger.warning("%s: %s; trying again in %g s", url, why, pause)
         time.sleep(pause)
     _check_digest(part, path, url, digest)
@@ -145,7 +145,7 @@ def _continue(url, part, begin, progress):
             return True
         raise
     with response:
-        # A server that knows no ranges sends the whole file.
+        # A server that does not support ranges sends the whole file.
         begin = begin if response.status == 206 else 0
         rest = response.headers.get("Content-Length")
         _check_space(part, rest)
@@ -171,4 +171,4 @@ def _check_digest(there, path, url, digest):
     found = file_hash(there, "md5" if len(digest) == 32 else "sha256")
     if found != digest:
         there.unlink()
-        raise DldError(f"{path}: not what {url} should give (hash {found}, not {digest}); removed, download it again")
+        raise DldError(f"{path}: not what {url} should hold (hash {found}, not {digest}); removed, download it again")

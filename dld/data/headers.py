@@ -1,4 +1,4 @@
-"""What headers of audio files promise, compared with what is there: libsndfile would just read less."""
+"""What headers of audio files promise, compared with the file's content: libsndfile would just read less."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from dld.errors import DldError
 
 # Writers that stream to a pipe cannot know the length; they put a number near 2 or 4 GiB in the header.
 _STREAMED = 0x7F000000
-# A header that promises a few bytes too many is common: for a gap up to this many bytes the message tells the repair.
+# A header that promises a few bytes too many is common: for a gap up to this size the message says how to repair it.
 _SMALL_GAP = 1024
 _MOST_CHUNKS = 10000
 #: GUIDs of Sony's Wave64, after the four letters.
@@ -22,7 +22,7 @@ _MP3_KBPS = (
 
 
 def check_complete(stream: BinaryIO, where: str) -> tuple[int | None, int | None]:
-    """Raise if a header promises more audio than the stream holds, or tells of none though there is some.
+    """Raise if a header promises more audio than the stream holds, or none though there is some.
 
     Known are WAV, RF64, Wave64, AIFF, CAF, AU, NIST SPHERE, OGG and MP3; FLAC shows only when it is decoded.
 
@@ -38,7 +38,7 @@ def check_complete(stream: BinaryIO, where: str) -> tuple[int | None, int | None
     end : int or None
         Bytes that the header promises, where it does.
     frames : int or None
-        Samples per channel, where the header tells them and libsndfile does not look (NIST SPHERE).
+        Samples per channel, where the header states them and libsndfile does not look (NIST SPHERE).
     """
     there = stream.seek(0, os.SEEK_END)
     stream.seek(0)
@@ -81,7 +81,7 @@ def _cut_short(where, there, promised):
 def _check_not_empty(position, size, there, where):
     if size == 0 and there > position:
         raise DldError(
-            f"{where}: the header tells of no audio, but {there - position} bytes follow (its writer was interrupted, "
+            f"{where}: the header states no audio, but {there - position} bytes follow (its writer was interrupted, "
             "or wrote to a pipe); `sox --ignore-length IN OUT.wav` repairs it"
         )
 
@@ -105,11 +105,11 @@ def _chunks(stream, layout, position, align, counted=0):
 
 
 def _last_byte(chunks, name):
-    """Return where the chunk `name` ends by its head; None where that is not told."""
+    """Return where the chunk `name` ends by its head; None where the head does not state it."""
     for found, position, size in chunks:
         if found == name:
-            told = size < _STREAMED or (len(name) > 4 and size < 1 << 62)
-            return position + size if told else None
+            stated = size < _STREAMED or (len(name) > 4 and size < 1 << 62)
+            return position + size if stated else None
     return None
 
 
@@ -131,7 +131,7 @@ def _wave_bytes(stream, head, where, there):
 
 
 def _nist(head, where):
-    """Return the bytes that the header promises, and samples per channel, each None where it is not told."""
+    """Return the bytes that the header promises, and samples per channel, each None where it is not stated."""
     fields = dict(re.findall(rb"(\w+) -\w+ (\S+)", head.partition(b"end_head")[0]))
     coding = fields.get(b"sample_coding", b"").decode("ascii", "replace")
     if "shorten" in coding or "embedded" in coding:
@@ -150,7 +150,7 @@ def _nist(head, where):
 
 
 def _check_ogg(stream, there, where):
-    """Raise where the last page is not whole: libsndfile leaves it out without a word."""
+    """Raise where the last page is not whole: libsndfile leaves it out silently."""
     begin = max(0, there - 70000)  # a page has at most 65 307 bytes
     stream.seek(begin)
     tail = stream.read(there - begin)
@@ -216,6 +216,6 @@ def _check_mp3(stream, head, there, where):
     # Frames of one bit rate differ by a byte of padding.
     if sizes and max(sizes) - min(sizes) > 1:
         raise DldError(
-            f"{where}: MP3 of varying bit rate without a header that tells its length; convert it, "
+            f"{where}: MP3 of varying bit rate without a header with its length; convert it, "
             "`ffmpeg -i IN.mp3 OUT.flac`"
         )

@@ -135,8 +135,8 @@ def queen(text: str) -> str:
     r"""Return what is spoken in a text of queen, as lower-case words of `a`…`z` and apostrophes.
 
     Numbers and the abbreviations that occur are written out, letters with full stops are joined (`D.N.A.` → `dna`),
-    hyphens part words. A text with signs that stand for something else than words, a noise such as `(sigh)` or a curse
-    such as `&#$`, gives the empty string where they are all of it or cannot be read.
+    hyphens separate words. A text with signs that do not mean words, a noise such as `(sigh)` or a curse
+    such as `&#$`, becomes the empty string where they are all of it or cannot be read.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ MOST_CHANNELS = 256
 MOST_SECONDS = 7 * 24 * 3600
 
 _ARCHIVE = re.compile(r"(?P<path>.+):(?P<offset>[0-9]+)")
-# libsndfile's number of frames where a header does not tell it is the greatest there is.
+# libsndfile's number of frames where a header does not state it: the largest possible one.
 _UNKNOWN = 1 << 62
 _BLOCK = 1 << 20
 _KINDS = (
@@ -33,7 +33,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_ENDLESS = "the header of this archive entry does not tell its length; make the archive again"
+_ENDLESS = "the header of this archive entry does not state its length; make the archive again"
 _said: set[object] = set()
 _counted: dict[object, int] = {}
 
@@ -44,7 +44,7 @@ class Recording(soundfile.SoundFile):
     Attributes
     ----------
     length : int
-        Frames, also where the header does not tell them.
+        Frames, also where the header does not state them.
     """
 
     def __init__(self, file, jumps=True):
@@ -57,7 +57,7 @@ class Recording(soundfile.SoundFile):
         return False
 
     def go_to(self, frame):
-        """Continue at `frame`, read over what is before it where libsndfile cannot seek; only once, and forwards."""
+        """Continue at `frame`, reading what is before it where libsndfile cannot seek; only once, and forwards."""
         if self._jumps and frame:
             self.seek(frame)
         elif frame:
@@ -71,7 +71,7 @@ class Recording(soundfile.SoundFile):
     def blocks_of(self, frames=None):
         """Yield the next frames as float32 arrays (frames, channels), to the end if `frames` is None.
 
-        The blocks' sizes follow what is there, so that a header that lies costs no memory.
+        The blocks' sizes follow the file's content, so that a wrong header costs no memory.
         """
         size = max(1, _BLOCK // self.channels)
         while frames is None or frames > 0:
@@ -180,14 +180,14 @@ def _open(source, where, stack):
         recording = stack.enter_context(Recording(file))
         recording.length = length
     elif frames is not None and frames < recording.frames:
-        say_once("longer", f"audio after the number of samples that the header tells is left out (first: {where})")
+        say_once("longer", f"audio after the number of samples that the header states is left out (first: {where})")
         recording.length = frames
     _check_length(recording, where)
     return recording
 
 
 def _identity(source, data, path):
-    """Return what a counted length is kept by; another content has another identity."""
+    """Return the key of the cache of counted lengths; another content has another key."""
     if data is not None:
         return source, hash(data)
     status = path.stat()
@@ -235,7 +235,7 @@ def _entry(stream, offset, where):
         return _View(stream, begin, begin + length), True, True
     if not tag.startswith((b"RIFF", b"fLaC")):
         raise DldError(f"{where}: no audio at that offset of the archive; make wav.scp and the archive together")
-    # In a FLAC libsndfile would seek by what looks like its frames, and those of other entries look alike.
+    # In a FLAC libsndfile would seek by what looks like its frames, and those of other entries look the same.
     return _View(stream, begin), False, tag.startswith(b"RIFF")
 
 
@@ -264,9 +264,9 @@ def _check_length(recording, where):
 
 
 def _count(recording, identity, where):
-    """Decode a recording whose header does not tell its length; its frames are kept for the next time."""
+    """Decode a recording whose header does not state its length; its frames are kept for the next time."""
     if identity not in _counted:
-        say_once("unknown", f"audio whose header does not tell its length is decoded to count it (first: {where})")
+        say_once("unknown", f"audio whose header does not state its length is decoded to count it (first: {where})")
         most, frames = MOST_SECONDS * recording.samplerate, 0
         for block in recording.blocks_of():
             frames += len(block)

@@ -75,9 +75,11 @@ class Tokenizer:
         return cls(Path(folder) / MODEL)
 
     def __getstate__(self):
+        """Return the model's bytes; the processor itself cannot be pickled."""
         return {"model": self._model, "path": self.path}
 
     def __setstate__(self, state):
+        """Load the model from the pickled bytes."""
         self._load(state["model"], state["path"])
 
     def __len__(self):
@@ -109,7 +111,7 @@ class Tokenizer:
         """Return the text of token numbers: words separated by single spaces; blanks vanish."""
         return self._processor.decode([int(token) for token in tokens])
 
-    def units(self):
+    def tokens(self):
         """Return the names of all tokens, by number."""
         return [self._processor.id_to_piece(number) for number in range(len(self))]
 
@@ -117,8 +119,8 @@ class Tokenizer:
 def train(lines, folder, vocab_size=None, model_type="bpe"):
     """Train SentencePiece tokens on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
 
-    The text is taken as it stands (no Unicode normalisation) and every character of it gets a token. The result
-    depends on nothing but the arguments.
+    The text is taken as it is (no Unicode normalisation) and every character of it gets a token. The result
+    depends only on the arguments.
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         Where the files go; the folder is made.
     vocab_size : int
         Number of tokens, the blank and the unknown included. With `model_type="char"` the text decides: leave it
-        out, or give just that number.
+        out, or set exactly that number.
     model_type : {"bpe", "unigram", "char"}
 
     Returns
@@ -138,7 +140,7 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     Raises
     ------
     DldError
-        There is no text, it has a reserved symbol, or it cannot give `vocab_size` tokens; the message names a size that
+        There is no text, it has a reserved symbol, or too little for `vocab_size` tokens; the message names a size that
         works.
     """
     lines = list(lines)
@@ -200,7 +202,7 @@ def _training_error(message, vocab_size):
     highest = re.search(r"value <= (\d+)", message)
     lowest = re.search(r"required_chars\. \d+ vs (\d+)", message)
     if highest:
-        return f"this text gives at most {highest[1]} tokens, not {vocab_size}; lower the vocabulary size"
+        return f"this text is enough for at most {highest[1]} tokens, not {vocab_size}; lower the vocabulary size"
     if lowest:
         return f"this text needs at least {lowest[1]} tokens for its characters, not {vocab_size}; raise the size"
     return f"SentencePiece cannot train {vocab_size} tokens on this text: {' '.join(message.split())}"

@@ -29,7 +29,7 @@ class _Searcher(CTCBeamSearcher):
 class BeamSearch:
     """Best text of each utterance under CTC and, if there is one, a language model.
 
-    The search is SpeechBrain's `CTCBeamSearcher` (after pyctcdecode): frame by frame it adds up paths that give the
+    The search is SpeechBrain's `CTCBeamSearcher` (after pyctcdecode): frame by frame it adds up paths of the
     same text, scores each word when the next one begins, and the sentence's end. The vocabulary is open unless the
     weights close it (`Weights.unknown`). The token `<unk>`, which no transcript has, is not searched. With a beam of 1
     and no model the result is that of `greedy`.
@@ -68,7 +68,7 @@ class BeamSearch:
             beam_size=settings.size,
             beam_prune_logp=settings.beam_logp,
             token_prune_min_logp=settings.token_logp,
-            # Histories may only be pruned for the sake of a model that has forgotten them.
+            # Histories may be pruned only where there is a model, and at its order.
             prune_history=model is not None,
         )
         if model is not None:
@@ -105,7 +105,7 @@ def valid_log_probs(logits: torch.Tensor, lengths: torch.Tensor) -> list[np.ndar
 
 
 class SearchPool:
-    """Beam searches of many utterances, over several processes if asked for.
+    """Beam searches of many utterances, in one process or several.
 
     Parameters
     ----------
@@ -135,9 +135,11 @@ class SearchPool:
             self._pool = ProcessPoolExecutor(jobs, context, _begin_worker, given)
 
     def __enter__(self) -> "SearchPool":
+        """Return the pool."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End the processes; searches that have not begun are dropped."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 

@@ -32,7 +32,7 @@ class Evaluator:
             self.references += batch.words
 
     def __call__(self, gate_vectors: Sequence[Sequence[bool]]) -> list[Quality]:
-        """Return the `Quality` of each gate vector; those with a common prefix share that part of the work."""
+        """Return the `Quality` of each gate vector; a common prefix is computed once."""
         texts: list[list[str]] = [[] for _ in gate_vectors]
         losses = [0.0] * len(gate_vectors)
         for embedded, tokens, token_lengths in self.batches:

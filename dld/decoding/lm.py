@@ -13,7 +13,7 @@ from dld.errors import DldError
 from dld.files import sha256
 
 _LN10 = math.log(10)
-# KenLM gives an unknown word this log10 probability where the model has no <unk>.
+# KenLM's log10 probability of an unknown word where the model has no <unk>.
 _MISSING = -99.0
 
 
@@ -43,7 +43,7 @@ class LanguageModel:
     name : str
         File name without its extensions.
     counts : list of int, or None
-        n-grams of each order; None for a binary model, which does not tell.
+        n-grams of each order; None for a binary model, which does not state them.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class LanguageModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise DldError(f"{path}: no such language model; estimate one with dld lm")
-        # By its content: names say little, and KenLM does not go by them.
+        # By its content: names say little, and KenLM does not use them.
         self.is_arpa = not is_binary_model(path)
         self.counts = arpa_counts(path) if self.is_arpa else None
         config = kenlm.Config()
@@ -85,7 +85,7 @@ class LanguageModel:
         return sha256(self.path)
 
     def __contains__(self, word):
-        """Whether the model knows a word."""
+        """Return whether a word is in the model."""
         return word in self.model
 
     def words(self):
@@ -95,7 +95,7 @@ class LanguageModel:
         return arpa_words(self.path)
 
     def begin(self, sentence=True):
-        """State at the beginning of a sentence, or (`sentence=False`) without any context."""
+        """Return the state at the beginning of a sentence, or (`sentence=False`) without any context."""
         state = self._new_state()
         if sentence:
             self.model.BeginSentenceWrite(state)
@@ -104,12 +104,12 @@ class LanguageModel:
         return state
 
     def log10(self, state, word):
-        """Log10 probability of a word after a state, and the state after both."""
+        """Return the log10 probability of a word after a state, and the state after both."""
         after = self._new_state()
         return self.model.BaseScore(state, word, after), after
 
     def perplexity(self, sentences):
-        """Perplexity of a text, ends of sentences included.
+        """Return the perplexity of a text, ends of sentences included.
 
         Parameters
         ----------
@@ -176,6 +176,7 @@ class Weights:
     unknown: float = 0.0
 
     def __post_init__(self):
+        """Raise a `DldError` for a weight out of its range."""
         for name, value in asdict(self).items():
             if not math.isfinite(value):
                 raise DldError(f"language-model weight {name} is {value}; a finite number was expected")
@@ -187,10 +188,10 @@ class Weights:
 
 
 class WordScorer:
-    """A language model as SpeechBrain's CTC searchers call it, in place of their `KenlmScorer`.
+    """A language model as SpeechBrain's CTC searchers call it, instead of their `KenlmScorer`.
 
     That one applies its penalty for unknown words to parts of words without the weight alpha and takes no model
-    whose words it was not told; this one scores parts of words only where unknown words are penalised, and then as
+    without a list of its words; this one scores parts of words only where unknown words are penalised, and then as
     the whole word will be.
 
     Parameters
@@ -210,11 +211,11 @@ class WordScorer:
         return self.model.order
 
     def get_start_state(self):
-        """State at the beginning of a sentence."""
+        """Return the state at the beginning of a sentence."""
         return self.model.begin()
 
     def score(self, state, word, is_last_word=False):
-        """Weighted score of a word in nats, and the state after it; no word, no score."""
+        """Return the weighted score of a word in nats, and the state after it; no word scores 0."""
         if not word:
             return (self.end_score(state) if is_last_word else 0.0), state
         log, after = self.model.log10(state, word)
@@ -224,11 +225,11 @@ class WordScorer:
         return score + (self.end_score(after) if is_last_word else 0.0), after
 
     def end_score(self, state):
-        """Weighted score of the sentence's end, in nats."""
+        """Return the weighted score of the sentence's end, in nats."""
         return self.weights.alpha * _LN10 * self.model.log10(state, "</s>")[0]
 
     def score_partial_token(self, beginning):
-        """Weighted score of the beginning of a word, which is zero unless it must become a penalised one."""
+        """Return the weighted score of the beginning of a word, zero unless it must become a penalised one."""
         if not self.weights.unknown:
             return 0.0
         if self._beginnings is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: File of the weights of a language model, in the folder of the model that they were chosen for.
 LM_WEIGHTS = "lm_weights.json"
-#: What `dld tune-lm` tries unless told otherwise.
+#: What `dld tune-lm` tries by default.
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 BETAS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 
@@ -29,7 +29,7 @@ class BeamSettings:
     size : int
         Hypotheses that are kept after each frame.
     beam_logp : float
-        Hypotheses so much worse than the best (nats) are given up.
+        Hypotheses that are worse than the best by this much (nats) are pruned.
     token_logp : float
         Tokens with a lower log probability in a frame (nats) are not tried there, except the best one.
     """
@@ -39,6 +39,7 @@ class BeamSettings:
     token_logp: float = -6.0
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` for a setting out of its range."""
         if self.size < 1:
             raise DldError(f"beam size {self.size}: must be at least 1")
         if not (self.beam_logp < 0 and self.token_logp < 0):
@@ -66,6 +67,7 @@ class Search:
     beam: BeamSettings = field(default_factory=BeamSettings)
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` for weights without a model."""
         if self.weights is not None and self.lm is None:
             raise DldError("weights of a language model need the model; give lm, too")
 

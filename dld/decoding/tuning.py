@@ -53,7 +53,7 @@ def choose_weights(
     unknown : float
         See `Weights`; not searched.
     start : Weights, optional
-        Of the grid, such as those of another depth (default: its middle).
+        Weights on the grid, such as those of another depth (default: its middle).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Gated encoders. All share one interface: `(features, lengths, gates) → Encoded(hidden, lengths)`."""
+"""Gated encoders, all with one interface: `(features, lengths, gates) → Encoded(hidden, lengths)`."""
 
 from dld.encoders.base import Embedded, Encoded, GatedEncoder
 from dld.encoders.config import EncoderConfig

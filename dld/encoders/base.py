@@ -1,4 +1,4 @@
-"""What every gated encoder gives, and what all of them share: running blocks under gate vectors."""
+"""The interface of every gated encoder, and what all have in common: running blocks under gate vectors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ GateVector = Sequence[bool | int]
 
 @dataclass
 class Embedded:
-    """What enters the block stack; computed once, whatever the gates.
+    """Input of the block stack; computed once for all gate vectors.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Embedded:
     padding : BoolTensor (batch, frames) or None
         True on padded frames; None where there are none.
     positions : object
-        What the blocks' attention needs to know of positions, computed outside the gates; None for nothing.
+        Positions as the blocks' attention needs them, computed outside the gates; None if it needs none.
     """
 
     hidden: Tensor
@@ -34,7 +34,7 @@ class Embedded:
 
 
 class Encoded(NamedTuple):
-    """What an encoder gives for a batch under one gate vector.
+    """The output of an encoder for a batch under one gate vector.
 
     Attributes
     ----------
@@ -71,9 +71,9 @@ class GatedEncoder(nn.Module, ABC):
     input_size : int, optional
         Width of the input; features of another size are refused when the network is built.
     overlap : int
-        Input steps that a frame sees beyond `subsampling`, where the end of an utterance gives no frame of its own.
+        Input steps that a frame sees beyond `subsampling`, where the end of an utterance has no frame of its own.
     max_seconds : float, optional
-        The longest utterance that it takes; by default any will do.
+        The longest utterance that it takes; by default there is no limit.
 
     Raises
     ------
@@ -121,7 +121,7 @@ class GatedEncoder(nn.Module, ABC):
         """What tables call the encoder: its kind, blocks and width, as `conformer-12x256`."""
         return f"{type(self).__name__.removeprefix('Gated').lower()}-{self.num_blocks}x{self.output_size}"
 
-    # ------------------------------------------------------------ what a subclass must give
+    # ------------------------------------------------------------ what a subclass must define
 
     @abstractmethod
     def embed(self, features: Tensor, lengths: Tensor) -> Embedded:
@@ -131,7 +131,7 @@ class GatedEncoder(nn.Module, ABC):
     def run_block(self, index: int, hidden: Tensor, embedded: Embedded) -> Tensor:
         """Return the output of block `index`, shape as `hidden`."""
 
-    # ------------------------------------------------------------ what it may give
+    # ------------------------------------------------------------ what it may define
 
     def skip_block(self, index: int, hidden: Tensor) -> Tensor:
         """Return the output where gate `index` is closed: by the DLD equation (arXiv 2601.16117) the input itself."""
@@ -158,14 +158,14 @@ class GatedEncoder(nn.Module, ABC):
     def on_update(self, update: int) -> None:
         """Prepare for the next update, given the number of updates made so far: for what is frozen at first."""
 
-    # ------------------------------------------------------------ what all share
+    # ------------------------------------------------------------ what all have in common
 
     def encode(
         self, embedded: Embedded, gate_vectors: Sequence[GateVector], share_prefix: bool | None = None
     ) -> list[Tensor]:
         """Run the blocks under each of several gate vectors.
 
-        In evaluation, vectors with a common prefix share its blocks; the result is the same as
+        In evaluation, the blocks of a common prefix run once; the result is the same as
         running each by itself. In training each runs by itself, with dropout of its own, unless `share_prefix` is true.
 
         Parameters

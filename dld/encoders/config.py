@@ -1,4 +1,4 @@
-"""Settings of an encoder as data: one declaration gives arguments, defaults, types and checks."""
+"""Settings of an encoder as data: one declaration makes arguments, defaults, types and checks."""
 
 import functools
 import inspect
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
 
-from dld.checks import AT_LEAST_0, COUNT, FLAG, RATE, SHARE, complaint, no_argument
+from dld.checks import AT_LEAST_0, COUNT, FLAG, FRACTION, RATE, complaint, no_argument
 from dld.errors import DldError
 
 Count = Annotated[int, COUNT]
-Share = Annotated[float, SHARE]
+Share = Annotated[float, FRACTION]
 Rate = Annotated[float, RATE]
 AtLeast0 = Annotated[float, AT_LEAST_0]
 Switch = Annotated[bool, FLAG]
@@ -41,7 +41,7 @@ class EncoderConfig:
     >>> @dataclass(frozen=True)
     ... class Small(EncoderConfig):
     ...     num_blocks: Annotated[int, COUNT] = 12
-    ...     kernels: Annotated[list, SHARE] = 0.5
+    ...     kernels: Annotated[list, FRACTION] = 0.5
     >>> print(Small(num_blocks=2))
     num_blocks: 2
     kernels: 0.5
@@ -102,7 +102,7 @@ def configured(kind: type[EncoderConfig]) -> Callable[[Callable], Callable[..., 
     Returns
     -------
     callable
-        A decorator of `__init__`. `inspect.signature` of the class gives the fields.
+        A decorator of `__init__`. `inspect.signature` of the class returns the fields.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def checkpoint_folder(source: str | Path, pickled: bool = False) -> Path:
     source : str or Path
         What has been downloaded once is taken from huggingface_hub's cache when the hub cannot be reached.
     pickled : bool
-        `pytorch_model.bin` will do where there are no safetensors.
+        Accept `pytorch_model.bin` where there are no safetensors.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def checkpoint_folder(source: str | Path, pickled: bool = False) -> Path:
             wanted = [_CONFIG, *_WEIGHTS, *([_PICKLED] if pickled else [])]
             folder = Path(snapshot_download(str(source), allow_patterns=wanted))
         except Exception as error:  # its HTTP library's errors, which have no base class in common with its own
-            raise DldError(f"{source}: no such folder, and not to be had from the hub: {first_line(error)}") from None
+            raise DldError(f"{source}: no such folder, and not loaded from the hub: {first_line(error)}") from None
     if not (folder / _CONFIG).is_file():
         raise DldError(f"{source}: no {_CONFIG} there; give a folder that transformers saved")
     if not _weight_files(folder, pickled):
@@ -119,7 +119,7 @@ def load_exactly(
     module : Module
     state : dict of str to Tensor
     source : str or Path
-        For messages.
+        Named in messages.
     optional : collection of str
         Weights that may be missing and then stay as they are, which is logged.
 

@@ -21,7 +21,7 @@ class ConvSubsampling(nn.Module):
         "conv1d" convolves over time only, all bins as channels (as the DLD authors' group does); "conv2d" over time and
         frequency (as WeNet, ESPnet and icefall do), slower and usually a little more accurate.
     channels : int, optional
-        Of the convolutions; `output_size` where it is not given.
+        Channels of the convolutions (default: `output_size`).
     dropout : float
 
     Examples

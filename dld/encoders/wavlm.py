@@ -169,14 +169,14 @@ class GatedWavLM(GatedEncoder):
             return Embedded(self.dropout(hidden), lengths, padding if padding.any() else None, positions)
 
     def _mask(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        share, width = self.config.mask_time_share, self.config.mask_time_width
-        if share:
-            mask = span_mask(lengths, hidden.shape[1], share, width)[..., None]
+        fraction, width = self.config.mask_time_share, self.config.mask_time_width
+        if fraction:
+            mask = span_mask(lengths, hidden.shape[1], fraction, width)[..., None]
             hidden = torch.where(mask, self.mask_embedding.to(hidden.dtype), hidden)
-        share, width = self.config.mask_channel_share, self.config.mask_channel_width
-        if share:
+        fraction, width = self.config.mask_channel_share, self.config.mask_channel_width
+        if fraction:
             channels = torch.full_like(lengths, hidden.shape[2])
-            hidden = hidden.masked_fill(span_mask(channels, hidden.shape[2], share, width)[:, None], 0.0)
+            hidden = hidden.masked_fill(span_mask(channels, hidden.shape[2], fraction, width)[:, None], 0.0)
         return hidden
 
     def run_block(self, index: int, hidden: Tensor, embedded: Embedded) -> Tensor:

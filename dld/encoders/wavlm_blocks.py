@@ -20,7 +20,7 @@ class RelativePositions(nn.Module):
     ----------
     embedding : Embedding (buckets, heads)
     max_distance : int
-        Frames; beyond it all distances share a bucket.
+        Frames; beyond it all distances have one bucket.
     """
 
     def __init__(self, embedding: nn.Embedding, max_distance: int):
@@ -64,7 +64,7 @@ class GatedBiasAttention(WavLMSelfAttention):
         ----------
         query : Tensor (batch, frames, width)
         key_padding_mask : BoolTensor (batch, frames), optional
-            True on frames that none attends to.
+            True on frames that are not attended to.
         attention_mask : None
             Not used.
         position_bias : Tensor (1, heads, frames, frames)
@@ -85,7 +85,7 @@ class GatedBiasAttention(WavLMSelfAttention):
             assert position_bias is not None  # optional in torchaudio's signature only
             bias = gate * position_bias
             if key_padding_mask is not None:
-                # Not minus infinity: where all keys are padding that would give NaN.
+                # Not minus infinity: where all keys are padding the result would be NaN.
                 bias = bias.masked_fill(key_padding_mask[:, None, None], torch.finfo(bias.dtype).min)
             bias = bias.to(queries.dtype)
             out = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, dropout_p=p)
@@ -128,16 +128,16 @@ class SpectralPositions(ConvolutionalPositionalEmbedding):
         return activate(out).to(x.dtype)
 
 
-def span_mask(lengths: Tensor, size: int, share: float, width: int) -> Tensor:
+def span_mask(lengths: Tensor, size: int, fraction: float, width: int) -> Tensor:
     """Draw spans of equal width at random positions, as wav2vec 2.0 masks its input (arXiv 2006.11477, appendix).
 
     Parameters
     ----------
     lengths : LongTensor (batch,)
-        Spans lie within them.
+        Spans are within them.
     size : int
-    share : float
-        Of each length, were there no overlaps; the number of spans is rounded up or down at random.
+    fraction : float
+        Of each length, if spans did not overlap; the number of spans is rounded up or down at random.
     width : int
 
     Returns
@@ -146,13 +146,13 @@ def span_mask(lengths: Tensor, size: int, share: float, width: int) -> Tensor:
 
     Examples
     --------
-    >>> mask = span_mask(torch.tensor([100, 50]), 100, share=0.5, width=10)
+    >>> mask = span_mask(torch.tensor([100, 50]), 100, fraction=0.5, width=10)
     >>> mask.shape, mask[1, 50:].any().item()
     (torch.Size([2, 100]), False)
     """
     # On the CPU, so that the masks of a seed are the same on every device.
     positions = (lengths.cpu() - width + 1).clamp_min(0)
-    count = (share * lengths.cpu() / width + torch.rand(len(lengths))).long().minimum(positions)
+    count = (fraction * lengths.cpu() / width + torch.rand(len(lengths))).long().minimum(positions)
     scores = torch.rand(len(lengths), size).masked_fill(padding_mask(positions, size), -1.0)
     starts = scores.argsort(dim=1, descending=True).argsort(dim=1) < count[:, None]
     begun = starts.long().cumsum(1)

@@ -36,9 +36,9 @@ class WavLMConfig(EncoderConfig):
     pre_norm: Annotated[bool, FLAG, Named("do_stable_layer_norm", "encoder_layer_norm_first")] = False
     """False: LayerNorm after the residual sums (Base). True: before (Large), and once after the last block."""
     num_buckets: Annotated[int, Whole(low=4), Named("num_buckets", "encoder_num_buckets")] = 320
-    """Of the relative position bias."""
+    """Buckets of the relative position bias."""
     max_distance: Annotated[int, COUNT, Named("max_bucket_distance", "encoder_max_distance")] = 800
-    """Frames from which on all distances share a bucket."""
+    """Frames from which on all distances have one bucket."""
     positional_kernel: Annotated[int, COUNT, Named("num_conv_pos_embeddings", "encoder_pos_conv_kernel")] = 128
     positional_groups: Annotated[int, COUNT, Named("num_conv_pos_embedding_groups", "encoder_pos_conv_groups")] = 16
     dropout: Annotated[float, RATE, Named("hidden_dropout", "encoder_dropout")] = 0.1
@@ -62,7 +62,7 @@ class WavLMConfig(EncoderConfig):
     freeze_extractor: Switch = True
     """The convolutions over the waveform are not trained."""
     freeze_updates: Annotated[int, NOT_NEGATIVE] = 0
-    """For so many updates nothing of the encoder is trained but the weights of `weighted_sum` (see `on_update`)."""
+    """For this many updates nothing of the encoder is trained but the weights of `weighted_sum` (see `on_update`)."""
     lr_scale: AtLeast0 = 1.0
     """Learning rate of the encoder as a multiple of the head's (see `parameter_groups`)."""
     layer_decay: Annotated[float, Number(above=0, high=1)] = 1.0

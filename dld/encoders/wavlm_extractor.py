@@ -42,7 +42,7 @@ class ConvExtractor(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Extract frames: (batch, samples), (batch,) → (batch, frames, channels), (batch,).
 
-        There is at least one frame, be it padding.
+        There is at least one frame, even if it is padding.
         """
         waveforms = functional.pad(waveforms, (0, max(0, self.window - waveforms.shape[1])))
         frames = self.output_frames(lengths)
@@ -107,7 +107,7 @@ class ConvExtractor(nn.Module):
         return out
 
     def _first(self, samples: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return weights and bias of the first convolution, the normalisation of each channel worked in."""
+        """Return weights and bias of the first convolution, including the normalisation of each channel."""
         layer = self.layers[0]
         weight, bias = layer.conv.weight.squeeze(1).float(), layer.conv.bias
         if isinstance(layer.layer_norm, nn.GroupNorm):

@@ -80,7 +80,7 @@ def read_pretrained(source: str | Path) -> Pretrained:
     Raises
     ------
     DldError
-        It cannot be had, is not a WavLM, is damaged, or holds anything but weights.
+        It cannot be loaded, is not a WavLM, is damaged, or holds anything but weights.
     """
     if str(source) in BUNDLES:
         return _from_bundle(str(source))
@@ -97,7 +97,7 @@ def _from_bundle(name: str) -> Pretrained:
         raise DldError(f"{name}: the file holds more than weights and is not read: {first_line(error)}") from None
     except (OSError, RuntimeError, EOFError) as error:
         raise DldError(
-            f"{name}: cannot be had: {first_line(error)}; connect to the internet, or give a folder with the weights"
+            f"{name}: cannot be loaded: {first_line(error)}; connect to the internet, or give a folder with the weights"
         ) from None
     # Large comes in a wrapper that normalises the waveform, which is the front end's business here.
     model = getattr(model, "model", model)

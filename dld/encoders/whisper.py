@@ -47,7 +47,7 @@ class WhisperConfig(EncoderConfig):
     """Frames joined to one output frame, `stack · d_model` wide. CTC on pairs of frames, 25 a second, trains faster and
     decodes with half the work."""
     dropout: Rate = 0.0
-    """Of attention weights, activations and residual branches. Whisper was trained without."""
+    """Dropout of attention weights, activations and residual branches. Whisper was trained without."""
     lr_scale: AtLeast0 = 1.0
     """Learning rate of the encoder as a multiple of the head's (see `parameter_groups`)."""
     freeze_convolutions: Switch = False
@@ -80,7 +80,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, padding: Tensor) -> Tensor:
-        """Compute (batch, frames, width) → the same shape; none attends to frames where `padding` is True."""
+        """Compute (batch, frames, width) → the same shape; frames where `padding` is True are not attended to."""
         query, key, value = (
             project(hidden).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -97,7 +97,7 @@ class SelfAttention(nn.Module):
 class WhisperBlock(nn.Module):
     """Self-attention and feed-forward, each with LayerNorm before and a residual around it.
 
-    The weights have the names that HuggingFace gives them.
+    The weights have their names in HuggingFace's transformers.
     """
 
     def __init__(self, config: WhisperConfig):
@@ -110,7 +110,7 @@ class WhisperBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, padding: Tensor) -> Tensor:
-        """Compute (batch, frames, width) → the same shape; none attends to frames where `padding` is True."""
+        """Compute (batch, frames, width) → the same shape; frames where `padding` is True are not attended to."""
         hidden = hidden + self.dropout(self.self_attn(self.self_attn_layer_norm(hidden), padding))
         inner = self.dropout(functional.gelu(self.fc1(self.final_layer_norm(hidden))))
         return hidden + self.dropout(self.fc2(inner))
@@ -142,7 +142,7 @@ class GatedWhisper(GatedEncoder):
 
     Padding is masked and takes no part in anything: an utterance of any length up to that of the positions (30 s) is
     encoded as long as it is, and as if it were alone. Takes the features of `dld.frontends.WhisperLogMel`. A closed
-    gate is the identity; as the blocks are pre-norm, there is no closing LayerNorm that it could keep.
+    gate is the identity; as the blocks are pre-norm, they have no closing LayerNorm that it could keep.
 
     The defaults are the shape of Whisper tiny; `GatedWhisper.from_pretrained` takes it from the checkpoint.
 
@@ -211,7 +211,7 @@ class GatedWhisper(GatedEncoder):
         Raises
         ------
         DldError
-            The source cannot be had, is not a Whisper, or lacks weights; the message lists them.
+            The source cannot be loaded, is not a Whisper, or lacks weights; the message lists them.
         """
         config, state = _read_encoder(source)
         shape = {name: config[named.huggingface] for name, named in _NAMED.items()}

@@ -6,7 +6,7 @@ import torch
 import torchaudio.transforms
 from torch import Tensor, nn
 
-from dld.checks import NOT_NEGATIVE, SHARE, ListOf, Number, require
+from dld.checks import FRACTION, NOT_NEGATIVE, ListOf, Number, require
 from dld.errors import DldError
 from dld.padding import padding_mask
 
@@ -23,7 +23,7 @@ class SpecAugment(nn.Module):
     time_width, freq_width : int
         Largest width of a mask, in frames and bins; each is drawn uniformly from 0 up to it.
     time_share : float
-        No time mask is wider than this share of the utterance.
+        No time mask is wider than this fraction of the utterance.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class SpecAugment(nn.Module):
         super().__init__()
         require(self, NOT_NEGATIVE, time_masks=time_masks, time_width=time_width)
         require(self, NOT_NEGATIVE, freq_masks=freq_masks, freq_width=freq_width)
-        require(self, SHARE, time_share=time_share)
+        require(self, FRACTION, time_share=time_share)
         self.time_masks = time_masks
         self.time_width = time_width
         self.freq_masks = freq_masks
@@ -93,7 +93,7 @@ def _whole_numbers(highest: Tensor) -> Tensor:
 class SpeedPerturb(nn.Module):
     """Play each training batch at a speed drawn from a list (Ko et al., Interspeech 2015: 0.9, 1.0, 1.1).
 
-    The resampling is torchaudio's. Its `SpeedPerturbation` gives the same signals for 0.9 and 1.1, but truncates
+    The resampling is torchaudio's. Its `SpeedPerturbation` makes the same signals for 0.9 and 1.1, but truncates
     `factor * 100`, so that 1.15 becomes 1.14 (69 of the speeds from 0.1 to 10), and rounds lengths as float32, which
     are wrong by one from 118 s on: masks and losses would then include a sample of padding.
 
@@ -126,6 +126,6 @@ class SpeedPerturb(nn.Module):
         if resampler.orig_freq == resampler.new_freq:
             return waveforms, lengths
         out = resampler(waveforms)
-        # torchaudio gives ceil(new_freq * samples / orig_freq) samples.
+        # torchaudio returns ceil(new_freq * samples / orig_freq) samples.
         lengths = -(-lengths * resampler.new_freq // resampler.orig_freq)
         return out, lengths.clamp_max(out.shape[1])

@@ -1,4 +1,4 @@
-"""What every front end gives."""
+"""The interface of every front end."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ class FrontEnd(nn.Module, ABC):
         Returns
         -------
         features : Tensor (batch, frames, output_size)
-            Zero on padded frames; without the last axis for a front end that gives waveforms.
+            Zero on padded frames; without the last axis for a front end that returns waveforms.
         lengths : LongTensor (batch,)
             Valid frames of each utterance.
         """

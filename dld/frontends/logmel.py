@@ -50,7 +50,7 @@ class LogMel(FrontEnd):
         require(self, COUNT, n_mels=n_mels)
         require(self, POSITIVE, window_ms=window_ms, hop_ms=hop_ms)
         window = round(sample_rate * window_ms / 1000)
-        # Some thousand samples are the longest that anyone wants; a slip in the unit would take all memory.
+        # Windows have some thousand samples at most; a wrong unit would take all memory.
         require(self, Whole(2, 1 << 16), **{"window_ms in samples": window})
         require(self, Nullable(Whole(low=window)), n_fft=n_fft)
         self.sample_rate = sample_rate

@@ -41,6 +41,7 @@ class Ramp:
     epochs: float
 
     def __post_init__(self):
+        """Raise a `DldError` for a value out of its range."""
         require(self, Number(), start=self.start, end=self.end)
         require(self, AT_LEAST_0, epochs=self.epochs)
 
@@ -99,7 +100,7 @@ class DropSchedule:
     num_blocks : int
         Blocks of the encoder.
     seed : int
-        Of the schedule's own generator. Ranks of one distributed run share it and so draw the same gates.
+        Seed of the schedule's own generator. All ranks of a distributed run have the same and so draw the same gates.
     """
 
     def __init__(self, num_blocks: int, seed: int = 0):
@@ -110,7 +111,7 @@ class DropSchedule:
         self.epoch = 0.0
 
     def set_epoch(self, epoch: float) -> None:
-        """Tell the schedule how many epochs have gone by (a fraction is allowed), for what ramps over them."""
+        """Set the number of epochs that have passed (a fraction is allowed), for values that ramp over them."""
         self.epoch = float(epoch)
 
     def draw(self) -> Draw:
@@ -123,7 +124,7 @@ class DropSchedule:
         return {"version": version, "internal": list(internal), "gauss": gauss, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` returned."""
         self.generator.setstate((state["version"], tuple(state["internal"]), state["gauss"]))
         self.epoch = state["epoch"]
 
@@ -138,6 +139,7 @@ class AllOpen(DropSchedule):
     """
 
     def draw(self) -> Draw:
+        """Return one vector, with all gates open."""
         return Draw.even([(True,) * self.num_blocks])
 
 
@@ -163,6 +165,7 @@ class Fixed(DropSchedule):
         self.vector = gates_for_depth(policy, num_blocks, n, seed=seed)
 
     def draw(self) -> Draw:
+        """Return the one vector."""
         return Draw.even([self.vector])
 
 
@@ -187,15 +190,16 @@ class Exits(DropSchedule):
         self.vectors = [first_n(num_blocks, n) for n in chosen]
 
     def draw(self) -> Draw:
+        """Return the vector of every exit."""
         return Draw.even(self.vectors, share_prefix=True)
 
 
 class WithExits(DropSchedule):
     """Add losses in the middle of the run of another schedule's gate vectors (InterCTC).
 
-    An exit after block k sees what the first k blocks gave under the drawn gates; it is left out of a step in which all
-    of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth (arXiv
-    2106.09216): `(1 - w) L_CTC + w / K · sum of the K intermediate L_CTC`.
+    An exit after block k reads the output of the first k blocks under the drawn gates; it is left out of a step in
+    which all of these are closed. With `RisingDrop` or `Bernoulli` inside, this is InterCTC with stochastic depth
+    (arXiv 2106.09216): `(1 - w) L_CTC + w / K · sum of the K intermediate L_CTC`.
 
     Parameters
     ----------
@@ -227,9 +231,11 @@ class WithExits(DropSchedule):
         self.weight = weight
 
     def set_epoch(self, epoch: float) -> None:
+        """Set the epoch of the wrapped schedule."""
         self.schedule.set_epoch(epoch)
 
     def draw(self) -> Draw:
+        """Return the wrapped schedule's vectors, each followed by its exits."""
         vectors, weights = [], []
         drawn = self.schedule.draw()
         for gates, weight in zip(drawn.vectors, drawn.weights, strict=True):
@@ -242,9 +248,11 @@ class WithExits(DropSchedule):
         return Draw(vectors, weights, share_prefix=True)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the wrapped schedule."""
         return self.schedule.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
         self.schedule.load_state_dict(state)
 
 
@@ -294,6 +302,7 @@ class Bernoulli(_IndependentDrop):
         self.p = _check_rate(p, "p")
 
     def drop_rates(self) -> list[float]:
+        """Return the same drop probability for every block."""
         return [value_at(self.p, self.epoch)] * self.num_blocks
 
 
@@ -321,6 +330,7 @@ class RisingDrop(_IndependentDrop):
         self.p_max = _check_rate(p_max, "p_max")
 
     def drop_rates(self) -> list[float]:
+        """Return drop probabilities that rise from 0 to `p_max`."""
         p_max = value_at(self.p_max, self.epoch)
         last = max(1, self.num_blocks - 1)
         return [p_max * (math.exp(block * math.log(2.0) / last) - 1.0) for block in range(self.num_blocks)]
@@ -366,6 +376,7 @@ class UniformDepth(DropSchedule):
         self.spacing = spacing
 
     def draw(self) -> Draw:
+        """Return one vector of a random depth."""
         return Draw.even([self.vector(self.generator.choice(self.depths))])
 
     def vector(self, n: int) -> tuple[bool, ...]:
@@ -391,7 +402,7 @@ class Sandwich(UniformDepth):
     depths : list of int, or "all"
         As in `UniformDepth`; the smallest of them is that of the smallest network.
     share_prefix : bool
-        Run the blocks of a common prefix once, all with the same dropout there. Without dropout nothing but the time
+        Run the blocks of a common prefix once, all with the same dropout there. Without dropout only the time
         changes.
 
     Examples
@@ -419,6 +430,7 @@ class Sandwich(UniformDepth):
         self.between = [n for n in self.depths[1:] if n < num_blocks] or self.depths
 
     def draw(self) -> Draw:
+        """Return the full network, the smallest depth and random depths between them."""
         vectors = [(True,) * self.num_blocks, self.vector(self.depths[0])]
         pool: list[int] = []
         for _ in range(self.num_random):

@@ -30,8 +30,8 @@ def search_gate_table(
 ) -> GateTable:
     """Search by greedy removal from full depth: at each depth close the gate whose closing hurts least.
 
-    Every candidate takes one pass over the dev set, N(N+1)/2 passes in all, less what candidates share. At each depth
-    the evenly spaced vector is a candidate for the table too, since greedy steps cannot be taken back.
+    Every candidate takes one pass over the dev set, N(N+1)/2 passes in all, less the common prefixes of candidates. At
+    each depth the evenly spaced vector is a candidate for the table too, since greedy steps cannot be taken back.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def search_gate_table(
     Returns
     -------
     GateTable
-        Of all depths; `about` holds the WER and loss on dev and where each vector came from.
+        Table of all depths; `about` holds the WER and loss on dev and where each vector came from.
     """
     current = (True,) * num_blocks
     vectors, found = {}, {}

@@ -20,7 +20,7 @@ class GateTable:
     vectors : dict of int to tuple of bool
         One gate vector for each depth that the table serves.
     about : dict
-        How the table was found: data, search, error rates. Kept in the file, used by nobody.
+        How the table was found: data, search, error rates. Kept in the file, not used otherwise.
     """
 
     num_blocks: int
@@ -28,12 +28,13 @@ class GateTable:
     about: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        """Raise a `DldError` if a vector does not have its depth."""
         for n, gates in self.vectors.items():
             if depth(check_gates(gates, self.num_blocks)) != n:
                 raise DldError(f"gate table: the vector {format_gates(gates)} at depth {n} opens {depth(gates)} gates")
 
     def gates(self, n):
-        """The gate vector for depth `n`; a `DldError` names the depths there are."""
+        """Return the gate vector for depth `n`; a `DldError` names the depths in the table."""
         if n not in self.vectors:
             raise DldError(f"the gate table has no depth {n}; it has {', '.join(map(str, sorted(self.vectors)))}")
         return self.vectors[n]
@@ -54,7 +55,7 @@ class GateTable:
             Blocks of the network that it is for.
         model_sha256 : str, optional
             Hash of that network's weights. A table that was searched for other weights is refused; one that does not
-            say for which, as the first version of this program wrote them, is taken with a warning.
+            state its weights, as the first version of this program wrote them, is accepted with a warning.
 
         Raises
         ------

@@ -8,7 +8,7 @@ from dld.errors import DldError
 
 
 def depth(gates):
-    """Number of open gates.
+    """Return the number of open gates.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def check_depth(value, num_blocks, name="depth"):
 
 
 def parse_depths(text, num_blocks):
-    """Depths from a list or from text such as `"2,4,12"` or `"all"`, each checked against the encoder.
+    """Return depths from a list or from text such as `"2,4,12"` or `"all"`, each checked against the encoder.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def parse_depths(text, num_blocks):
 
 
 def format_gates(gates):
-    """A gate vector as text, one digit per block.
+    """Return a gate vector as text, one digit per block.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def format_gates(gates):
 
 
 def parse_gates(text, num_blocks=None):
-    """A gate vector from text of ones and zeros, the inverse of `format_gates`.
+    """Return the gate vector that a text of ones and zeros stands for, the inverse of `format_gates`.
 
     Examples
     --------
@@ -127,7 +127,7 @@ POLICIES = ("evenly-spaced", "first-n", "random", "table")
 
 
 def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
-    """The gate vector that a policy chooses for a depth.
+    """Return the gate vector that a policy chooses for a depth.
 
     Parameters
     ----------

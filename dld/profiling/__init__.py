@@ -1,0 +1,1 @@
+"""What a depth costs: operations and time."""

@@ -33,7 +33,7 @@ def real_time_factors(
 ) -> list[float]:
     """Return processing time over audio time under each gate vector, from waveform to text, one utterance at a time.
 
-    The gate vectors take turns on each utterance, so that a drift of the machine's speed affects all of them alike.
+    The gate vectors take turns on each utterance, so that a drift of the machine's speed affects all of them equally.
 
     Parameters
     ----------

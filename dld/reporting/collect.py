@@ -33,11 +33,11 @@ class ScoredDecode:
     variant : str
         What the directory's name has after the depth; empty for the main decode.
     alignments : dict of str to Alignment
-        By utterance.
+        Alignments by utterance.
     cer : float or None
         Character error rate in percent, where characters were scored.
     total : ErrorCounts
-        Of all utterances.
+        Sum over all utterances.
     """
 
     directory: Path
@@ -48,6 +48,7 @@ class ScoredDecode:
     total: ErrorCounts = field(init=False)
 
     def __post_init__(self) -> None:
+        """Add up the alignments."""
         object.__setattr__(self, "total", _total(self.alignments))
 
     @property

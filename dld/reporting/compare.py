@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 def summary(decodes: Sequence[ScoredDecode], replicates: int = 10000, seed: int = 0) -> list[Rate]:
     """Return the error rate of every system, variant and depth: the mean over its seeds, with that mean's interval.
 
-    The interval tells how far the mean over these seeds would vary with other utterances. What other seeds would do it
-    does not tell; `wers`, the error rate of each seed, gives an idea of that.
+    The interval says how far the mean over these seeds would vary with other utterances, not with other seeds; `wers`,
+    the error rate of each seed, indicates that.
     """
     found = []
     for (test_set, system, variant), by_depth in group_lines(decodes).items():
@@ -58,7 +58,7 @@ def comparisons(
     baseline : str
         Name of a system.
     replicates, seed : int
-        Of the bootstrap.
+        Draws and seed of the bootstrap.
     """
     lines = group_lines(decodes)
     found = []

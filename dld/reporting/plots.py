@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 from dld.files import atomic_write  # noqa: E402
 from dld.reporting.results import Curve, Rate  # noqa: E402
 
-# Okabe and Ito's palette, told apart with every common colour-vision deficiency; shapes repeat what colours say.
+# Okabe and Ito's palette, distinguishable with every common colour-vision deficiency; shapes differ as well.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 NAMES = {
@@ -66,7 +66,7 @@ def _save(figure, output, name):
     files = []
     for suffix in ("png", "svg"):
         buffer = io.BytesIO()
-        # No creation date, so that the same results give the same bytes.
+        # No creation date, so that the same results have the same bytes.
         metadata = {"Date": None} if suffix == "svg" else {}
         figure.savefig(buffer, format=suffix, dpi=150, bbox_inches="tight", metadata=metadata)
         with atomic_write(output / f"{name}.{suffix}", "wb") as out:
@@ -116,7 +116,7 @@ def plot_tradeoff(rows: Sequence[Rate], systems: Sequence[str], output: Path, ti
     output : Path
         Folder for the files.
     title : str
-        Of the picture.
+        Title of the picture.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def plot_training(curves: Sequence[Curve], systems: Sequence[str], output: Path,
     output : Path
         Folder for the files.
     title : str
-        Of the picture.
+        Title of the picture.
 
     Returns
     -------

@@ -26,11 +26,11 @@ class ReportOptions:
         What the other systems are compared with; the first one's last validation error rate is the target of training.
         Default: ld, where it is there.
     title : str
-        Of page and pictures.
+        Title of page and pictures.
     transcripts : int
         Sample utterances of each test set.
     replicates, seed : int
-        Of the bootstrap.
+        Draws and seed of the bootstrap.
     """
 
     systems: list[str] | None = None

@@ -94,6 +94,7 @@ class Comparison(Difference):
     baseline_wer: float
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` if the fields contradict each other."""
         if not self.depths or self.range not in ("depth", "high dropping", "no dropping"):
             raise DldError(f"depths {self.depths} of the range {self.range!r} cannot be compared")
         if self.relative is not None and None in (self.relative_low, self.relative_high):
@@ -122,6 +123,7 @@ class Curve(Record):
     depths: list[int]
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` if the columns differ in length."""
         if not self.epoch or not len(self.epoch) == len(self.updates) == len(self.seconds) == len(self.mean_wer):
             raise DldError("epoch, updates, seconds and mean_wer must have the same number of values, at least one")
 
@@ -167,6 +169,7 @@ class Environment(Record):
     seed: int
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` if there are no replicates."""
         if self.replicates < 1:
             raise DldError(f"replicates is {self.replicates}; it must be at least 1")
 
@@ -185,6 +188,7 @@ class Results(Record):
     environment: Environment
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` if there are no decodes."""
         if not self.rows or not self.summary:
             raise DldError("holds no decodes")
 

@@ -62,7 +62,7 @@ def _test_set(results, test_set):
         _details(rows),
     ]
     parts += [
-        f"**Look closer:** {pair.label} at depths {' and '.join(map(str, pair.depths))} gives the same transcripts "
+        f"**Look closer:** {pair.label} at depths {' and '.join(map(str, pair.depths))} has the same transcripts "
         "although the gates differ; do the gates reach the model?"
         for pair in equal
     ]
@@ -177,8 +177,8 @@ def _training_table(rows: list[Row], convergence: list[Convergence]):
                 row.seed,
                 row.updates,
                 None if row.train_seconds is None else f"{row.train_seconds / 60:.1f}",
-                None if entry is None else _part(entry.updates_share),
-                None if entry is None else _part(entry.seconds_share),
+                None if entry is None else _percent(entry.updates_share),
+                None if entry is None else _percent(entry.seconds_share),
                 *(getattr(row, name) or None for name in commits),
             ]
         )
@@ -187,5 +187,5 @@ def _training_table(rows: list[Row], convergence: list[Convergence]):
     return table(heads, body, right_from=2)
 
 
-def _part(share):
-    return "never" if share is None else f"{100 * share:.0f} %"
+def _percent(fraction):
+    return "never" if fraction is None else f"{100 * fraction:.0f} %"

@@ -92,6 +92,7 @@ class ErrorCounts:
     sentence_errors: int = 0
 
     def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        """Return the counts of both together."""
         return ErrorCounts(
             self.words + other.words,
             self.ins + other.ins,
@@ -117,7 +118,7 @@ class ErrorCounts:
         return _percent(self.sentence_errors, self.sentences)
 
     def __str__(self) -> str:
-        """Kaldi's line: `%WER 12.34 [ 12 / 345, 1 ins, 2 del, 9 sub ]`."""
+        """Return Kaldi's line: `%WER 12.34 [ 12 / 345, 1 ins, 2 del, 9 sub ]`."""
         return f"%WER {self.wer:.2f} [ {self.errors} / {self.words}, {self.ins} ins, {self.dels} del, {self.subs} sub ]"
 
 

@@ -56,7 +56,7 @@ def wer_interval(
     replicates : int
         Draws of the test set.
     seed : int
-        The same seed gives the same interval.
+        The same seed returns the same interval.
     level : float
         Part of the draws between the two bounds.
 

@@ -80,6 +80,7 @@ class DecodeRecord(Record):
     lm_unknown: float | None = optional()
 
     def __post_init__(self) -> None:
+        """Raise a `DldError` if the fields contradict each other."""
         opened = self.gates.count("1")
         if opened + self.gates.count("0") != len(self.gates):
             raise DldError(f"gates is {self.gates[:40]!r}, not a row of 0 and 1; {AGAIN}")
@@ -113,14 +114,14 @@ class DecodeRecord(Record):
 
 
 def name_of_set(data: str | Path) -> str:
-    """Return the name of a data directory as the user gave it; one that is a symbolic link has its own name."""
+    """Return the name of a data directory as the user wrote it; one that is a symbolic link has its own name."""
     return os.path.basename(os.path.abspath(data))
 
 
 def decodes_of(exp: str | Path, data: str | Path) -> list[Path]:
     """Return the decodes of one test set.
 
-    Names of folders do not tell: one may be the beginning of another. `decode.json` does.
+    The test set is read from `decode.json`, not from the folder's name: one name may be the beginning of another.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ SUFFIXES = {"word": ".txt", "char": ".chars.txt"}
 
 
 def read_text(path: str | Path) -> dict[str, list[str]]:
-    """Read a Kaldi `text` file.
+    r"""Read a Kaldi `text` file.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def read_text(path: str | Path) -> dict[str, list[str]]:
     Examples
     --------
     >>> path = getfixture("tmp_path") / "text"
-    >>> _ = path.write_text("utt1 one two\\nutt2\\n")
+    >>> _ = path.write_text("utt1 one two\nutt2\n")
     >>> read_text(path)
     {'utt1': ['one', 'two'], 'utt2': []}
     """
@@ -167,7 +167,7 @@ def score_name(name: str, value: str | float) -> str:
 
 
 def remove_scores(directory: str | Path, unit: str = "word") -> None:
-    """Remove what an earlier scoring left, so that no old result stands next to new hypotheses."""
+    """Remove what an earlier scoring left, so that no old result is next to new hypotheses."""
     rate, suffix = UNITS[unit], SUFFIXES[unit]
     directory = Path(directory)
     scoring = directory / "scoring_kaldi"
@@ -194,7 +194,7 @@ class ScoreOptions:
     lmwt, wip : str or float
         Language-model weight and word insertion penalty of the decode, for the names; see `score_name`.
     replicates, seed : int
-        Of the bootstrap interval in `wer_bootci`.
+        Draws and seed of the bootstrap interval in `wer_bootci`.
     """
 
     unit: str = "word"
@@ -313,7 +313,7 @@ def read_per_utt(path: str | Path) -> dict[str, Alignment]:
     Returns
     -------
     dict of str to Alignment
-        By utterance, in the file's order.
+        Alignments by utterance, in the file's order.
 
     Raises
     ------

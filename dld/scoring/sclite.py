@@ -11,7 +11,7 @@ from dld.scoring.alignment import ErrorCounts
 from dld.scoring.kaldi import read_filtered_text, read_utt2spk, require_same_ids
 from dld.scoring.times import Times
 
-# Characters that sclite's transcripts give a meaning: alternations { / }, the empty word @, optional words and ids ( ),
+# Characters with a meaning in sclite's transcripts: alternations { / }, the empty word @, optional words and ids ( ),
 # markup < >, comments ;; and gap marks *. They are written as %XX so that scoring still sees distinct words.
 SPECIAL = re.compile(r"[%{}/@()<>;*\\]")
 SUM_ROW = re.compile(r"^\s*\|\s*Sum\s*\|([\d\s|]+)\|\s*$", re.MULTILINE)

@@ -11,7 +11,7 @@ from dld.files import read_lines
 
 
 class Times:
-    """Times of a data directory, where Kaldi's end -1 becomes the end of the recording: sclite knows no -1.
+    """Times of a data directory; Kaldi's end -1 becomes the end of the recording, as sclite does not read -1.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Times:
         if recording in self._recordings:
             return audio.duration(self._recordings[recording])
         raise DldError(
-            f"{where}: ends with {shown(recording)} (-1), whose length neither reco2dur nor wav.scp tells; "
+            f"{where}: ends with {shown(recording)} (-1), whose length neither reco2dur nor wav.scp states; "
             f"run `dld data fix {self.folder}`, or write the end"
         )
 
@@ -81,7 +81,7 @@ class Times:
         Raises
         ------
         DldError
-            A line is not one of an STM file; the message gives its number.
+            A line is not one of an STM file; the message has its number.
         """
         path = self.folder / "stm"
         recordings = {file: recording for recording, file in self.channels.items()}

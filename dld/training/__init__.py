@@ -1,0 +1,1 @@
+"""Training: engine, Brain, objectives, soft targets, checkpoints."""

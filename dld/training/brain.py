@@ -29,16 +29,16 @@ STUCK_EPOCHS = 2
 
 
 class Predictions(NamedTuple):
-    """What a forward pass hands to the objectives.
+    """Results of a forward pass that the objectives need.
 
     Attributes
     ----------
     output : Output
-        Of the network, under each gate vector.
+        Output of the network under each gate vector.
     weights : list of float
         Weight of each gate vector in the loss.
     target : SoftTarget or None
-        What the student is pulled towards; None in validation.
+        Soft targets of the student; None in validation.
     """
 
     output: Output
@@ -133,7 +133,7 @@ class DynamicBrain(Engine):
         return self.schedule.draw()
 
     def on_fit_batch_start(self, batch, should_step):
-        """Tell the encoder how many updates were made, for what is frozen at first."""
+        """Set the number of updates so far in the encoder, for what is frozen at first."""
         self.network.encoder.on_update(self.optimizer_step)
 
     def parameter_groups(self):
@@ -157,11 +157,12 @@ class DynamicBrain(Engine):
         self.blanks.add({"blank_share": blank_share(output.logits[-1], output.lengths, self.network.blank)})
 
     def reset_scores(self):
+        """Forget the scores of the last evaluation."""
         self.word_errors.reset()
         self.blanks.reset()
 
     def scores(self) -> dict[str, Any]:
-        """Return the WER in percent at each validation depth, their mean, and the shares of blanks and empty texts."""
+        """Return WERs (percent, by validation depth), their mean, and the fractions of blanks and empty texts."""
         wers = self.word_errors.compute()
         return {
             **self._without_loss(),
@@ -177,7 +178,7 @@ class DynamicBrain(Engine):
         return {**({"valid_loss": None} if nothing else {}), **({"without_loss": missing} if missing else {})}
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """After validation: log, warn of a model that writes nothing, save a checkpoint."""
+        """Log a validation, warn of a model that writes nothing, save a checkpoint."""
         super().on_stage_end(stage, stage_loss, epoch)
         if stage != sb.Stage.TRAIN:
             warn_if_stuck(self.progress.history)
@@ -202,7 +203,7 @@ def warn_if_stuck(history: list[dict[str, Any]]) -> None:
 
 
 def format_entry(entry: dict[str, Any], num_epochs: int) -> str:
-    """Return one line on an epoch, given its entry of the log."""
+    """Return one line on an epoch, from its entry of the log."""
     loss = "none" if entry["valid_loss"] is None else f"{entry['valid_loss']:.3f}"
     if entry.get("without_loss"):
         loss += f" (without {entry['without_loss']} utterances that are too short for their text)"

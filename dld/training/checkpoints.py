@@ -105,7 +105,7 @@ class WholeCheckpointer(Checkpointer):
         Raises
         ------
         DldError
-            There were checkpoints and none of them is whole, so that the run would begin again without a word.
+            There were checkpoints and none of them is whole, so that the run would silently begin again.
         """
         for path in self.checkpoints_dir.glob(".*"):
             if path.name.startswith((_SAVING, _DELETING)):
@@ -246,10 +246,10 @@ class Progress:
     history : list of dict
         One entry for each finished epoch.
     means : Means
-        Of the losses over the batches of the present epoch, so that an epoch's means are of the whole epoch in a run
+        Means of the losses over the batches of the present epoch, so that they are those of the whole epoch in a run
         that was resumed within it.
     processes : int
-        On which the run began; batches and schedule are planned for that.
+        Number on which the run began; batches and schedule are planned for that.
     """
 
     total_updates: int = 0
@@ -263,7 +263,7 @@ class Progress:
         return {**vars(self), "means": self.means.state_dict()}
 
     def load_state_dict(self, state):
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` returned."""
         self.means.load_state_dict(state["means"])
         vars(self).update({**state, "means": self.means})
 

@@ -1,4 +1,4 @@
-"""The training loop: updates, learning rate, checkpoints, the log. It knows nothing of speech.
+"""The training loop: updates, learning rate, checkpoints, the log. Nothing in it is specific to speech.
 
 SpeechBrain's `Brain` runs the epochs. `Engine` replaces what it does in an update, so that gradients of all parameter
 groups are clipped together, the last batches of an epoch make an update too, and one look at the device per update
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 class Engine(sb.Brain):
     """A SpeechBrain `Brain` that trains one network.
 
-    A subclass computes losses (`compute_forward`, `compute_objectives`), adds what it wants to see of each batch to
+    A subclass computes losses (`compute_forward`, `compute_objectives`), adds the values to log of each batch to
     `progress.means`, and measures (`reset_scores`, `scores`, `describe`).
 
     Parameters
@@ -108,11 +108,11 @@ class Engine(sb.Brain):
         """Forget what `evaluate_batch` collected for `scores`."""
 
     def scores(self) -> dict[str, Any]:
-        """Return what the evaluation of a dev set gives, `criterion` among it."""
+        """Return the results of the evaluation of a dev set, `criterion` among them."""
         raise NotImplementedError
 
     def describe(self, entry: dict[str, Any]) -> str:
-        """Return one line on an epoch, given its entry of the log."""
+        """Return one line on an epoch, from its entry of the log."""
         return json.dumps(entry)
 
     # ------------------------------------------------------------ a run
@@ -182,7 +182,7 @@ class Engine(sb.Brain):
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        # The one place of an update that waits for the device.
+        # The only step of an update that waits for the device.
         *losses, norm = torch.stack([*(loss.float() for _, loss in self.pending), norm.float()]).tolist()
         pending, self.pending = self.pending, []
         self.check_losses([ids for ids, _ in pending], losses)
@@ -253,7 +253,7 @@ class Engine(sb.Brain):
         self._save_intra_epoch_ckpt()
 
     def evaluate_batch(self, batch, stage):
-        """Return the loss of a validation batch; where a signal asked for the end, save what was trained and stop."""
+        """Return the loss of a validation batch; after a signal, save what was trained and stop."""
         if self.stop.requested is not None and processes() == 1:
             self.save_before_validation()
         return super().evaluate_batch(batch, stage)
@@ -271,7 +271,7 @@ class Engine(sb.Brain):
             self.reset_scores()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """After validation: log the epoch and save a checkpoint."""
+        """Log the epoch and save a checkpoint, after validation."""
         if stage == sb.Stage.TRAIN:
             return
         means = self.progress.means.compute()
@@ -311,7 +311,7 @@ class Engine(sb.Brain):
         epochs : list of int
             Those that went in.
         scores : dict
-            Of the network that is loaded.
+            Scores of the network that is loaded.
         """
         checkpoints = whole(best_checkpoints(self.checkpointer, self.criterion, number))
         if not checkpoints:

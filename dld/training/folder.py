@@ -166,7 +166,7 @@ def _without_teacher(values):
 
 
 def save_model(folder, network, about):
-    """Write the final weights (safetensors) and what there is to say of them (JSON, written last).
+    """Write the final weights (safetensors) and their description (JSON, written last).
 
     Next to the hashes of weights and tokenizer, `model.json` has that of the start, where there was one.
     """

@@ -52,7 +52,7 @@ class Means:
         return {name: value / max(1.0, count) for name, value in zip(self.sums, sums, strict=True)}
 
     def share(self) -> None:
-        """Give every process the mean over all of them, since the first one's sums are what a checkpoint keeps."""
+        """Set the sums of every process to the mean over all; a checkpoint keeps those of the first."""
         if processes() > 1:
             shared = summed(self._numbers(), self._device())
             self.sums = {name: value / processes() for name, value in zip(self.sums, shared, strict=True)}
@@ -62,7 +62,7 @@ class Means:
         return {"sums": dict(zip(self.sums, self._numbers(), strict=True)), "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` returned."""
         self.sums, self.count = dict(state["sums"]), state["count"]
 
     def _numbers(self):
@@ -127,7 +127,7 @@ class WordErrors:
         return {str(n): _percent(*counts[2 * i : 2 * i + 2]) for i, n in enumerate(self.depths)}
 
     def empty_share(self) -> float:
-        """Return the share of empty hypotheses at the last depth."""
+        """Return the fraction of empty hypotheses at the last depth."""
         return sum(not text for text in self.hypotheses[-1]) / len(self.references)
 
 

@@ -19,7 +19,7 @@ from dld.padding import padding_mask
 
 
 class SoftTarget(NamedTuple):
-    """What a student is pulled towards.
+    """Output that a student learns to match.
 
     Attributes
     ----------
@@ -90,6 +90,7 @@ class CTC(Objective):
     """CTC against the transcript, see `ctc_loss`."""
 
     def __call__(self, x: LossInput) -> Tensor:
+        """Return the loss; in validation, utterances that cannot be aligned are left out."""
         labels = x.lengths, x.tokens, x.token_lengths, x.blank
         value = ctc_loss(x.logits, *labels)
         if not x.training and value.isposinf():
@@ -116,6 +117,7 @@ class SoftTargets(Objective):
         self.divergence: Callable[[Tensor, Tensor, Tensor], Tensor] = divergence
 
     def __call__(self, x: LossInput) -> Tensor:
+        """Return the divergence of the target's logits from the student's."""
         assert x.target is not None
         return self.divergence(x.logits, x.target.logits, x.lengths)
 
@@ -127,6 +129,7 @@ class HiddenDistance(Objective):
     needs_hidden = True
 
     def __call__(self, x: LossInput) -> Tensor:
+        """Return the distance of the target's hidden frames from the student's."""
         assert x.target is not None and x.target.hidden is not None
         return hidden_distance(x.hidden, x.target.hidden, x.lengths)
 
@@ -145,7 +148,7 @@ class MaskedKL(nn.Module):
         KL(teacher ‖ student), or the reverse.
     blank_context : int, optional
         Symmetric blank selection (arXiv 2506.01503): of the frames whose best token is the blank for the teacher,
-        only those count that lie within so many frames, on either side, of one with another best token; 0 leaves all
+        only those count that are within this many frames, on either side, of one with another best token; 0 leaves all
         blank frames out (blank elimination). By default every valid frame counts.
     blank : int
         Id of the blank.
@@ -226,6 +229,6 @@ def hidden_distance(student: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor
 
 
 def blank_share(logits: Tensor, lengths: Tensor, blank: int = 0) -> Tensor:
-    """Return the share of valid frames whose best token is the blank, 0…1; near 1 the model writes nothing."""
+    """Return the fraction of valid frames whose best token is the blank, 0…1; near 1 the model writes nothing."""
     valid = ~padding_mask(lengths, logits.shape[1])
     return (logits.argmax(-1)[valid] == blank).float().mean() if valid.any() else torch.ones(())

@@ -1,9 +1,9 @@
-"""Schedule the learning rate, which is asked for before each update."""
+"""Schedule the learning rate, which is computed before each update."""
 
 import math
 from dataclasses import dataclass
 
-from dld.checks import AT_LEAST_0, COUNT, NOT_NEGATIVE, SHARE, require
+from dld.checks import AT_LEAST_0, COUNT, FRACTION, NOT_NEGATIVE, require
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,17 @@ class WarmupCosine:
     floor: float = 0.01
 
     def __post_init__(self):
+        """Raise a `DldError` for a setting out of its range."""
         require(self, AT_LEAST_0, peak=self.peak)
         require(self, NOT_NEGATIVE, warmup=self.warmup)
-        require(self, SHARE, floor=self.floor)
+        require(self, FRACTION, floor=self.floor)
 
     def __call__(self, update, total):
         """Return the learning rate of update number `update` (from 1) of `total`."""
         if update < self.warmup:
             return self.peak * update / self.warmup
-        share = min(1.0, (update - self.warmup) / max(1, total - self.warmup))
-        return self.peak * (self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * share)))
+        fraction = min(1.0, (update - self.warmup) / max(1, total - self.warmup))
+        return self.peak * (self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * fraction)))
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Noam:
     warmup: int
 
     def __post_init__(self):
+        """Raise a `DldError` for a setting out of its range."""
         require(self, AT_LEAST_0, peak=self.peak)
         require(self, COUNT, warmup=self.warmup)
 

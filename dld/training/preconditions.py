@@ -30,7 +30,7 @@ def check_run(values, path):
     Parameters
     ----------
     values : dict
-        Of a `Config`.
+        Values of a `Config`.
     path : str or Path
         The experiment file, for messages.
     """
@@ -124,7 +124,7 @@ def _soft_targets(values):
 
 def _start(values):
     start, encoder = values["init_from"], values["network"].encoder
-    # A run that has begun has its weights from there.
+    # A run that resumes loads its weights from a checkpoint, not from there.
     if start and not (Path(start) / MODEL).is_file() and not (Path(values["exp_dir"]) / "save").is_dir():
         raise DldError(f"init_from: {start}: no finished model there ({MODEL} is missing); train it first")
     if not start and values.get("pretrained") and not hasattr(encoder, "load_pretrained"):
@@ -146,7 +146,7 @@ def _optimizer(values):
         raise DldError(f"lr_schedule: {' '.join(str(error).split())}") from None
     for rate in rates:
         if not (math.isfinite(rate) and rate >= 0):
-            raise DldError(f"lr_schedule gives the learning rate {shown(rate)}; it must be a number of at least 0")
+            raise DldError(f"lr_schedule returns the learning rate {shown(rate)}; it must be a number of at least 0")
 
 
 def _augmentation(values):

@@ -165,7 +165,7 @@ def training_limits(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare_front_end(values: dict[str, Any], data: Data, device: str) -> None:
-    """Give a normalisation that needs statistics those of the teacher, or else of training data, evenly spread."""
+    """Set the statistics of a normalisation that needs them: the teacher's, or else of training data, evenly spread."""
     frontend, source = values["network"].frontend, values["soft_targets"]
     teacher = source and source.frontend
     if frontend.needs_statistics:

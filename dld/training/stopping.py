@@ -20,7 +20,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Know whether the user, or the system that runs the job, asked this process to end (SIGTERM or Ctrl-C).
+    """Receive the signals by which a user, or the system that runs the job, ends this process (SIGTERM, Ctrl-C).
 
     Within `deferred()` a signal only sets `requested`, and the code there looks at it where its work can be saved; a
     second signal, and one outside of it, raises `Stopped` at once.

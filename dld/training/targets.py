@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     Attributes
     ----------
     clean, features : Tensor (batch, time, size)
-        As the front end gives them, and as the student receives them: augmented in training.
+        As the front end computes them, and as the student receives them: augmented in training.
     lengths : LongTensor (batch,)
         Valid frames.
     """
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
 
 
 class TargetSource:
-    """What gives soft targets; a subclass says which.
+    """A source of soft targets; a subclass says which.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class TargetSource:
     cache : bool
         Whether `fill` is to be called before training.
     sha256 : str or None
-        Of the weights that it has loaded.
+        Hash of the loaded weights.
     frontend : FrontEnd or None
         The front end that its features must come from.
     """
@@ -64,7 +64,7 @@ class TargetSource:
         """Move what was loaded to a device."""
 
     def check_draw(self, draw: Draw) -> None:
-        """Raise a `DldError` where the gate vectors of a step do not give what it needs."""
+        """Raise a `DldError` where the gate vectors of a step do not have what it needs."""
 
     def check_unchanged(self) -> None:
         """Raise if what was loaded has changed."""
@@ -75,12 +75,12 @@ class TargetSource:
         Parameters
         ----------
         ids : list of str
-            Of the utterances.
+            Ids of the utterances.
         inputs : Inputs
         draw : Draw
             The gate vectors of the step.
         output : Output
-            What the student gave under them.
+            The student's output under them.
         """
         raise NotImplementedError
 
@@ -94,6 +94,7 @@ class FullDepth(TargetSource):
     """
 
     def check_draw(self, draw: Draw) -> None:
+        """Raise a `DldError` if no vector of the step is the full network."""
         if not any(map(all, draw.vectors)):
             raise DldError(
                 "soft_targets: FullDepth needs a schedule that draws the full network in every step, such as "
@@ -101,6 +102,7 @@ class FullDepth(TargetSource):
             )
 
     def __call__(self, ids: Sequence[str], inputs: Inputs, draw: Draw, output: Output) -> SoftTarget:
+        """Return what the student computes at full depth, without gradients."""
         self.check_draw(draw)
         full = [all(gates) for gates in draw.vectors].index(True)
         return SoftTarget(output.logits[full].detach(), output.hidden[full].detach())
@@ -150,9 +152,11 @@ class FrozenTeacher(TargetSource):
         self.sha256 = trained.about["state_sha256"]
 
     def to(self, device: str) -> None:
+        """Move the teacher."""
         self.network.to(device)
 
     def __call__(self, ids: Sequence[str], inputs: Inputs, draw: Draw, output: Output) -> SoftTarget:
+        """Return what the teacher computes, or computed before if it is cached."""
         if self.cache:
             return self.recall(ids, inputs.features.device)
         features = inputs.clean if self.input == "clean" else inputs.features
@@ -190,13 +194,14 @@ class FrozenTeacher(TargetSource):
         return SoftTarget(*(pad(list(rows), batch_first=True).float().to(device) for rows in columns))
 
     def check_front_end(self, frontend: FrontEnd) -> None:
-        """Raise if a student's front end gives other features than the teacher was trained with."""
+        """Raise if a student's front end computes other features than the teacher was trained with."""
         if not frontend.same_as(self.network.frontend) or state_hash(frontend) != state_hash(self.network.frontend):
             raise DldError(
-                f"teacher {self.experiment} and student have different front ends, and a student shares its features "
-                "with its teacher; give both the same frontend settings"
+                f"teacher {self.experiment} and student have different front ends, but both read the same "
+                "features; give both the same frontend settings"
             )
 
     def check_unchanged(self) -> None:
+        """Raise if a weight of the teacher has changed."""
         if state_hash(self.network) != self.sha256:
             raise RuntimeError(f"the teacher {self.experiment} changed while its student was trained")

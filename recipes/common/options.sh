@@ -33,7 +33,8 @@ Usage: ./run.sh [options]; paths are relative to this folder
       1 corpus   2 validate   3 tokenizer   4 teacher   5 LD baseline   6 dynamic students
       7 gate tables   8 decode   9 score   10 report
 $recipe_help
-  --systems 'A B'     systems to train and compare, by the names of their files in hparams ($systems)
+  --systems 'A B'     systems to train and compare, by the names of their files in hparams or
+                      ../common/hparams/systems ($systems)
   --test-sets 'A B'   what is decoded and scored ($test_sets)
   --train-args 'ARGS' settings for stages 3 to 6, as '--lr 5e-4 --num_epochs 20'
   --decode-args 'ARGS'   options of dld decode for stage 8, as '--depths 1,2,3 --policy first-n'

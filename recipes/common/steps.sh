@@ -28,16 +28,20 @@ has_system() {
   [[ " ${system_names[*]} " == *" $1 "* ]]
 }
 
-# hparams_of SYSTEM: its experiment file.
+# hparams_of SYSTEM: leaves in hparams the files of its experiment, a base and a system. A file of the recipe's own in hparams/
+# comes before the shared one. Where the recipe has several models, their names end those of their files: hparams_suffix.
 hparams_of() {
-  local name=$1$hparams_suffix.yaml
-  if [[ -e hparams/ablations/$name ]]; then name=ablations/$name; fi
-  echo "hparams/$name"
+  local own=hparams/$1$hparams_suffix.yaml
+  hparams=("hparams/base$hparams_suffix.yaml" "../common/hparams/systems/$1.yaml")
+  if [[ ! -e ${hparams[0]} && -n $hparams_suffix ]]; then hparams[0]=../common/hparams/${hparams_suffix#_}.yaml; fi
+  if [[ -e $own ]]; then hparams[1]=$own; fi
+  [[ -e ${hparams[1]} ]] || fail "there is no system '$1': neither $own nor ${hparams[1]}"
 }
 
 # setting_of SYSTEM KEY: a value of its settings.
 setting_of() {
-  python -m dld.bin.config "$(hparams_of "$1")" --get "$2" --data "$data" --exp "$exp" "${setting_words[@]}"
+  hparams_of "$1"
+  python -m dld.bin.config "${hparams[@]}" --get "$2" --data "$data" --exp "$exp" "${setting_words[@]}"
 }
 
 # Leaves the command that trains a system in train_command. Under torchrun each process takes the GPU of its own rank.
@@ -46,7 +50,8 @@ make_train_command() {
   if [[ $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m dld.bin.train); fi
   if [[ $restart == true ]]; then args+=(--restart true); fi
   if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
-  train_command=("${launch[@]}" "$(hparams_of "$1")" "${args[@]}" --data "$data" --exp "$exp" "${setting_words[@]}")
+  hparams_of "$1"
+  train_command=("${launch[@]}" "${hparams[@]}" "${args[@]}" --data "$data" --exp "$exp" "${setting_words[@]}")
 }
 
 need_training_data() {

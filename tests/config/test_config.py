@@ -131,7 +131,9 @@ def test_files_that_are_missing_or_extend_each_other(base):
 
 def test_a_key_that_every_experiment_needs_is_missed(base):
     base.write_text(BASE.replace("network: !new:types.SimpleNamespace\n    blocks: !ref <num_blocks>\n", ""))
-    with pytest.raises(DldError, match="missing key 'network'"):
+    with pytest.raises(
+        DldError, match="missing key 'network' .*; an experiment is a base and a system: BASE.yaml SYSTEM.yaml"
+    ):
         load_config(base)
 
 
@@ -195,7 +197,7 @@ def test_an_error_names_the_file_of_several(base, first, second, message):
     assert message in str(caught.value)
 
 
-def test_reading_a_value_builds_nothing_and_needs_no_torch(root, base, capsys):
+def test_reading_a_value_builds_nothing_and_needs_no_torch(root, files, base, capsys):
     (base.parent / "ld.yaml").write_text("system: ld\n")
     assert config([str(base), str(base.parent / "ld.yaml"), "--get", "exp_dir"]) == 0
     assert capsys.readouterr().out == "exp/ld\n"
@@ -203,6 +205,6 @@ def test_reading_a_value_builds_nothing_and_needs_no_torch(root, base, capsys):
         "import sys\nfrom dld.bin.config import main\nmain(sys.argv[1:])\n"
         "assert not {'torch', 'speechbrain', 'numpy'} & set(sys.modules)"
     )
-    command = [sys.executable, "-c", code, str(root / "recipes/mini/hparams/dld.yaml"), "--get", "teacher"]
+    command = [sys.executable, "-c", code, *files("mini/dld"), "--get", "teacher"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert (done.returncode, done.stdout, done.stderr) == (0, "exp/static\n", "")

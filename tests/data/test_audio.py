@@ -1,4 +1,4 @@
-"""Reading audio: every kind of source gives the same samples, every fault is named."""
+"""Reading audio: every kind of source has the same samples, every fault is named."""
 
 import logging
 

@@ -92,7 +92,7 @@ def test_a_server_without_ranges_sends_all_of_it_again(address, tmp_path):
 
 
 def test_another_file_than_expected_is_removed(address, tmp_path):
-    with pytest.raises(DldError, match="not what .*/whole should give"):
+    with pytest.raises(DldError, match="not what .*/whole should hold"):
         fetch(f"{address}/whole", tmp_path / "a.tgz", digest="0" * 64)
     assert not list(tmp_path.iterdir())
     (tmp_path / "a.tgz").write_bytes(b"damaged")

@@ -1,4 +1,4 @@
-"""Dev and test sets that cannot be measured whole, told before the work."""
+"""Dev and test sets that cannot be measured whole, reported before the work."""
 
 import math
 

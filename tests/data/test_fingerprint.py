@@ -1,4 +1,4 @@
-"""Fingerprints of data: what changes them, what does not, and how a change is told."""
+"""Fingerprints of data: what changes them, what does not, and how a change is reported."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Kaldi data directories: what is written is read back, faults are told with their place, what is fixed is valid."""
+"""Kaldi data directories: what is written is read back, faults name file and line, what is fixed is valid."""
 
 import json
 import logging
@@ -87,7 +87,7 @@ def test_sorting_is_that_of_bytes(tmp_path):
         ({"speaker": ""}, "speaker ''"),
         ({"text": "two\nlines"}, "line break in its text"),
         ({"text": None}, "1 utterances have no text"),
-        ({"recording_id": "anna-1", "start": 0.5}, "recording id anna-1 stands for"),
+        ({"recording_id": "anna-1", "start": 0.5}, "recording id anna-1 means"),
         ({"recording": "gone.wav", "duration": None}, "gone.wav: no such audio file"),
     ],
 )
@@ -149,7 +149,7 @@ FAULTS = [
     ("text", "four", "<s> four", r"text:2: anna-2 has the reserved word <s>"),
     ("text", "anna-1 one two three\nanna-2 four\n", "anna-2 four\nanna-1 one\n", r"text:2: anna-1 comes after anna-2"),
     ("text", "anna-2 four\n", "anna-2 four\nanna-2 four\n", r"text:3: anna-2 is also in line 2"),
-    ("utt2spk", "anna-2 anna", "anna-2 bert", r"spk2utt:1: anna-2 is listed for anna, but utt2spk gives it to bert"),
+    ("utt2spk", "anna-2 anna", "anna-2 bert", r"spk2utt:1: anna-2 is listed for anna, but utt2spk has bert"),
     ("spk2utt", "anna anna-1 anna-2", "anna anna-1", r"utt2spk:2: anna-2 is not listed for anna in spk2utt"),
     ("spk2utt", "anna-2", "anna-2 anna-2", r"spk2utt:1: anna-2 is listed twice"),
     ("utt2spk", "carl-2 carl", "carl-2 carl x", r"utt2spk:6: carl-2 has 2 fields after it, expected 1"),
@@ -167,7 +167,7 @@ def test_validate_tells_each_fault_with_its_place(folder, name, old, new, messag
     edit(folder / name, old, new)
     problems = kaldi.validate(folder)
     assert any(re.search(message, problem) for problem in problems), problems
-    # The rest of the directory is fine, so nothing but the fault is told.
+    # The rest of the directory is fine, so only the fault is reported.
     assert len(problems) <= 2
 
 
@@ -300,7 +300,7 @@ def test_subset_and_combine_divide_and_restore(folder, tmp_path):
     assert [u.id for u in kaldi.subset(folder, tmp_path / "n", number=3)] == ["anna-1", "bert-1", "carl-1"]
     assert {u.speaker for u in kaldi.subset(folder, tmp_path / "s", speakers=2)} == {"anna", "bert"}
     assert [u.duration for u in kaldi.subset(folder, tmp_path / "k", shortest=2)] == [1.0, 1.1]
-    with pytest.raises(DldError, match="7 utterances asked for, there are 6"):
+    with pytest.raises(DldError, match="7 utterances requested, there are 6"):
         kaldi.subset(folder, tmp_path / "m", number=7)
     with pytest.raises(DldError, match=r"1 of the ids.*\(first: dora-1\)"):
         kaldi.subset(folder, tmp_path / "m", ids=["dora-1", "anna-1"])

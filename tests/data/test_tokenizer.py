@@ -28,16 +28,16 @@ def test_text_comes_back(tmp_path, kind, size):
 
 def test_unit_zero_is_the_blank(tokenizer):
     assert tokenizer.blank == 0
-    assert tokenizer.units()[:2] == ["<blk>", "<unk>"]
+    assert tokenizer.tokens()[:2] == ["<blk>", "<unk>"]
     tokens = tokenizer.encode("one two")
     assert tokenizer.decode([0, *tokens, 0, 0]) == "one two"
 
 
 def test_files_agree(tokenizer, tmp_path):
     units = [line.split(" ") for line in (tmp_path / "lang/units.txt").read_text().splitlines()]
-    assert units == [[unit, str(number)] for number, unit in enumerate(tokenizer.units())]
+    assert units == [[unit, str(number)] for number, unit in enumerate(tokenizer.tokens())]
     vocabulary = [line.split("\t")[0] for line in (tmp_path / "lang/bpe.vocab").read_text().splitlines()]
-    assert vocabulary == tokenizer.units()
+    assert vocabulary == tokenizer.tokens()
     assert {path.name for path in (tmp_path / "lang").iterdir()} == {"bpe.model", "bpe.vocab", "units.txt"}
 
 
@@ -108,5 +108,5 @@ def test_command_line(tmp_path, capsys):
     assert "40 tokens from 5 utterances" in capsys.readouterr().out
     assert len(Tokenizer.load(tmp_path / "lang")) == 40
     assert main([*command, "--vocab-size", "4000"]) == 1
-    assert "dld tokenizer: error: this text gives at most" in capsys.readouterr().err
+    assert "dld tokenizer: error: this text is enough for at most" in capsys.readouterr().err
     assert len(Tokenizer.load(tmp_path / "lang")) == 40

@@ -57,7 +57,7 @@ def model(kenlm, tmp_path_factory):
 
 
 def test_a_beam_of_one_without_a_model_is_greedy_decoding(tokenizer, batch):
-    search = BeamSearch(tokenizer.units(), settings=BeamSettings(size=1))
+    search = BeamSearch(tokenizer.tokens(), settings=BeamSettings(size=1))
     best = [tokenizer.decode(ids) for ids in greedy(*batch)]
     assert max(len(text.split()) for text in best) > 5
     # Greedy decoding writes a second space where a bare space token precedes a word.
@@ -79,7 +79,7 @@ def test_the_best_text_is_that_of_the_full_sum():
     for path in itertools.product(range(len(TOKENS)), repeat=5):
         ids = [token for token, _ in itertools.groupby(path) if token]
         text = " ".join("".join(TOKENS[token] for token in ids).replace("▁", " ").split())
-        # Texts are told apart by their tokens: the search cannot know before the end that two spellings agree.
+        # Texts are distinguished by their tokens: the search cannot know before the end that two spellings agree.
         total = sum(log_probs[frame, token] for frame, token in enumerate(path))
         sums[text] = np.logaddexp(sums.get(text, -np.inf), total)
     wide = BeamSettings(size=5000, beam_logp=-60, token_logp=-60)
@@ -88,7 +88,7 @@ def test_the_best_text_is_that_of_the_full_sum():
 
 def test_padding_and_batches_change_nothing(tokenizer, batch):
     logits, lengths = batch
-    search = BeamSearch(tokenizer.units(), settings=BeamSettings(size=5))
+    search = BeamSearch(tokenizer.tokens(), settings=BeamSettings(size=5))
     together = search(logits, lengths)
     padded = torch.cat([logits, 9 * torch.ones_like(logits)], dim=1)
     assert search(padded, lengths) == together
@@ -156,8 +156,8 @@ def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
     utterances = [rows[:n].log_softmax(-1).numpy() for rows, n in zip(*batch, strict=True)]
     settings = BeamSettings(size=4)
     with (
-        SearchPool(tokenizer.units(), Search(beam=settings)) as one,
-        SearchPool(tokenizer.units(), Search(beam=settings), jobs=2) as two,
+        SearchPool(tokenizer.tokens(), Search(beam=settings)) as one,
+        SearchPool(tokenizer.tokens(), Search(beam=settings), jobs=2) as two,
     ):
         assert two.texts(utterances) == one.texts(utterances)
         assert two.texts([]) == []

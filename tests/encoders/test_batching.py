@@ -1,4 +1,4 @@
-"""Batching equivalence, a published promise (docs/batching.md): an utterance gives the same in whatever batch it is.
+"""Batching equivalence, a published promise (docs/batching.md): an utterance has the same output in any batch.
 
 Real speech goes through front end, encoder and head. On valid frames logits may differ by `BOUND`, hypotheses never.
 """
@@ -68,7 +68,7 @@ def run(request):
     kind, settings, front_end = NETWORKS[request.param]
     torch.manual_seed(0)
     network = GatedCTC(front_end(), kind(**settings), vocab_size=12, blank_bias=0.0).eval()
-    # Away from where norms and biases start; otherwise all frames look alike and nothing could differ.
+    # Away from where norms and biases start; otherwise all frames look the same and nothing could differ.
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

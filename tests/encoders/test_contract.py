@@ -1,4 +1,4 @@
-"""What an encoder must give, and its settings as data."""
+"""What an encoder must define, and its settings as data."""
 
 import copy
 import dataclasses
@@ -30,7 +30,7 @@ SHAPES = {GatedConformer: {}, GatedWhisper: {}, GatedWavLM: {"positional_kernel"
 
 
 class Whole(GatedEncoder):
-    """An encoder that gives all that is asked of it."""
+    """An encoder that defines all that is required."""
 
     def __init__(self):
         super().__init__(num_blocks=2, output_size=4, subsampling=1, input_size=80)
@@ -74,8 +74,8 @@ def test_an_encoder_that_does_not_say_its_sizes_is_refused_when_it_is_built():
     [
         ((nn.Identity(), Whole()), "frontend is a Identity; it must be a FrontEnd"),
         ((LogMel(), nn.Identity()), "encoder is a Identity; it must be a GatedEncoder"),
-        ((LogMel(n_mels=40), Whole()), "input_size is 80; it must be 40, what LogMel gives"),
-        ((Waveform(), Whole()), "input_size is 80; it must be 1, what Waveform gives"),
+        ((LogMel(n_mels=40), Whole()), "input_size is 80; it must be 40, the width of LogMel's output"),
+        ((Waveform(), Whole()), "input_size is 80; it must be 1, the width of Waveform's output"),
     ],
 )
 def test_parts_that_do_not_fit_make_no_network(parts, message):

@@ -1,4 +1,4 @@
-"""Faster arithmetic for CPUs gives what PyTorch's own gives, and one switch turns it off."""
+"""Faster arithmetic for CPUs has the results of PyTorch's own, and one switch turns it off."""
 
 import os
 import subprocess

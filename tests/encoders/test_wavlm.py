@@ -381,14 +381,14 @@ def test_every_parameter_is_in_one_group_with_a_rate_that_decays_downwards(kind)
 def test_spans_are_as_wide_and_as_many_as_asked_and_within_the_length():
     torch.manual_seed(0)
     lengths = torch.tensor([400, 200, 5, 0])
-    mask = span_mask(lengths, 400, share=0.3, width=10)
+    mask = span_mask(lengths, 400, fraction=0.3, width=10)
     for row, length in zip(mask, lengths, strict=True):
         assert not row[length:].any()
     runs = (torch.diff(mask[0].int(), prepend=torch.zeros(1), append=torch.zeros(1)) != 0).nonzero().flatten().tolist()
     assert all(end - begin >= 10 for begin, end in zip(runs[::2], runs[1::2], strict=True))
     assert 0.15 < mask[0].float().mean() <= 0.3
     assert not mask[2:].any()
-    many = span_mask(torch.full((200,), 100), 100, share=0.25, width=10).float().mean()
+    many = span_mask(torch.full((200,), 100), 100, fraction=0.25, width=10).float().mean()
     assert 0.19 < many < 0.25
 
 
@@ -484,7 +484,7 @@ def test_a_bundle_that_is_not_there_and_cannot_be_had_is_an_error(bundle, monkey
         raise OSError("no route to host")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    with pytest.raises(DldError, match="WAVLM_BASE: cannot be had: no route to host"):
+    with pytest.raises(DldError, match="WAVLM_BASE: cannot be loaded: no route to host"):
         GatedWavLM.from_pretrained("WAVLM_BASE")
 
 

@@ -218,7 +218,7 @@ def test_a_source_that_is_nowhere_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "dld.encoders.pretrained.snapshot_download", lambda *_, **__: (_ for _ in ()).throw(OSError("no route\nmore"))
     )
-    with pytest.raises(DldError, match="nobody/nothing: no such folder, and not to be had from the hub: no route$"):
+    with pytest.raises(DldError, match="nobody/nothing: no such folder, and not loaded from the hub: no route$"):
         GatedWhisper.from_pretrained("nobody/nothing")
 
 

@@ -144,10 +144,10 @@ def test_spec_augment_masks_a_copy():
     features, lengths = torch.ones(4, 200, 80), torch.full((4,), 200)
     masked = SpecAugment(time_masks=2, time_width=40, freq_masks=2, freq_width=27)(features, lengths)
     assert features.all()
-    shares = (masked == 0).float().mean((1, 2))
-    assert (shares > 0).all()
-    assert (shares < 0.9).all()
-    assert len(set(shares.tolist())) > 1
+    fractions = (masked == 0).float().mean((1, 2))
+    assert (fractions > 0).all()
+    assert (fractions < 0.9).all()
+    assert len(set(fractions.tolist())) > 1
     per_frame = (masked == 0).all(2).sum(1)
     assert (per_frame <= 80).all()
 

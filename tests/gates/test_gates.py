@@ -105,11 +105,11 @@ def test_a_policy_opens_as_many_gates_as_the_depth(policy):
 
 def test_evenly_spaced_leaves_gaps_that_differ_by_one_at_most():
     for n in range(2, N + 1):
-        places = [block for block, gate in enumerate(g.evenly_spaced(N, n)) if gate]
-        gaps = {b - a for a, b in zip(places, places[1:], strict=False)}
+        positions = [block for block, gate in enumerate(g.evenly_spaced(N, n)) if gate]
+        gaps = {b - a for a, b in zip(positions, positions[1:], strict=False)}
         assert max(gaps) - min(gaps) <= 1
-        assert places[0] == 0
-        assert places[-1] == N - 1
+        assert positions[0] == 0
+        assert positions[-1] == N - 1
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 13, "many", None, 2.5j])
@@ -230,11 +230,12 @@ def test_exits_of_another_schedule_cut_its_vectors():
 
 
 @pytest.mark.parametrize(
-    ("blocks", "count", "places"), [(12, 3, [3, 6, 9]), (4, 3, [1, 2, 3]), (3, 3, [1, 2]), (12, 1, [6]), (5, 2, [2, 3])]
+    ("blocks", "count", "positions"),
+    [(12, 3, [3, 6, 9]), (4, 3, [1, 2, 3]), (3, 3, [1, 2]), (12, 1, [6]), (5, 2, [2, 3])],
 )
-def test_so_many_exits_are_spread_evenly(blocks, count, places):
+def test_so_many_exits_are_spread_evenly(blocks, count, positions):
     schedule = g.WithExits(g.AllOpen(blocks), exits=count)
-    assert schedule.exits == places
+    assert schedule.exits == positions
     # A cut vector begins as the whole one does, so the blocks run once.
     assert schedule.draw().share_prefix
 

@@ -1,4 +1,4 @@
-"""What the tests of recipes share: their drivers, run as a user does, and what makes the paper's network tiny."""
+"""Fixtures of the tests of recipes: their drivers, run as a user does, and what makes the paper's network tiny."""
 
 import json
 import os
@@ -109,7 +109,7 @@ if os.path.exists(folder + "/hook.py"):
 
 
 class Checkout:
-    """The shell scripts in a folder of their own, with a Python that only writes down what it is called with.
+    """The shell scripts and experiment files in a folder of their own, and a Python that writes down how it is called.
 
     Attributes
     ----------
@@ -120,7 +120,10 @@ class Checkout:
     def __init__(self, root, folder):
         self.folder = folder
         tracked = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard", "*.sh"], cwd=root, capture_output=True, text=True
+            ["git", "ls-files", "-co", "--exclude-standard", "*.sh", "recipes/*/hparams/*.yaml"],
+            cwd=root,
+            capture_output=True,
+            text=True,
         )
         for name in tracked.stdout.split():
             target = folder / name

@@ -23,6 +23,8 @@ from dld.errors import DldError
 RUNS = ["static", "ld", "ld_seed2", "dedicated_n2"]
 LISTS = [f"mini/runs/{name}.yaml" for name in ("comparison", "ablations")]
 LISTS += [f"queen/runs/{name}.yaml" for name in ("comparison", "base", "published")]
+# Runs that start from the teacher though their experiment files do not say so: that is what is compared.
+STARTED = {"dld_start": "static", "dld_even_start": "static"}
 
 
 @pytest.fixture
@@ -104,12 +106,16 @@ def test_a_list_says_of_teacher_and_start_what_the_experiment_files_say(root, pa
     comparison = read_comparison(root / "recipes" / path)
     driver = Driver(comparison)
     for run in comparison.runs:
-        files = [comparison.recipe / file for file in run.files]
+        files = [comparison.recipe / file for file in (*comparison.files, *run.files)]
         # Without what the list says of them, but with settings such as `init_from: null`.
         words = driver.train(dataclasses.replace(run, teacher=None, start=None))
         given = {name[2:]: value for name, _, value in (word.partition("=") for word in words if "=" in word)}
         values = show(files, given)[1].values
-        for key, name in (("teacher", run.teacher), ("init_from", run.start)):
+        start = run.start
+        if run.name in STARTED:
+            assert start == STARTED[run.name]
+            start = None
+        for key, name in (("teacher", run.teacher), ("init_from", start)):
             assert values.get(key) == (f"{comparison.exp}/{name}" if name else None), f"{run.name}: {key}"
 
 
@@ -164,11 +170,12 @@ def test_a_run_without_the_run_that_it_needs_is_refused(root, tmp_path, capsys):
 
 LIST = """
 device: cpu
+files: hparams/base.yaml
 runs:
   static: {files: hparams/static.yaml}
   static_seed2: {files: hparams/static.yaml, seed: 2}
-  ld: {files: hparams/ld.yaml}
-  dld: {files: hparams/dld.yaml, teacher: static}
+  ld: {files: ../common/hparams/systems/ld.yaml}
+  dld: {files: ../common/hparams/systems/dld.yaml, teacher: static}
 """
 START = """
 import sys
@@ -268,7 +275,7 @@ def test_a_comparison_makes_the_runs_that_were_asked_for(stubbed):
     calls = {call[-3]: call for call in stubbed.checkout.calls("train")}
     assert all(call[-2:] == ["--note", "a *"] for call in calls.values())
     (second,) = [call for call in calls.values() if "--exp_dir=exp/static_seed2" in call]
-    assert "--seed=2" in second and second[2] == "hparams/static.yaml"
+    assert "--seed=2" in second and second[2:4] == ["hparams/base.yaml", "hparams/static.yaml"]
     assert stubbed.run("--runs", "static_seed2,dld,static", "--train-args", "--note 'a *'")[0] == 0
     assert stubbed.lines("trained") == trained
     # The rest, then the report.

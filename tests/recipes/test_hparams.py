@@ -1,74 +1,57 @@
 """Every experiment file of every recipe is known here, is built, and makes a training step."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from dld.config import load_config
+from dld.comparison.driver import Driver
+from dld.comparison.runs import read_comparison
+from dld.config import load_config, parse_overrides
 from dld.data import kaldi
 from dld.data.tokenizer import train as train_tokenizer
 from dld.experiment import load_trained
 from dld.training.run import train
 
-RIVALS = ("dld_plus", "dedicated", "early_exit", "interctc_sd", "self_kd")
-ABLATIONS = (
-    *("start", "uniform", "even", "even_start", "rising", "ramp", "sandwich", "temperature", "lambda", "augmented"),
-    *("closed_norm", "interctc", "hidden", "blank"),
-)
-# Files that run, in the order in which they need one another, and the kind of what makes them tiny.
+FIRST = ("static", "ld", "dld")
+BASELINES = ("dld_plus", "dedicated", "early_exit", "interctc_sd", "self_kd")
+# Experiments that run, in the order in which they need one another, and the kind of what makes them tiny.
 RUN = {
-    "mini/hparams/static.yaml": "mini",
-    "mini/hparams/ld.yaml": "mini",
-    "mini/hparams/dld.yaml": "mini",
-    **{f"mini/hparams/{name}.yaml": "mini" for name in RIVALS},
-    **{f"mini/hparams/{name}_wavlm.yaml": "mini" for name in ("static", "ld", "dld", "dld_plus")},
-    **{f"mini/hparams/ablations/dld_{name}.yaml": "mini" for name in ABLATIONS},
-    "librispeech/hparams/static.yaml": "paper",
-    "librispeech/hparams/ld.yaml": "paper",
-    "librispeech/hparams/dld.yaml": "paper",
-    "tedlium3/hparams/static.yaml": "paper",
-    "tedlium3/hparams/ld.yaml": "paper",
-    "tedlium3/hparams/dld.yaml": "paper",
-    "librispeech/hparams/static_wavlm.yaml": "wavlm",
-    "librispeech/hparams/ld_wavlm.yaml": "wavlm",
-    "librispeech/hparams/dld_wavlm.yaml": "wavlm",
-    "tedlium3/hparams/static_wavlm.yaml": "wavlm",
-    "tedlium3/hparams/ld_wavlm.yaml": "wavlm",
-    "tedlium3/hparams/dld_wavlm.yaml": "wavlm",
-    "queen/hparams/static.yaml": "whisper",
-    "queen/hparams/ld.yaml": "whisper",
-    "queen/hparams/dld.yaml": "whisper",
-    "queen/hparams/ablations/dld_even.yaml": "whisper",
-    **{f"queen/hparams/{name}.yaml": "whisper" for name in RIVALS},
-    **{f"queen/hparams/{name}_conformer.yaml": "paper" for name in ("static", "ld", "dld", *RIVALS)},
+    **{f"mini/{name}": "mini" for name in (*FIRST, *BASELINES)},
+    **{f"mini/dld_{name}": "mini" for name in ("even", "uniform", "rising", "sandwich", "interctc", "hidden")},
+    **{f"mini/{name} wavlm": "mini" for name in (*FIRST, "dld_plus")},
+    **{f"{recipe}/{name}": "paper" for recipe in ("librispeech", "tedlium3") for name in FIRST},
+    **{f"{recipe}/{name} wavlm": "wavlm" for recipe in ("librispeech", "tedlium3") for name in FIRST},
+    **{f"queen/{name}": "whisper" for name in (*FIRST, "dld_even", *BASELINES)},
+    **{f"queen/{name} conformer": "paper" for name in (*FIRST, *BASELINES)},
 }
+# What the ablations of mini set by themselves: names of runs, whose files are those of another system.
+ABLATIONS = ("start", "even_start", "ramp", "temperature", "lambda", "augmented", "closed_norm", "blank")
 # Files that others extend; they are tested with those.
-LAYERS = {
-    "mini/hparams/base.yaml",
-    "mini/hparams/base_wavlm.yaml",
-    "librispeech/hparams/base.yaml",
-    "tedlium3/hparams/base.yaml",
-    "queen/hparams/base.yaml",
-    "queen/hparams/base_conformer.yaml",
-    "common/hparams/conformer.yaml",
-    "common/hparams/wavlm.yaml",
-    "common/hparams/static.yaml",
-    "common/hparams/ld.yaml",
-    "common/hparams/dld.yaml",
-    "common/hparams/dld_even.yaml",
-    *(f"common/hparams/{name}.yaml" for name in RIVALS),
-}
+LAYERS = {f"common/hparams/{name}.yaml" for name in ("defaults", "conformer", "systems/dld_even")}
 
 
-def test_every_experiment_file_is_listed(root):
+def test_every_experiment_file_is_listed(root, files):
     there = {str(path.relative_to(root / "recipes")) for path in (root / "recipes").glob("*/hparams/**/*.yaml")}
-    assert there == set(RUN) | LAYERS, "list the file in tests/recipes/test_hparams.py with what tests it"
+    trained = {str(Path(path).relative_to(root / "recipes")) for name in RUN for path in files(name)}
+    assert there == trained | LAYERS, "name its experiment in tests/recipes/test_hparams.py"
 
 
 def test_every_layer_is_extended(root):
-    texts = [(root / "recipes" / path).read_text() for path in (*RUN, *LAYERS)]
+    texts = [path.read_text() for path in (root / "recipes").glob("*/hparams/**/*.yaml")]
     for layer in LAYERS:
         name = layer.rpartition("/")[2]
         assert any(name in text.partition("extends:")[2].partition("\n")[0] for text in texts), layer
+
+
+def test_the_settings_of_the_ablations_are_listed(root):
+    runs = read_comparison(root / "recipes/mini/runs/ablations.yaml").runs
+    assert {run.name for run in runs if "system" in run.settings} == {f"dld_{name}" for name in ABLATIONS}
+    files = {name.removeprefix("mini/") for name in RUN if name.startswith("mini/dld_")} - {
+        "dld_plus",
+        "dld_plus wavlm",
+    }
+    assert {run.name for run in runs} == {*FIRST, *files, *(f"dld_{name}" for name in ABLATIONS)}
 
 
 @pytest.fixture(scope="module")
@@ -90,30 +73,46 @@ def exp(tmp_path_factory):
     return tmp_path_factory.mktemp("exp")
 
 
-@pytest.mark.parametrize("path", RUN)
-def test_a_file_is_built_and_trains(root, corpus, exp, tiny, path):
-    settings = tiny[RUN[path]]
-    recipe, name = path.removesuffix(".yaml").split("/hparams/")
-    model = next((model for model in ("wavlm", "conformer") if name.endswith(f"_{model}")), "")
-    system = name.removesuffix(f"_{model}").rpartition("/")[2]
-    overrides = {
-        **settings,
-        "data": str(corpus / f"data{settings.get('vocab_size', 32)}"),
-        "exp": str(exp / recipe / model),
-        "precision": "fp32",
-        **({"depth": 1} if system == "dedicated" else {}),
-    }
-    folder = train(load_config(root / "recipes" / path, overrides), {"device": "cpu", "noprogressbar": True})
+def overrides_for(settings, corpus, exp, **more):
+    """Overrides that make an experiment tiny."""
+    data = str(corpus / f"data{settings.get('vocab_size', 32)}")
+    return {**settings, "data": data, "exp": str(exp), "precision": "fp32", **more}
+
+
+def check_training(files, overrides, system, name):
+    """Train and load an experiment; `name` is that of its folder."""
+    folder = train(load_config(files, overrides), {"device": "cpu", "noprogressbar": True})
     trained = load_trained(folder)
     assert trained.about["system"] == system
     assert trained.about["updates"] >= 1
-    assert folder.name == ("dedicated_n1" if system == "dedicated" else trained.about["system"])
+    assert folder.name == name
     assert all(torch.isfinite(p).all() for p in trained.network.parameters())
 
 
+@pytest.mark.parametrize("name", RUN)
+def test_a_file_is_built_and_trains(files, corpus, exp, tiny, name):
+    recipe, system, *model = name.replace("/", " ").split()
+    depth = {"depth": 1} if system == "dedicated" else {}
+    overrides = overrides_for(tiny[RUN[name]], corpus, exp / recipe / "".join(model), **depth)
+    check_training(files(name), overrides, system, "dedicated_n1" if system == "dedicated" else system)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_the_settings_of_an_ablation_train(root, corpus, exp, tiny, monkeypatch, name):
+    comparison = read_comparison(root / "recipes/mini/runs/ablations.yaml")
+    run = comparison.run(f"dld_{name}")
+    words = Driver(comparison).train(run)
+    given = parse_overrides([word for word in words if word.startswith("--") and "=" in word])
+    monkeypatch.chdir(comparison.recipe)
+    overrides = {**given, **overrides_for(tiny["mini"], corpus, exp / "mini")}
+    for key in {"exp_dir", "teacher", "init_from"} & set(given):
+        overrides[key] = f"{exp}/mini/{given[key].rpartition('/')[2]}"
+    check_training([*comparison.files, *run.files], overrides, run.name, run.name)
+
+
 @pytest.mark.parametrize("recipe", ["librispeech", "tedlium3"])
-def test_the_full_network_has_the_size_that_the_readme_states(root, recipe):
-    network = load_config(root / f"recipes/{recipe}/hparams/static.yaml").values["network"]
+def test_the_full_network_has_the_size_that_the_readme_states(root, files, recipe):
+    network = load_config(files(f"{recipe}/static")).values["network"]
     total, shallow = (network.parameter_counts((True,) * n + (False,) * (12 - n))[i] for n, i in ((12, 0), (2, 1)))
     text = (root / f"recipes/{recipe}/README.md").read_text(encoding="utf-8")
     assert f"{total / 1e6:.1f} million parameters" in text

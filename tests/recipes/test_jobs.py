@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-# What a training does: end when it is told, after it has saved; its worker has to outlive the first signal.
+# What a training does: end on a signal, after it has saved; its worker has to outlive the first signal.
 TRAINING = """
 if "dld.bin.train" in sys.argv:
     import signal, subprocess, time
     def save(*_):
         if worker.poll() is None:
-            open(folder + "/saved", "a").write(sys.argv[3] + "\\n")
+            open(folder + "/saved", "a").write(sys.argv[4] + "\\n")
         worker.kill()
         sys.exit(143)
     worker = subprocess.Popen(["sleep", "300"])
@@ -81,7 +81,7 @@ def saved(checkout):
     ("options", "trained"),
     [
         (["--stop-stage", "4"], ["hparams/static.yaml"]),
-        (["--stop-stage", "5", "--nj", "2"], ["hparams/ld.yaml", "hparams/static.yaml"]),
+        (["--stop-stage", "5", "--nj", "2"], ["../common/hparams/systems/ld.yaml", "hparams/static.yaml"]),
     ],
 )
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
@@ -118,7 +118,7 @@ def test_a_failing_training_ends_the_one_next_to_it(checkout):
     checkout.python.write_text(checkout.python.read_text().replace('print("first-n")', 'print("None")'))
     done = checkout.run("./run.sh", "--stage", "4", "--stop-stage", "5")
     assert done.returncode == 3
-    assert saved(checkout) == ["hparams/ld.yaml"]
+    assert saved(checkout) == ["../common/hparams/systems/ld.yaml"]
     assert not [pid for pid in started(checkout, 1) if alive(pid)]
 
 

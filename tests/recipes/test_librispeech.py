@@ -72,13 +72,32 @@ def test_several_gpus_share_the_batches_of_an_update(root, drive, tmp_path):
     assert factors == ["4", "4", "2", "1", "1"]
 
 
-@pytest.mark.parametrize(("suffix", "files"), [("", "static ld"), ("_wavlm", "static_wavlm ld_wavlm")])
-def test_a_model_has_experiment_files_of_its_own(root, drive, tmp_path, suffix, files):
+@pytest.mark.parametrize(
+    ("recipe", "suffix", "system", "files"),
+    [
+        ("librispeech", "", "ld", "hparams/base.yaml ../common/hparams/systems/ld.yaml"),
+        ("librispeech", "_wavlm", "ld", "../common/hparams/wavlm.yaml ../common/hparams/systems/ld.yaml"),
+        ("mini", "", "static", "hparams/base.yaml hparams/static.yaml"),
+        ("mini", "_wavlm", "static", "hparams/base_wavlm.yaml hparams/static_wavlm.yaml"),
+        ("mini", "_wavlm", "ld", "hparams/base_wavlm.yaml ../common/hparams/systems/ld.yaml"),
+        ("queen", "_conformer", "static", "hparams/base_conformer.yaml ../common/hparams/systems/static.yaml"),
+    ],
+)
+def test_a_model_has_experiment_files_of_its_own(root, drive, tmp_path, recipe, suffix, system, files):
     probe = tmp_path / "probe.sh"
-    lines = [f'. "{root}/recipes/common/steps.sh"', f"hparams_suffix={suffix}", "hparams_of static; hparams_of ld"]
-    probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines]))
+    lines = [f'. "{root}/recipes/common/steps.sh"', f"hparams_suffix={suffix}; hparams_of {system}"]
+    probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines, "echo ${hparams[*]}"]))
     probe.chmod(0o755)
-    assert drive(probe).stdout.split() == [f"hparams/{name}.yaml" for name in files.split()]
+    assert drive(probe, cwd=root / "recipes" / recipe).stdout.split() == files.split()
+
+
+def test_a_system_without_a_file_is_named(root, drive, tmp_path):
+    probe = tmp_path / "probe.sh"
+    probe.write_text(f'#!/bin/bash\nset -eu\n. "{root}/recipes/common/steps.sh"\nhparams_suffix=\nhparams_of dlt\n')
+    probe.chmod(0o755)
+    done = drive(probe, cwd=root / "recipes/librispeech")
+    expected = "there is no system 'dlt': neither hparams/dlt.yaml nor ../common/hparams/systems/dlt.yaml"
+    assert (done.returncode, done.stderr) == (1, f"probe.sh: error: {expected}\n")
 
 
 @pytest.mark.parametrize(

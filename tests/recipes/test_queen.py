@@ -70,14 +70,14 @@ def prepared(run, game, whisper, tmp_path_factory):
     return folder
 
 
-def build(root, name, folder, exp, **overrides):
+def build(files, name, folder, exp, **overrides):
     settings = {**TINY, "data": str(folder / "data"), "exp": str(exp), "pretrained": "null", **overrides}
-    return load_config(root / f"recipes/queen/hparams/{name}.yaml", settings)
+    return load_config(files(f"queen/{name}"), settings)
 
 
-def test_the_student_of_the_drivers_teacher_decodes_at_every_depth(root, prepared, whisper, tmp_path):
+def test_the_student_of_the_drivers_teacher_decodes_at_every_depth(files, prepared, whisper, tmp_path):
     teacher = str(prepared / "exp/static")
-    config = build(root, "dld", prepared, tmp_path, teacher=teacher, init_from=teacher)
+    config = build(files, "dld", prepared, tmp_path, teacher=teacher, init_from=teacher)
     folder = train(config, {"device": "cpu", "noprogressbar": True})
     arguments = ["--exp", str(folder), "--data", str(prepared / "data/test"), "--policy", "evenly-spaced"]
     assert decode([*arguments, "--rtf-utterances", "1"]) == 0
@@ -113,7 +113,7 @@ def test_a_trained_network_needs_the_checkpoint_no_more(prepared, whisper):
 
 
 @pytest.mark.parametrize(("system", "source"), [("static", True), ("ld", True), ("static", False)])
-def test_training_starts_from_the_checkpoint(root, prepared, whisper, tmp_path, system, source):
+def test_training_starts_from_the_checkpoint(files, prepared, whisper, tmp_path, system, source):
     # With a learning rate of nothing the weights stay what they were at the start.
     still = {
         "lr": 0.0,
@@ -121,13 +121,13 @@ def test_training_starts_from_the_checkpoint(root, prepared, whisper, tmp_path, 
         "init_from": "null",
         "pretrained": str(whisper) if source else "null",
     }
-    folder = train(build(root, system, prepared, tmp_path, **still), {"device": "cpu", "noprogressbar": True})
+    folder = train(build(files, system, prepared, tmp_path, **still), {"device": "cpu", "noprogressbar": True})
     weights = load_file(folder / "model.safetensors")["encoder.layers.1.fc1.weight"]
     assert load_file(whisper / "model.safetensors")["layers.1.fc1.weight"].equal(weights) == source
 
 
-def test_the_encoder_learns_slower_than_the_head(root, prepared, tmp_path):
-    values = build(root, "static", prepared, tmp_path, lr=0.01, warmup=1).values
+def test_the_encoder_learns_slower_than_the_head(files, prepared, tmp_path):
+    values = build(files, "static", prepared, tmp_path, lr=0.01, warmup=1).values
     brain = DynamicBrain(values, Tokenizer.load(values["lang_dir"]), {"device": "cpu"})
     brain.init_optimizers()
     brain.progress.total_updates = 10**6
@@ -138,17 +138,16 @@ def test_the_encoder_learns_slower_than_the_head(root, prepared, tmp_path):
     assert len(rates) == len(list(brain.network.parameters()))
 
 
-def test_a_checkpoint_of_another_shape_stops_the_training(root, prepared, whisper, tmp_path):
-    config = build(root, "ld", prepared, tmp_path, pretrained=str(whisper), init_from="null", num_blocks=2)
+def test_a_checkpoint_of_another_shape_stops_the_training(files, prepared, whisper, tmp_path):
+    config = build(files, "ld", prepared, tmp_path, pretrained=str(whisper), init_from="null", num_blocks=2)
     with pytest.raises(DldError, match="does not fit this GatedWhisper: weights 15 unknown: layers.2"):
         train(config, {"device": "cpu", "noprogressbar": True})
 
 
 @pytest.mark.parametrize("system", ["static", "ld", "dld"])
 @pytest.mark.parametrize(("blocks", "width"), [(4, 384), (6, 512)])
-def test_the_experiment_files_have_the_shapes_of_whisper(root, system, blocks, width):
-    path = root / f"recipes/queen/hparams/{system}.yaml"
-    network = load_config(path, {"num_blocks": blocks, "d_model": width}).values["network"]
+def test_the_experiment_files_have_the_shapes_of_whisper(files, system, blocks, width):
+    network = load_config(files(f"queen/{system}"), {"num_blocks": blocks, "d_model": width}).values["network"]
     assert network.num_blocks == blocks
     assert network.encoder.config.num_heads == width // 64
     assert network.encoder.layers[0].fc1.out_features == 4 * width

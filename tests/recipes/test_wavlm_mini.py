@@ -126,10 +126,10 @@ def test_the_encoder_is_frozen_for_the_first_updates_and_has_a_rate_of_its_own(e
     assert all(row[2:] == (pytest.approx(0.1), pytest.approx(0.05)) for row in seen)
 
 
-def test_published_weights_that_are_not_there_stop_the_run(root, tiny_corpus, tmp_path):
+def test_published_weights_that_are_not_there_stop_the_run(files, tiny_corpus, tmp_path):
     settings = {"data": str(tiny_corpus), "exp": str(tmp_path), "vocab_size": 32, "pretrained": "nowhere"}
     small = {"num_blocks": 2, "d_model": 16, "d_ffn": 16, "num_heads": 2, "conv_layers": [[8, 10, 320]]}
-    config = load_config(root / "recipes/librispeech/hparams/static_wavlm.yaml", {**settings, **small})
+    config = load_config(files("librispeech/static wavlm"), {**settings, **small})
     with pytest.raises(DldError, match="nowhere: no such folder"):
         train(config, {"device": "cpu", "noprogressbar": True})
     assert not (tmp_path / "static/model.json").exists()

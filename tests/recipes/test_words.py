@@ -43,7 +43,7 @@ def test_givenare_split_as_a_shell_does_and_not_expanded(words, tmp_path, text, 
 
 
 @pytest.mark.parametrize("given", [[], ["a b", "c"], ["it's", "", '"', "\\", "$(x) *", "ñ"]])
-def test_quoted_givenare_split_into_the_same(root, words, given):
+def test_quoted_words_are_split_into_the_same(root, words, given):
     script = f'set -eu; . "{root}/recipes/common/words.sh"; quoted "$@"'
     done = subprocess.run(["bash", "-c", script, "demo", *given], capture_output=True, text=True)
     assert words(done.stdout) == given

@@ -65,8 +65,8 @@ class Case:
 CUT = r"audio is cut short \(\d+ bytes of \d+"
 UNREADABLE = r"audio cannot be read: .+; copy or convert it again"
 EMPTY = r"no audio in it \(zero length\); remove it"
-NO_SIZE = r"tells of no audio, but \d+ bytes follow .*`sox --ignore-length"
-ENDLESS = "archive entry does not tell its length; make the archive again"
+NO_SIZE = r"states no audio, but \d+ bytes follow .*`sox --ignore-length"
+ENDLESS = "archive entry does not state its length; make the archive again"
 NOT_REGULAR = "audio cannot be read: not a regular file but a "
 
 WAVE = [
@@ -162,7 +162,7 @@ OTHERS = [
     Case("OGG, a byte changed", stored(lambda d: d[:-2000] + bytes([d[-2000] ^ 255]) + d[-1999:], "OGG"), None, ""),
     Case("MP3", stored(bytes, "MP3"), None, ""),
     Case("MP3, half", kept(0.5, "MP3"), CUT),
-    Case("MP3 of varying rate that does not tell its length", mp3_of_varying_rate, "MP3 of varying bit rate.*`ffmpeg"),
+    Case("MP3 of varying rate that does not state its length", mp3_of_varying_rate, "MP3 of varying bit rate.*`ffmpeg"),
     Case("a text", content(b"not audio at all\n" * 50), UNREADABLE),
     Case("a web page", content(b"<!DOCTYPE html><html><body>404</body></html>"), UNREADABLE),
     Case("zeros", content(bytes(5000)), UNREADABLE),

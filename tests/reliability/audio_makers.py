@@ -44,9 +44,9 @@ def replaced(old, new, kind):
     return stored(lambda data: data.replace(old, new.ljust(len(old))), kind)
 
 
-def kept(share, kind, subtype=None):
-    """Makes a file that ends after a share of its bytes."""
-    return stored(lambda data: data[: int(len(data) * share)], kind, subtype)
+def kept(fraction, kind, subtype=None):
+    """Make a file that ends after a fraction of its bytes."""
+    return stored(lambda data: data[: int(len(data) * fraction)], kind, subtype)
 
 
 def content(data):
@@ -60,7 +60,7 @@ def content(data):
 
 
 def pipe(command):
-    """Makes a pipe; {path} stands for a WAV of the recording."""
+    """Make a pipe; {path} is replaced by a WAV of the recording."""
 
     def make(folder, samples):
         (folder / "u.wav").write_bytes(encoded(samples))
@@ -81,9 +81,9 @@ def scaled(function, subtype="FLOAT"):
     return make
 
 
-def placed(place, value):
+def placed(index, value):
     def change(values):
-        values[place] = value
+        values[index] = value
 
     return change
 

@@ -123,7 +123,7 @@ def unprivileged(root):
 
 
 @pytest.fixture(scope="module")
-def tiny_request(root, trained_pair, tiny_corpus):
+def tiny_request(files, trained_pair, tiny_corpus):
     """Make a request to train a tiny system: `tiny_request("dld", exp_dir, lr=1e-3, after=2) -> dict`.
 
     Keys of requests (trainer.py) are those of the request, others are settings of the experiment.
@@ -133,7 +133,7 @@ def tiny_request(root, trained_pair, tiny_corpus):
     def make(system, folder, **extra):
         name = {"dld_cached": "dld"}.get(system, system)
         request = {
-            "experiment": str(root / f"recipes/mini/hparams/{name}.yaml"),
+            "experiments": files(f"mini/{name}"),
             "log": str(folder.parent / f"{folder.name}.log"),
         }
         own = ("after", "event", "batch", "validation", "signal", "largest_file", "log")

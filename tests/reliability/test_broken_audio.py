@@ -176,7 +176,7 @@ def test_flac_of_unknown_length(shared, outcome, tmp_path, caplog, monkeypatch):
     assert outcome("data", ["fix", folder], TABLE).kind == "accepted"
     assert (folder / "utt2dur").read_text() == "u1 2.069437\n"
     assert outcome("data", ["validate", folder], TABLE).kind == "accepted"
-    assert caplog.text.count("does not tell its length is decoded to count it") == 1
+    assert caplog.text.count("does not state its length is decoded to count it") == 1
     for start in (0.0, 0.5, 1.0, 1.5):
         assert len(read_audio(path, start, start + 0.5)) == 8000
     assert decoded.count(None) == 1
@@ -349,7 +349,7 @@ def test_a_worker_that_is_killed_while_something_else_is_done(capsys):
     assert re.search(r"dld.*: error: a process that loads data \(pid 7\) was killed \(Bus error\): memory", line)
 
 
-def test_training_with_workers_tells_of_a_faulty_recording(outcome, tiny_corpus, root, tmp_path):
+def test_training_with_workers_tells_of_a_faulty_recording(outcome, tiny_corpus, files, tmp_path):
     data = tmp_path / "corpus"
     shutil.copytree(tiny_corpus, data)
     table = kaldi.load(data / "train")
@@ -361,7 +361,7 @@ def test_training_with_workers_tells_of_a_faulty_recording(outcome, tiny_corpus,
     options = {"data": data, "exp": tmp_path / "exp", "num_blocks": 2, "d_model": 16, "num_workers": 2}
     options.update(valid_depths="[2]", decode_depths="[2]", max_batch_seconds=20, device="cpu")
     options = [text for key, value in options.items() for text in (f"--{key}", value)]
-    result = outcome("train", [root / "recipes/mini/hparams/static.yaml", *options], TABLE)
+    result = outcome("train", [*files("mini/static"), *options], TABLE)
     assert result.kind == "error", result
     assert re.search(rf"cut\.wav \(utterance {faulty.id}\): audio cannot be read", result.message)
 

@@ -157,12 +157,12 @@ def test_validate_names_it_and_what_fix_keeps_is_valid(outcome, copy, name, sour
         assert found.kind == "accepted"
     else:
         assert found.kind == "error" and re.search(problem, found.err), found
-    mended = outcome("data", ["fix", data], TABLE)
+    repaired = outcome("data", ["fix", data], TABLE)
     if isinstance(kept, str):
-        assert mended.kind == "error" and re.search(kept, mended.message), mended
+        assert repaired.kind == "error" and re.search(kept, repaired.message), repaired
         return
-    assert mended.kind == "accepted", mended
-    assert f"kept {kept} of" in mended.out
+    assert repaired.kind == "accepted", repaired
+    assert f"kept {kept} of" in repaired.out
     again = outcome("data", ["validate", data], TABLE)
     assert again.kind == "accepted", again
     assert len(kaldi.load(data)) == kept

@@ -298,7 +298,7 @@ FILES = {
 CASES = {f"{file}: {name}": (file, *row) for file, rows in FILES.items() for name, row in rows.items()}
 
 
-def use(outcome, root, corpus, exp, file, lm):
+def use(outcome, files, corpus, exp, file, lm):
     """Run the command that reads a file."""
     if file == "lm_weights.json":
         pytest.importorskip("kenlm", reason="KenLM is not installed (extra [lm])")
@@ -316,9 +316,7 @@ def use(outcome, root, corpus, exp, file, lm):
             "--device",
             "cpu",
         ]
-        return outcome(
-            "train", [root / "recipes/mini/hparams/dld.yaml", "--data", corpus, "--exp", exp, *small, *more], TABLE
-        )
+        return outcome("train", [*files("mini/dld"), "--data", corpus, "--exp", exp, *small, *more], TABLE)
     if file.endswith("decode.json"):
         return outcome("report", ["--exp", exp, "--output", exp / "report", "--replicates", 10], TABLE)
     search = ["--lm", lm, "--beam-size", 2] if file == "lm_weights.json" else []
@@ -329,21 +327,21 @@ def use(outcome, root, corpus, exp, file, lm):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_damaged_file_is_one_line_before_the_work(outcome, root, tiny_corpus, exp, number_lm, name):
+def test_a_damaged_file_is_one_line_before_the_work(outcome, files, tiny_corpus, exp, number_lm, name):
     file, damage, message = CASES[name]
     path = exp / "dld" / file
     if file == "lm_weights.json":
         pytest.importorskip("kenlm", reason="KenLM is not installed (extra [lm])")
     damage(path)
-    result = use(outcome, root, tiny_corpus, exp, file, number_lm)
+    result = use(outcome, files, tiny_corpus, exp, file, number_lm)
     assert result.kind == "error" and re.search(message, result.message), result.message or result.err
     assert "exp/dld" in result.message or re.search("depth|policy", result.message)
     assert not (exp / "out").exists() and not (exp / "report").exists()
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_undamaged_file_is_accepted(outcome, root, tiny_corpus, exp, number_lm, file):
-    result = use(outcome, root, tiny_corpus, exp, file, number_lm)
+def test_the_undamaged_file_is_accepted(outcome, files, tiny_corpus, exp, number_lm, file):
+    result = use(outcome, files, tiny_corpus, exp, file, number_lm)
     assert result.kind == "accepted", result.message or result.err
 
 
@@ -364,14 +362,14 @@ def as_nobody():
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file not in ("run.json", "lm_weights.json")])
-def test_a_file_that_may_not_be_read_is_one_line(outcome, root, tiny_corpus, whole, number_lm, as_nobody, file):
+def test_a_file_that_may_not_be_read_is_one_line(outcome, files, tiny_corpus, whole, number_lm, as_nobody, file):
     # Not below pytest's folder, which nobody but its owner may enter.
     with tempfile.TemporaryDirectory() as exp:
         os.chmod(exp, 0o755)
         exp = Path(shutil.copytree(whole, Path(exp) / "exp"))
         exp.chmod(0o755)
         (exp / "dld" / file).chmod(0)
-        result = as_nobody(lambda: use(outcome, root, tiny_corpus, exp, file, number_lm))
+        result = as_nobody(lambda: use(outcome, files, tiny_corpus, exp, file, number_lm))
     assert result.kind == "error" and re.search("[Pp]ermission", result.message), result.message or result.err
 
 
@@ -389,11 +387,11 @@ def test_damaged_results_are_one_line(outcome, tmp_path, name):
 
 @pytest.mark.parametrize("key", ["teacher", "init_from"])
 @pytest.mark.parametrize("name", ["model.safetensors: cut", "model.json: list", "model.json: another hash"])
-def test_a_damaged_teacher_or_start_is_refused(outcome, root, tiny_corpus, exp, key, name):
+def test_a_damaged_teacher_or_start_is_refused(outcome, files, tiny_corpus, exp, key, name):
     file, damage, message = CASES[name]
     shutil.copytree(exp / "static", exp / "other")
     damage(exp / "other" / file)
-    arguments = [root / "recipes/mini/hparams/dld.yaml", "--data", tiny_corpus, "--exp", exp, "--exp_dir", exp / "new"]
+    arguments = [*files("mini/dld"), "--data", tiny_corpus, "--exp", exp, "--exp_dir", exp / "new"]
     small = ["--num_blocks", 3, "--d_model", 16, "--valid_depths", "[1, 3]", "--decode_depths", "[1, 3]"]
     small += ["--device", "cpu", f"--{key}", exp / "other"]
     result = outcome("train", [*arguments, *small], TABLE)

@@ -168,8 +168,8 @@ def hostile(trained_pair, tmp_path, monkeypatch):
     sys.modules.pop("evil", None)
 
 
-def trains_with(root, corpus, folder, key):
-    arguments = [root / "recipes/mini/hparams/dld.yaml", "--data", corpus, "--exp", folder.parent.parent / "new"]
+def trains_with(files, corpus, folder, key):
+    arguments = [*files("mini/dld"), "--data", corpus, "--exp", folder.parent.parent / "new"]
     small = ["--num_blocks", 3, "--d_model", 16, "--valid_depths", "[1, 3]", "--decode_depths", "[1, 3]"]
     teacher = ["--teacher", folder] if key == "teacher" else ["--teacher", folder, "--init_from", folder]
     return [*arguments, *small, "--num_epochs", 1, "--device", "cpu", "--progress", "false", *teacher]
@@ -226,7 +226,7 @@ def test_no_user_of_a_hostile_experiment_runs_it(hostile, outcome, tiny_corpus, 
 
 
 @pytest.mark.parametrize("name", ["apply", "python apply", "new", "new of a module", "applyref", "include"])
-def test_nor_do_the_other_commands(hostile, outcome, root, tiny_corpus, name):
+def test_nor_do_the_other_commands(hostile, outcome, files, tiny_corpus, name):
     make, executed = hostile
     folder = make(at("network", PAYLOADS[name]))
     with pytest.raises(DldError, match=REFUSED_TAG):
@@ -236,22 +236,22 @@ def test_nor_do_the_other_commands(hostile, outcome, root, tiny_corpus, name):
     for command, arguments in (
         ("gate_table", ["--exp", folder, "--data", tiny_corpus / "dev"]),
         ("tune_lm", ["--exp", folder, "--data", tiny_corpus / "dev", "--lm", lm]),
-        ("train", trains_with(root, tiny_corpus, folder, "teacher")),
+        ("train", trains_with(files, tiny_corpus, folder, "teacher")),
     ):
         result = outcome(command, arguments, TABLE)
         assert result.kind == "error" and re.search(REFUSED_TAG, result.message), (command, result)
     # The same settings in the folder of a run that would be resumed.
-    arguments = [root / "recipes/mini/hparams/static.yaml", "--data", tiny_corpus, "--exp", folder.parent]
+    arguments = [*files("mini/static"), "--data", tiny_corpus, "--exp", folder.parent]
     small = ["--num_blocks", 3, "--valid_depths", "[1, 3]", "--decode_depths", "[1, 3]", "--device", "cpu"]
     resumed = outcome("train", [*arguments, *small], TABLE)
     assert resumed.kind == "error" and re.search("other settings|would run code", resumed.message)
     assert not executed()
 
 
-def test_starting_from_hostile_settings_reads_the_weights_alone(hostile, outcome, root, tiny_corpus, trained_pair):
+def test_starting_from_hostile_settings_reads_the_weights_alone(hostile, outcome, files, tiny_corpus, trained_pair):
     make, executed = hostile
     folder = make(at("network", APPLY))
-    arguments = trains_with(root, tiny_corpus, trained_pair / "static", "init_from")
+    arguments = trains_with(files, tiny_corpus, trained_pair / "static", "init_from")
     arguments[arguments.index("--init_from") + 1] = folder
     new = folder.parent / "new"
     result = outcome("train", [*arguments, "--exp", new], TABLE)

@@ -110,7 +110,7 @@ WRONG = [
     ("data", ["subset", "--shortest", "x", "s", "o"], "argument --shortest: 'x' is not allowed"),
     ("data", ["subset", "--speakers", "1.5", "s", "o"], "argument --speakers: '1.5' is not allowed"),
     ("data", ["subset", "s", "o"], "one of the arguments --number --first --shortest --speakers --ids is required"),
-    ("data", ["mend", "d"], "invalid choice: 'mend'"),
+    ("data", ["repair", "d"], "invalid choice: 'repair'"),
     ("data", [], "the following arguments are required: ACTION"),
 ]
 

@@ -39,7 +39,7 @@ def fill(folder):
 
 
 def train(root, *options):
-    return [root / "recipes/mini/hparams/ld.yaml", *options]
+    return [root / "recipes/mini/hparams/base.yaml", root / "recipes/common/hparams/systems/ld.yaml", *options]
 
 
 SCORE = ["--ref", "data/dev/text", "--hyp", "data/dev/hyp"]
@@ -117,10 +117,10 @@ def test_a_file_where_a_folder_is_meant_and_the_other_way_round(small, outcome, 
 @pytest.mark.parametrize(
     ("name", "options", "work"),
     [
-        ("decode", ["--output", "file"], "transcribe"),
-        ("decode", ["--output", "file/below"], "transcribe"),
-        ("tune_lm", ["--output", "data", "--lm", "file"], "run_network"),
-        ("tune_lm", ["--output", "file/x.json", "--lm", "file"], "run_network"),
+        ("decode", ["--output", "file"], "find_texts"),
+        ("decode", ["--output", "file/below"], "find_texts"),
+        ("tune_lm", ["--output", "data", "--lm", "file"], "run_depth"),
+        ("tune_lm", ["--output", "file/x.json", "--lm", "file"], "run_depth"),
     ],
 )
 def test_what_cannot_be_written_is_told_before_a_network_runs(
@@ -235,8 +235,8 @@ def test_what_cannot_be_read(public, unprivileged, record_property, name, argume
         (OSError(errno.EFBIG, "File too large"), "larger than is allowed here (see ulimit -f)"),
         (OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b"), "b: Invalid cross-device link"),
         (OSError("of a library"), "of a library"),
-        (MemoryError(), "the memory does not suffice; take shorter batches"),
-        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"), "the memory does not suffice"),
+        (MemoryError(), "not enough memory; use shorter batches"),
+        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
     ],
 )
 def test_errors_of_the_system_are_one_line(capsys, error, message):

@@ -173,7 +173,7 @@ WRONG_ARGUMENTS = [
     ("--encoder.closed_norm off", "GatedConformer: closed_norm is 'off'; it must be true or false; write false"),
     ("--encoder.subsampling conv3d", "subsampling is 'conv3d'; it must be conv1d or conv2d"),
     ("--encoder.residual_init -1", "GatedConformer: residual_init is -1; it must be a number of at least 0, or null"),
-    ("--encoder.input_size 40", "the encoder's input_size is 40; it must be 80, what LogMel gives"),
+    ("--encoder.input_size 40", "the encoder's input_size is 40; it must be 80, the width of LogMel's output"),
     ("--encoder !new:dld.encoders.GatedConformr", "there is no class dld.encoders.GatedConformr"),
     ("--network.vocab_size 0", "GatedCTC: vocab_size is 0"),
     ("--network.blank_bias high", "GatedCTC: blank_bias is 'high'; it must be a number"),
@@ -285,100 +285,100 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("line", "message"), WRONG_KEYS + WRONG_ARGUMENTS + WRONG_OVERRIDES)
-def test_a_wrong_value_is_one_line_and_nothing_is_made(root, folders, outcome, tmp_path, monkeypatch, line, message):
+def test_a_wrong_value_is_one_line_and_nothing_is_made(files, folders, outcome, tmp_path, monkeypatch, line, message):
     monkeypatch.chdir(tmp_path)
     settings = ["--data", folders, "--exp", tmp_path / "exp"]
     arguments = words(line, tmp_path)
     if arguments[0] == "--exp":
         settings = settings[:2]
-    found = outcome("train", [root / "recipes/mini/hparams/ld.yaml", *settings, *arguments], table=TABLE)
+    found = outcome("train", [*files("mini/ld"), *settings, *arguments], table=TABLE)
     assert found.kind == "error", found.message
     assert message in found.message
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "message"),
+    ("name", "line", "message"),
     [
-        ("mini/hparams/dld.yaml", "--teacher nowhere", "teacher: nowhere: no finished model there"),
-        ("mini/hparams/dld.yaml", "--teacher null", "FrozenTeacher needs a teacher: the folder of"),
-        ("mini/hparams/dld.yaml", "--objectives.kd.divergence null", "SoftTargets needs a divergence, such as"),
-        ("mini/hparams/dld.yaml", "--soft_targets null", "objectives: kd needs soft_targets, such as"),
-        ("mini/hparams/dld.yaml", "--kd_weight -1", "kd_weight is -1; it must be a number of at least 0, or a dld.g"),
-        ("mini/hparams/dld.yaml", "--kd_weight null", "kd_weight is null; it"),
+        ("mini/dld", "--teacher nowhere", "teacher: nowhere: no finished model there"),
+        ("mini/dld", "--teacher null", "FrozenTeacher needs a teacher: the folder of"),
+        ("mini/dld", "--objectives.kd.divergence null", "SoftTargets needs a divergence, such as"),
+        ("mini/dld", "--soft_targets null", "objectives: kd needs soft_targets, such as"),
+        ("mini/dld", "--kd_weight -1", "kd_weight is -1; it must be a number of at least 0, or a dld.g"),
+        ("mini/dld", "--kd_weight null", "kd_weight is null; it"),
         (
-            "mini/hparams/dld.yaml",
+            "mini/dld",
             "--kd_weight !new:dld.gates.Ramp {start: 0, end: -1, epochs: 1}",
             "kd_weight is Ramp",
         ),
-        ("mini/hparams/ablations/dld_hidden.yaml", "--hidden_weight -0.5", "hidden_weight is -0.5; it"),
+        ("mini/dld_hidden", "--hidden_weight -0.5", "hidden_weight is -0.5; it"),
         (
-            "mini/hparams/dld.yaml",
+            "mini/dld",
             "--teacher_input augmented",
             "teacher_cache needs teacher_input: clean, not augmented",
         ),
         (
-            "mini/hparams/dld.yaml",
+            "mini/dld",
             "--soft_targets.input loud",
             "FrozenTeacher: input is 'loud'; it must be augmented or clean",
         ),
-        ("mini/hparams/dld.yaml", "--temperature 0", "temperature is 0; it must be a number above 0"),
-        ("mini/hparams/dld.yaml", "--objectives.kd.divergence.temperature -1", "MaskedKL: temperature is -1"),
+        ("mini/dld", "--temperature 0", "temperature is 0; it must be a number above 0"),
+        ("mini/dld", "--objectives.kd.divergence.temperature -1", "MaskedKL: temperature is -1"),
         (
-            "mini/hparams/dld.yaml",
+            "mini/dld",
             "--objectives.kd.divergence.direction both",
             "must be teacher-student or student-teacher",
         ),
         (
-            "mini/hparams/ablations/dld_blank.yaml",
-            "--objectives.kd.divergence.blank_context -1",
+            "mini/dld",
+            "--objectives.kd.divergence {blank_context: -1}",
             "blank_context is -1",
         ),
-        ("mini/hparams/dedicated.yaml", "--depth 99", "depth 99 is outside 1…12"),
-        ("mini/hparams/dedicated.yaml", "--depth 0", "depth is 0; it must be a whole number of at least 1"),
-        ("mini/hparams/dedicated.yaml", "--schedule.policy table", "policy is 'table'; it must be evenly-spaced"),
-        ("mini/hparams/dld_plus.yaml", "--schedule.num_random -1", "Sandwich: num_random is -1"),
-        ("mini/hparams/dld_plus.yaml", "--schedule.spacing wide", "Sandwich: spacing is 'wide'"),
-        ("mini/hparams/dld_plus.yaml", "--schedule.depths 2.5", "depths is 2.5; it must be all, or a list"),
-        ("mini/hparams/ablations/dld_uniform.yaml", "--schedule.min_depth 13", "min_depth 13 is outside 1…12"),
-        ("mini/hparams/ablations/dld_uniform.yaml", "--schedule.min_depth 2.5", "min_depth 2.5 is not a whole number"),
-        ("mini/hparams/interctc_sd.yaml", "--schedule.weight 1", "WithExits: weight is 1; it must be a number above 0"),
-        ("mini/hparams/interctc_sd.yaml", "--schedule.exits 0", "WithExits: exits is 0"),
-        ("mini/hparams/interctc_sd.yaml", "--schedule.schedule 5", "schedule must be a drop schedule"),
-        ("mini/hparams/self_kd.yaml", "--schedule !new:dld.gates.Bernoulli {num_blocks: 12}", "dld.gates.Sandwich"),
+        ("mini/dedicated", "--depth 99", "depth 99 is outside 1…12"),
+        ("mini/dedicated", "--depth 0", "depth is 0; it must be a whole number of at least 1"),
+        ("mini/dedicated", "--schedule.policy table", "policy is 'table'; it must be evenly-spaced"),
+        ("mini/dld_plus", "--schedule.num_random -1", "Sandwich: num_random is -1"),
+        ("mini/dld_plus", "--schedule.spacing wide", "Sandwich: spacing is 'wide'"),
+        ("mini/dld_plus", "--schedule.depths 2.5", "depths is 2.5; it must be all, or a list"),
+        ("mini/dld_uniform", "--schedule.min_depth 13", "min_depth 13 is outside 1…12"),
+        ("mini/dld_uniform", "--schedule.min_depth 2.5", "min_depth 2.5 is not a whole number"),
+        ("mini/interctc_sd", "--schedule.weight 1", "WithExits: weight is 1; it must be a number above 0"),
+        ("mini/interctc_sd", "--schedule.exits 0", "WithExits: exits is 0"),
+        ("mini/interctc_sd", "--schedule.schedule 5", "schedule must be a drop schedule"),
+        ("mini/self_kd", "--schedule !new:dld.gates.Bernoulli {num_blocks: 12}", "dld.gates.Sandwich"),
         (
-            "mini/hparams/early_exit.yaml",
+            "mini/early_exit",
             "--network.exit_heads 1",
             "GatedCTC: exit_heads is 1; it must be true or false",
         ),
         (
-            "mini/hparams/static_wavlm.yaml",
+            "mini/static wavlm",
             "--encoder.conv_layers [[32, 20]]",
             "GatedWavLM: conv_layers is [[32, 20]]",
         ),
         (
-            "mini/hparams/static_wavlm.yaml",
+            "mini/static wavlm",
             "--encoder.conv_norm batch",
             "conv_norm is 'batch'; it must be group or layer",
         ),
-        ("mini/hparams/static_wavlm.yaml", "--encoder.layer_decay 0", "unknown key 'encoder.layer_decay'"),
-        ("mini/hparams/static_wavlm.yaml", "--closed_norm true", "a pre-norm block has no closing LayerNorm"),
-        ("mini/hparams/static_wavlm.yaml", "--frontend.normalise yes", "Waveform: normalise is 'yes'"),
+        ("mini/static wavlm", "--encoder.layer_decay 0", "unknown key 'encoder.layer_decay'"),
+        ("mini/static wavlm", "--closed_norm true", "a pre-norm block has no closing LayerNorm"),
+        ("mini/static wavlm", "--frontend.normalise yes", "Waveform: normalise is 'yes'"),
         (
-            "queen/hparams/static.yaml",
+            "queen/static",
             "--sample_rate 8000",
             "sample_rate is 8000; the front end WhisperLogMel takes 16000",
         ),
-        ("queen/hparams/static.yaml", "--stack 0", "stack is 0; it must be a whole number of at least 1"),
-        ("queen/hparams/static.yaml", "--encoder.num_heads 5", "must be an even multiple of num_heads 5"),
-        ("queen/hparams/static.yaml", "--n_mels 40 --frontend.n_mels 80", "input_size is 40; it must be 80"),
+        ("queen/static", "--stack 0", "stack is 0; it must be a whole number of at least 1"),
+        ("queen/static", "--encoder.num_heads 5", "must be an even multiple of num_heads 5"),
+        ("queen/static", "--n_mels 40 --frontend.n_mels 80", "input_size is 40; it must be 80"),
     ],
 )
-def test_wrong_values_of_other_systems(root, folders, outcome, tmp_path, file, line, message):
+def test_wrong_values_of_other_systems(files, folders, outcome, tmp_path, name, line, message):
     # Small, to be built at once.
-    small = ["--num_blocks", 2, "--d_model", 64] if "queen" in file else []
+    small = ["--num_blocks", 2, "--d_model", 64] if "queen" in name else []
     settings = ["--data", folders, "--exp", tmp_path / "exp", *small]
-    found = outcome("train", [root / "recipes" / file, *settings, *words(line, tmp_path)], table=TABLE)
+    found = outcome("train", [*files(name), *settings, *words(line, tmp_path)], table=TABLE)
     assert found.kind == "error", found.message
     assert message in found.message
     assert list(tmp_path.iterdir()) == []
@@ -391,9 +391,9 @@ def test_wrong_values_of_other_systems(root, folders, outcome, tmp_path, file, l
         ("!name:dld.gates.Bernoulli", "brain must be a subclass of dld.training.brain.DynamicBrain"),
     ],
 )
-def test_a_brain_of_your_own_must_be_one(root, folders, outcome, tmp_path, value, message):
+def test_a_brain_of_your_own_must_be_one(files, folders, outcome, tmp_path, value, message):
     file = tmp_path / "mine.yaml"
-    file.write_text(f"extends: {root}/recipes/mini/hparams/ld.yaml\nbrain: {value}\n")
+    file.write_text(f"extends: [{', '.join(files('mini/ld'))}]\nbrain: {value}\n")
     found = outcome("train", [file, "--data", folders, "--exp", tmp_path / "exp"], table=TABLE)
     assert found.kind == "error" and message in found.message
     assert list(tmp_path.iterdir()) == [file]
@@ -424,10 +424,9 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize(("line", "reason"), ACCEPTED, ids=[case[0] for case in ACCEPTED])
-def test_what_is_accepted_on_purpose(root, folders, tmp_path, record_property, line, reason):
-    file = root / "recipes/mini/hparams/ld.yaml"
+def test_what_is_accepted_on_purpose(files, folders, tmp_path, record_property, line, reason):
     settings = ["--data", folders, "--exp", tmp_path / "exp", *words(line, tmp_path)]
-    config = load_config(file, parse_overrides(map(str, settings)))
-    check_run(config.values, file)
+    config = load_config(files("mini/ld"), parse_overrides(map(str, settings)))
+    check_run(config.values, config.path)
     record_property("outcome", [TABLE, "accepted"])
     assert not (tmp_path / "exp").exists(), reason

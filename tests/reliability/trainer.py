@@ -1,6 +1,6 @@
 """Train in forked children that can be killed: a server with one JSON request a line on standard input.
 
-A request holds `experiment` (a file), `overrides`, and optionally
+A request holds `experiments` (files), `overrides`, and optionally
 
 - `after`: seconds after which the child is killed;
 - `event`: number of the event inside the saving and pruning of checkpoints at which it kills itself, from 1;
@@ -102,7 +102,7 @@ def child(request, count_file):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
     settings = [f"--{key}={value}" for key, value in request["overrides"].items()]
-    os._exit(train_main([request["experiment"], "--device", "cpu", "--progress", "false", *settings]))
+    os._exit(train_main([*request["experiments"], "--device", "cpu", "--progress", "false", *settings]))
 
 
 def serve(request, count_file):

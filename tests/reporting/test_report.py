@@ -22,13 +22,13 @@ RATES = {
 
 def corrupt(words, rate, dice):
     """Random edits of a sentence."""
-    heard = []
+    hypothesis = []
     for word in words:
         kind = dice.random()
         if kind < 0.2 * rate:
             continue
-        heard.append(dice.choice([other for other in NUMBERS if other != word]) if kind < rate else word)
-    return heard
+        hypothesis.append(dice.choice([other for other in NUMBERS if other != word]) if kind < rate else word)
+    return hypothesis
 
 
 def add_decode(exp, system, depth, refs, rate, suffix="", test_set="test", scored=True, seed=1):
@@ -223,7 +223,7 @@ def test_results_of_the_first_version_are_read(exp, tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(results, indent=1))
     assert main(["--results", str(tmp_path / "old.json"), "--output", str(tmp_path)]) == 0
     pages = [path.read_text() for path in (tmp_path / "README.md", exp / "report/README.md")]
-    assert "ld at depths 2 and 4 gives the same transcripts" in pages[0]
+    assert "ld at depths 2 and 4 has the same transcripts" in pages[0]
     assert pages[0].replace("\n\n**Look closer:**", "|").count("|") == pages[1].count("|") + 1
 
 
@@ -281,7 +281,7 @@ def test_equal_transcripts_from_different_gates_are_pointed_out(exp, caplog):
     (copy / "text").write_text((source / "text").read_text())
     score(["--ref", str(exp.parent / "data" / "test" / "text"), "--hyp", str(copy / "text")])
     run(exp)
-    assert "ld at depths 2 and 4 gives the same transcripts" in (exp / "report" / "README.md").read_text()
+    assert "ld at depths 2 and 4 has the same transcripts" in (exp / "report" / "README.md").read_text()
     assert "different gates, equal hypotheses" in caplog.text
 
 

@@ -14,13 +14,13 @@ from dld.experiment import load_trained
 from dld.training.run import train
 
 
-def test_two_processes_share_the_batches_and_make_one_model(root, tiny_corpus, tmp_path):
+def test_two_processes_share_the_batches_and_make_one_model(root, files, tiny_corpus, tmp_path):
     tiny = {"num_blocks": 3, "d_model": 16, "num_epochs": 1, "valid_depths": "[1,3]", "max_batch_seconds": 10}
     tiny |= {"data": tiny_corpus, "exp": tmp_path, "decode_depths": "[1,3]"}
-    experiment = root / "recipes/mini/hparams/ld.yaml"
+    experiment = files("mini/ld")
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "dld.bin.train", str(experiment)),
+        *("-m", "dld.bin.train", *experiment),
         *("--distributed-backend", "gloo", "--device", "cpu"),
         *(f"--{key}={value}" for key, value in tiny.items()),
     ]

@@ -242,7 +242,7 @@ def test_hidden_states_are_drawn_to_the_teachers(experiment, trained_pair, tmp_p
     distances = []
     for weight in (0.001, 10.0):
         settings = {"teacher": str(trained_pair / "static"), "hidden_weight": weight, "lr": 5e-3}
-        folder = experiment("ablations/dld_hidden", tmp_path / str(weight), **settings)
+        folder = experiment("dld_hidden", tmp_path / str(weight), **settings)
         distances.append(json.loads((folder / "train_log.jsonl").read_text().splitlines()[-1])["train_hidden"])
     assert distances[1] < distances[0]
 
@@ -318,8 +318,8 @@ def test_teacher_and_student_with_different_tokenizers_are_refused(experiment, t
         experiment("dld", tmp_path, teacher=str(trained_pair / "static"), lang_dir=str(tmp_path / "lang"))
 
 
-def test_an_experiment_file_without_a_key_that_is_read_is_refused(root, tiny_corpus, tmp_path):
-    config = load_config(root / "recipes/mini/hparams/static.yaml", {"data": str(tiny_corpus), "exp": str(tmp_path)})
+def test_an_experiment_file_without_a_key_that_is_read_is_refused(files, tiny_corpus, tmp_path):
+    config = load_config(files("mini/static"), {"data": str(tiny_corpus), "exp": str(tmp_path)})
     del config.values["spec_augment"]
     with pytest.raises(DldError, match="no key 'spec_augment'"):
         train(config)

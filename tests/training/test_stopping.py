@@ -1,4 +1,4 @@
-"""Signals: deferred while work is at hand, at once otherwise, and the handlers put back at the end."""
+"""Signals: deferred while work can be saved, at once otherwise, and the handlers put back at the end."""
 
 import os
 import signal

@@ -20,8 +20,8 @@ from dld.training.targets import FrozenTeacher, FullDepth, Inputs, TargetSource
 INPUTS = Inputs(torch.zeros(1, 2, 3), torch.ones(1, 2, 3), torch.tensor([2]))
 
 
-def test_reading_an_experiment_file_loads_no_teacher(root, tmp_path):
-    values = load_config(root / "recipes/mini/hparams/dld.yaml", {"exp": str(tmp_path)}).values
+def test_reading_an_experiment_file_loads_no_teacher(files, tmp_path):
+    values = load_config(files("mini/dld"), {"exp": str(tmp_path)}).values
     source = values["soft_targets"]
     assert source.network is None and source.experiment == f"{tmp_path}/static"
     assert values["objectives"]["kd"].weight == 1.0

@@ -21,7 +21,7 @@ from dld.errors import DldError
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` tells its user.
+    """What `prepare` reports to its user.
 
     Attributes
     ----------

@@ -82,7 +82,7 @@ class Problems:
 def check_recordings(sources: dict[str, str], problems: Problems) -> dict[str, float]:
     """Return the seconds of each recording; one that is missing, cut short or unreadable becomes a problem instead.
 
-    A header tells the length, also of a file whose end is missing; so the last samples are decoded too.
+    A header states the length, also of a file whose end is missing; so the last samples are decoded too.
 
     Parameters
     ----------

@@ -26,6 +26,7 @@ class Words:
         return isinstance(value, (tuple, list)) and set(value) <= set(self.words)
 
     def __str__(self):
+        """Return the kind as messages name it."""
         return f"words out of {', '.join(self.words)}, separated by spaces"
 
 
@@ -40,7 +41,7 @@ def setting(default: Any, kind: object, text: str, metavar: str | None = None) -
     text : str
         Help.
     metavar : str, optional
-        What stands for the value in the help.
+        Placeholder of the value in the help.
     """
     return field(default=default, metadata={"kind": kind, "help": text, "metavar": metavar})
 
@@ -93,7 +94,7 @@ def check_settings(options: Any) -> None:
 def _reader(kind):
     """Return the function that reads an option's text."""
     if isinstance(kind, Text):
-        return lambda text: text or None  # scripts give empty options for those that their user has not given
+        return lambda text: text or None  # scripts pass empty values for options that their user has not set
     if isinstance(kind, Choice):
         return str
     convert = (
@@ -142,7 +143,7 @@ class Source:
     )
 
     def folder(self, archives: Iterable[tuple[str, str]]) -> Path:
-        """Return the folder of the corpus, after a download of its archives where that is asked for.
+        """Return the folder of the corpus, after a download of its archives where `downloads` is set.
 
         Parameters
         ----------

@@ -27,7 +27,7 @@ class Made:
     folder : Path
         Absolute.
     name : str
-        Of stamp and manifest.
+        File name of stamp and manifest.
     audio_of : callable
         Takes a row of the manifest, a dict of str, and returns its file relative to `folder / "audio"`; None where
         the row has no audio. The column `bytes` is the file's size.
@@ -79,7 +79,7 @@ class Made:
 
     @contextlib.contextmanager
     def staged(self) -> Iterator[Path]:
-        """Give a new folder that will be `audio`, with a folder for each split; it is removed if making it fails."""
+        """Yield a new folder that will be `audio`, with a folder for each split; it is removed if making it fails."""
         staging = self.folder / f".{self.name}.partial"
         self.stamp.unlink(missing_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
@@ -97,11 +97,11 @@ class Made:
         Parameters
         ----------
         staging : Path
-            What `staged` gave.
+            What `staged` yielded.
         utterances : dict of str to list of kaldi.Utterance
-            Of each split.
+            Utterances of each split.
         rows : iterable of dict
-            Of the manifest, all with the same keys.
+            Rows of the manifest, all with the same keys.
         """
         for folder in ("audio", *SETS):
             shutil.rmtree(self.folder / folder, ignore_errors=True)
@@ -140,7 +140,7 @@ def in_parallel(jobs: int | None, title: str, unit: str, function: Callable, *co
     jobs : int or None
         Calls at a time; None: the number of processors.
     title, unit : str
-        Of the progress bar.
+        Texts of the progress bar.
     function : callable
         Takes an entry of each of the columns.
     """
@@ -148,7 +148,7 @@ def in_parallel(jobs: int | None, title: str, unit: str, function: Callable, *co
         try:
             return list(tqdm(pool.map(function, *columns), title, len(columns[0]), unit=unit, disable=None))
         except BaseException:
-            # Calls that have not begun are not worth waiting for.
+            # Do not wait for calls that have not begun.
             pool.shutdown(cancel_futures=True)
             raise
 

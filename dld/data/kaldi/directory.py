@@ -32,7 +32,7 @@ class Utterance:
     recording_duration : float or None
         Seconds of the recording (`reco2dur`), where known.
     gender : {"m", "f", None}
-        Of the speaker (`spk2gender`), where known.
+        Gender of the speaker (`spk2gender`), where known.
     """
 
     id: str
@@ -47,12 +47,13 @@ class Utterance:
     gender: str | None = None
 
     def __post_init__(self):
+        """Set a missing recording id to the utterance's."""
         if not self.recording_id:
             object.__setattr__(self, "recording_id", self.id)
 
     @property
     def words(self) -> list[str]:
-        """Return the words of the text; none where there is no text."""
+        """Return the words of the text, an empty list without one."""
         return [word for word in (self.text or "").split(" ") if word]
 
     @property
@@ -100,7 +101,7 @@ def load(folder: str | Path, need: Sequence[str] = ("wav.scp", "utt2spk", "text"
 
 
 def write(folder: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write a data directory, each file whole or not at all; files of these names that are not needed are removed.
+    r"""Write a data directory, each file whole or not at all; files of these names that are not needed are removed.
 
     `segments` is made only if some utterance is a part of its recording or named otherwise than it; `text`,
     `spk2gender` and `reco2dur` only if every utterance has what they hold (`spk2gender`: any).
@@ -122,7 +123,7 @@ def write(folder: str | Path, utterances: Iterable[Utterance]) -> None:
     >>> folder = getfixture("tmp_path") / "data"
     >>> write(folder, [Utterance("a-1", "a", "one", "talk.wav", 0.5, 2.0, recording_id="talk")])
     >>> (folder / "segments").read_text()
-    'a-1 talk 0.5 2\\n'
+    'a-1 talk 0.5 2\n'
     >>> load(folder)[0].duration
     1.5
     """
@@ -205,13 +206,13 @@ def _checked(folder, utterances):
         seen.add(u.id)
         if recordings.setdefault(u.recording_id, u.recording) != u.recording:
             raise DldError(
-                f"{folder}: recording id {u.recording_id} stands for {recordings[u.recording_id]} and {u.recording}"
+                f"{folder}: recording id {u.recording_id} means {recordings[u.recording_id]} and {u.recording}"
             )
     return utterances
 
 
 def measure(recordings):
-    """Map recording ids to seconds, or to the `DldError` that reading them gave."""
+    """Return recording id → seconds, or the `DldError` that reading it raised."""
 
     def measure(item):
         try:

@@ -72,7 +72,7 @@ def subset(
     speakers: int | None = None,
     ids: Iterable[str] | None = None,
 ) -> list[Utterance]:
-    """Write a part of a data directory as another one; give exactly one of the choices.
+    """Write a part of a data directory as another one; exactly one of the choices must be set.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def subset(
     number, first, shortest : int
         So many utterances: evenly spread, the first in C order, or the shortest.
     speakers : int
-        All utterances of so many speakers, evenly spread.
+        All utterances of this many speakers, evenly spread.
     ids : iterable of str
         These utterances.
 
@@ -91,7 +91,7 @@ def subset(
     Raises
     ------
     DldError
-        More is asked for than there is, or an id is not there.
+        The directory has fewer than `number`, or lacks an id.
     """
     utterances = load(source, need=("utt2spk", "utt2dur"))
     by_speaker: dict[str, list[Utterance]] = {}
@@ -101,7 +101,7 @@ def subset(
         wanted = set(ids)
         absent = sorted(wanted - {u.id for u in utterances})
         if absent:
-            raise DldError(f"{source}: {len(absent)} of the ids asked for are not there (first: {absent[0]})")
+            raise DldError(f"{source}: {len(absent)} of the ids are not there (first: {absent[0]})")
         chosen = [u for u in utterances if u.id in wanted]
     elif speakers is not None:
         _enough(source, speakers, len(by_speaker), "speakers")
@@ -124,7 +124,7 @@ def combine(destination: str | Path, sources: Sequence[str | Path]) -> list[Utte
     Raises
     ------
     DldError
-        An utterance is in two of them, or they name different recordings alike; then nothing has been written.
+        An utterance is in two of them, or they have one name for different recordings; then nothing has been written.
     """
     destination = _destination(destination, sources)
     owners: dict[str, str | Path] = {}
@@ -145,6 +145,6 @@ def _destination(destination, sources):
     return Path(destination)
 
 
-def _enough(source, asked, there, what):
-    if not 1 <= asked <= there:
-        raise DldError(f"{source}: {asked} {what} asked for, there are {there}")
+def _enough(source, number, there, what):
+    if not 1 <= number <= there:
+        raise DldError(f"{source}: {number} {what} requested, there are {there}")

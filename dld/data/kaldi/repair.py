@@ -37,7 +37,7 @@ class FixReport:
     kept : int
     removed : dict of str to list of str
         Ids by reason.
-    repeated, mended : list of str
+    repeated, repaired : list of str
         Lines that were dropped since their key was there already; faults of whole files.
     """
 
@@ -46,9 +46,10 @@ class FixReport:
     kept: int = 0
     removed: dict = field(default_factory=dict)
     repeated: list = field(default_factory=list)
-    mended: list = field(default_factory=list)
+    repaired: list = field(default_factory=list)
 
     def __str__(self):
+        """Return the summary that `fix` prints."""
         removed = sum(map(len, self.removed.values()))
         lines = [f"{self.folder}: kept {self.kept} of {self.kept + removed} utterances (old files: {self.backup})"]
         lines += [
@@ -60,7 +61,7 @@ class FixReport:
                 "  scoring counts utterances with an empty reference: for a test set, copy .backup/text back and "
                 "keep them with --allow-empty true"
             )
-        lines += [f"  mended: {line}" for line in self.mended]
+        lines += [f"  repaired: {line}" for line in self.repaired]
         lines += [f"  {line}" for line in self.repeated[:10]]
         if len(self.repeated) > 10:
             lines.append(f"  ... and {len(self.repeated) - 10} more repeated lines")
@@ -75,8 +76,8 @@ def fix(folder: str | Path, audio: bool = True, allow_empty: bool = False) -> Fi
     and Windows line ends go. The old files go to `.backup` in the folder.
 
     An utterance without words teaches nothing, so by default it is removed, and `validate` reports it. In a test set
-    it counts: what is recognised in it are insertions. Removing it would change the error rate without a word, so
-    test sets are mended and validated with `allow_empty`.
+    it counts: what is recognised in it are insertions. Removing it would change the error rate silently, so
+    test sets are repaired and validated with `allow_empty`.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def fix(folder: str | Path, audio: bool = True, allow_empty: bool = False) -> Fi
     for name in TABLES:
         if has_table(folder, name):
             tables[name] = read_loosely(folder / name, broken.setdefault(name, {}), report.repeated)
-            report.mended += [f"{folder / name} {complaint}" for _, complaint in file_complaints(folder / name)]
+            report.repaired += [f"{folder / name} {complaint}" for _, complaint in file_complaints(folder / name)]
     if "wav.scp" not in tables:
         raise DldError(f"{folder / 'wav.scp'}: no such file; a data directory needs it")
     if "utt2spk" not in tables:
@@ -121,7 +122,7 @@ def fix(folder: str | Path, audio: bool = True, allow_empty: bool = False) -> Fi
     if len(unreadable) > 10:
         logger.warning("%s: %d more recordings cannot be read", folder, len(unreadable) - 10)
     source = "segments" if "segments" in tables else "wav.scp"
-    # Ids of malformed lines count: nothing leaves the directory without being told.
+    # Ids of malformed lines count: whatever leaves the directory is reported.
     named = {key for name in ("utt2spk", source, "text") for part in (tables, broken) for key in part.get(name, ())}
     reasons = {key: reason for name in broken for key, reason in broken[name].items()}
     kept = []
@@ -135,9 +136,9 @@ def fix(folder: str | Path, audio: bool = True, allow_empty: bool = False) -> Fi
     if not kept:
         raise DldError(f"{folder}: no utterance would be left, so nothing was changed. {' '.join(str(report).split())}")
     if not all(u.gender for u in kept):
-        # Kaldi's spk2gender knows all speakers, or is not there.
+        # Kaldi's spk2gender has all speakers, or is not there.
         if "spk2gender" in tables:
-            report.mended.append(f"{folder / 'spk2gender'} does not tell the gender of every speaker: removed")
+            report.repaired.append(f"{folder / 'spk2gender'} does not state the gender of every speaker: removed")
         kept = [replace(u, gender=None) for u in kept]
     report.backup.mkdir(exist_ok=True)
     for name in tables:

@@ -22,7 +22,7 @@ TABLES = {
     "reco2dur": (1, 1),
     "spk2gender": (1, 1),
 }
-# Without these there is no data directory; `fix` can make the others.
+# A data directory needs these; `fix` can make the others.
 BASIC = ("wav.scp", "utt2spk", "text")
 INVISIBLE = {"\u200b", "\u2060", "\ufeff"}
 # White space other than space and tab, control and invisible characters.
@@ -35,7 +35,7 @@ SHORTEST = 0.01
 
 
 def read_table(path: str | Path, columns: int | None = None) -> dict[str, str]:
-    """Read a Kaldi table: the first field of a line is its key, the rest its value.
+    r"""Read a Kaldi table: the first field of a line is its key, the rest its value.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def read_table(path: str | Path, columns: int | None = None) -> dict[str, str]:
     Examples
     --------
     >>> path = getfixture("tmp_path") / "text"
-    >>> _ = path.write_text("utt1 one two\\nutt2\\n")
+    >>> _ = path.write_text("utt1 one two\nutt2\n")
     >>> read_table(path)
     {'utt1': 'one two', 'utt2': ''}
     """
@@ -84,7 +84,7 @@ def has_table(folder, name):
     if path.is_file():
         return True
     if path.is_symlink() and not path.exists():
-        raise DldError(f"{path}: a link to a file that does not exist; mend or remove it")
+        raise DldError(f"{path}: a link to a file that does not exist; repair or remove it")
     if path.exists():
         raise DldError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}, a table was expected")
     return False
@@ -118,12 +118,12 @@ def scan(path, least, most):
 
 
 def shown(text):
-    """Return text as messages show it: short, and with escapes for what is not printable.
+    r"""Return text as messages show it: short, and with escapes for what is not printable.
 
     Examples
     --------
-    >>> print(shown("utt1"), shown("utt\\u00a01"), shown(100 * "x"))
-    utt1 'utt\\xa01' xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+    >>> print(shown("utt1"), shown("utt\u00a01"), shown(100 * "x"))
+    utt1 'utt\xa01' xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
     """
     short = text if len(text) <= 80 else f"{text[:60]}…"
     return short if short.isprintable() else repr(short)

@@ -46,9 +46,9 @@ def validate(
     text : bool
         Whether `text` must be there.
     per_kind : int, optional
-        Report at most so many problems of each kind, then how many more there are.
+        Report at most this many problems of each kind, then how many more there are.
     decode : bool
-        Decode every recording to its end, and check that each segment can be read. Finds what headers do not tell:
+        Decode every recording to its end, and check that each segment can be read. Finds what headers do not state:
         cut FLAC and OGG files, samples that are not numbers. Takes as long as reading the corpus.
     allow_empty : bool
         Accept empty texts, as test sets may have; see `fix`.
@@ -114,13 +114,13 @@ class _Validation:
                 if complaint:
                     self._add(f"{kind} in {name}", f"{path}:{number}", complaint)
                 if key and key not in table:
-                    # A malformed value is told once; its key is kept so that it does not count as missing too.
+                    # A malformed value is reported once; its key is kept so that it does not count as missing too.
                     table[key] = value if complaint is None else None
                     lines[key] = number
             if not lines:
                 self._add("empty file", path, "is empty")
             for kind, complaint in file_complaints(path):
-                self._add(kind, path, f"{complaint}; `dld data fix {self.folder}` mends it")
+                self._add(kind, path, f"{complaint}; `dld data fix {self.folder}` repairs it")
         except DldError as error:
             self.problems.setdefault("encoding", []).append(str(error))
         self.lines[name] = lines
@@ -168,9 +168,7 @@ class _Validation:
             where = self._at("spk2utt", speaker)
             for key in ids.split():
                 if speakers.get(key) != speaker:
-                    what = (
-                        f"utt2spk gives it to {speakers[key]}" if key in speakers else "utt2spk has no such utterance"
-                    )
+                    what = f"utt2spk has {speakers[key]}" if key in speakers else "utt2spk has no such utterance"
                     self._add("spk2utt is not the inverse", where, f"{key} is listed for {speaker}, but {what}")
                 elif key in listed:
                     self._add("spk2utt is not the inverse", where, f"{key} is listed twice")
@@ -234,7 +232,7 @@ class _Validation:
             end = length if float(end) == -1 else float(end)
             if end is None:
                 continue
-            # A segment with the end -1 that starts after its recording has no length; it is told below.
+            # A segment with the end -1 that starts after its recording has no length; it is reported below.
             if end > float(start):
                 spans[key] = end - float(start)
             if length is not None and (end > length + TOLERANCE or float(start) >= length):

@@ -18,7 +18,7 @@ from dld.files import atomic_write
 if TYPE_CHECKING:
     from dld.decoding.ngram.smoothing import Estimate
 
-# By convention, what stands for the logarithm of zero.
+# By convention, the logarithm of zero.
 _NO_PROBABILITY = -99.0
 _BINARY = b"mmap lm http://kheafield.com/code"
 
@@ -27,7 +27,7 @@ _BINARY = b"mmap lm http://kheafield.com/code"
 def write_packed(path: str | Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open a file as `atomic_write` does; what is written is compressed where the name ends in .gz."""
     with atomic_write(path, "wb") as raw:
-        # Without name and time of day in the header the same text gives the same bytes.
+        # Without name and time of day in the header the same text has the same bytes.
         packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if str(path).endswith(".gz") else None
         yield packed or raw
         if packed:

@@ -37,6 +37,7 @@ class Ngrams:
     first: np.ndarray
 
     def __len__(self):
+        """Return the number of words."""
         return len(self.word)
 
 
@@ -61,7 +62,7 @@ def count_ngrams(sentences: Iterable[list[str]], order: int) -> tuple[list[str],
     words : list of str
         The vocabulary: `<unk>`, `<s>`, `</s>`, then the words of the text in the order of their first occurrence.
     ngrams : list of Ngrams
-        Of the orders 1, 2 …; those of order 1 are in the order of `words`.
+        N-grams of the orders 1, 2 …; those of order 1 are in the order of `words`.
 
     Raises
     ------

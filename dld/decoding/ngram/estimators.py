@@ -16,7 +16,7 @@ TOOLS = ("own", "lmplz")
 
 
 def run_lmplz(text: Path, arpa: Path, order: int, prune: Sequence[int] = ()) -> None:
-    """Estimate with lmplz; discounts that a small text does not give are its fallback ones."""
+    """Estimate with lmplz; where a text is too small for discounts, take its fallback ones."""
     program = shutil.which("lmplz")
     if program is None:
         raise DldError("lmplz is not installed; build it from KenLM's sources, or take --tool own")
@@ -49,8 +49,8 @@ def write_arpa(
     prune : sequence of int, optional
         See `estimate`.
     tool : {"own", "lmplz"}
-        `estimate`, or KenLM's program where it is installed: it gives the same probabilities and takes texts that do
-        not fit the memory.
+        `estimate`, or KenLM's program where it is installed: it has the same probabilities and takes texts that do
+        not fit into memory.
 
     Returns
     -------

@@ -33,7 +33,7 @@ def discounts(adjusted: np.ndarray) -> list[float] | None:
     Returns
     -------
     list of float, or None
-        None where the counts of counts do not give them: nothing has count 1, 2 or 3, or a discount is not above 0.
+        None where the counts of counts do not suffice: nothing has count 1, 2 or 3, or a discount is not above 0.
 
     Examples
     --------
@@ -92,10 +92,10 @@ def estimate(sentences: Iterable[list[str]], order: int, prune: Sequence[int] = 
     Chen and Goodman 1998, section 3; interpolated as in lmplz (Heafield 2013).
 
     With adjusted counts a and discounts D, p(w | c) = (a(c w) - D) / a(c ·) + b(c) p(w | c without its first word),
-    where b(c) is what the discounts took; below the unigrams lies the uniform distribution over the words of the
+    where b(c) is what the discounts took; below the unigrams is the uniform distribution over the words of the
     text, `</s>` and `<unk>`. So every context's probabilities sum to 1, and an unknown word has a probability.
 
-    Everything is in memory at once, at order 3 about half a gigabyte for a million words; for large texts take lmplz.
+    Everything is in memory at once, at order 3 about half a gigabyte for a million words; for large texts use lmplz.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ def attention(
     ----------
     queries, keys, values : Tensor (batch, heads, frames, width)
     padding : BoolTensor (batch, frames), optional
-        True on keys to keep out. A row that is nothing else attends to all alike.
+        True on keys to keep out. A row without any other key attends to all equally.
     gate : Tensor (batch, heads, frames, 1), optional
         Factor on the position bias, of each query.
     position_bias : Tensor (1, heads, frames, frames), optional

@@ -27,9 +27,9 @@ def convolve_utterance(
     samples : Tensor (samples,)
         One utterance in float32, long enough for a frame.
     first : (Tensor (channels, kernel), Tensor (channels,) or None)
-        Weights and bias of the first convolution in float32; a GroupNorm after it is worked into them.
+        Weights and bias of the first convolution in float32; they include a GroupNorm after it.
     matrices : sequence of Tensor (out, kernel · in)
-        Of the other convolutions, see `as_matrix`, in the type to compute in.
+        Weights of the other convolutions, see `as_matrix`, in the type to compute in.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def _convolve(layer: nn.Module, hidden: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _normalise_and_activate(norm: nn.Module | None, hidden: Tensor) -> Tensor:
-    # A GroupNorm is worked into the weights already.
+    # The weights include a GroupNorm already.
     if isinstance(norm, nn.LayerNorm):
         hidden = functional.layer_norm(
             hidden, norm.normalized_shape, norm.weight.to(hidden.dtype), norm.bias.to(hidden.dtype), norm.eps

@@ -14,7 +14,7 @@ _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_l
 
 
 def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
-    """Compute `torch.nn.functional.linear`, and GELU where asked for.
+    """Compute `torch.nn.functional.linear`, then GELU where `gelu` is true.
 
     Where kernels apply, in float32, oneDNN does it, which PyTorch itself takes for compiled models and for bfloat16,
     but not here: its products are faster than those of MKL on some processors, and in inference it applies GELU on the
@@ -51,7 +51,7 @@ def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, then: s
 
 
 class _TrainedLinear(torch.autograd.Function):
-    """A linear layer by oneDNN with its gradients; that of the weight is no faster there and is left to MKL."""
+    """A linear layer by oneDNN with its gradients; that of the weight is not faster there and is left to MKL."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias):

@@ -36,5 +36,5 @@ def grouped_convolution(hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
     spectrum = torch.fft.rfft(weight.float(), size).conj()
     spectrum = spectrum.view(groups, width // groups, width // groups, bins).permute(0, 3, 2, 1).flatten(0, 1)
     product = torch.bmm(spectra, spectrum).view(groups, bins, batch, pieces, -1).permute(2, 3, 1, 0, 4)
-    # What wraps around lies in the last `kernel - 1` values of each piece.
+    # What wraps around is in the last `kernel - 1` values of each piece.
     return torch.fft.irfft(product.flatten(3), size, dim=2)[:, :, :step].flatten(1, 2)[:, :frames]

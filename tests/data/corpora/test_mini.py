@@ -169,7 +169,7 @@ def test_missing_synthesisers_say_how_to_get_them(tmp_path, monkeypatch):
     with pytest.raises(DldError, match="pip install espeakng-loader"):
         mini.prepare(tmp_path, mini.Options(scale=SCALE))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(DldError, match="flite was asked for but is not installed"):
+    with pytest.raises(DldError, match="flite is not installed"):
         mini.prepare(tmp_path, mini.Options(scale=SCALE, flite=True))
 
 

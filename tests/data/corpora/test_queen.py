@@ -119,7 +119,7 @@ def test_the_real_file_gives_the_manifest(root, shared):
     path = Path(os.environ.get("DLD_QUEEN", root / "recipes/queen/data/source/queen.1c"))
     manifest = shared / "corpora/queen/manifest.tsv"
     if not path.exists() or not manifest.exists():
-        pytest.skip(f"needs the game's file ({path}; DLD_QUEEN names another place) and {manifest}")
+        pytest.skip(f"needs the game's file ({path}; DLD_QUEEN names another path) and {manifest}")
     assert sha256(path) == known.CORPUS_SHA256
     archive = Archive(path)
     clips = archive.clips()

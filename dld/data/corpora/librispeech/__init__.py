@@ -1,7 +1,7 @@
 """LibriSpeech (OpenSLR 12): 100, 460 or 960 hours of read books, and its n-gram language models.
 
-The corpus lies as it is distributed: `SPLIT/READER/CHAPTER/*.flac` with one `READER-CHAPTER.trans.txt` per chapter;
-FLAC is read where it lies. As in Kaldi's recipe a speaker is a chapter of a reader, and text stays upper-case. All of
+The corpus is as it is distributed: `SPLIT/READER/CHAPTER/*.flac` with one `READER-CHAPTER.trans.txt` per chapter;
+FLAC is read where it is. As in Kaldi's recipe a speaker is a chapter of a reader, and text stays upper-case. All of
 it takes 60 GB (8 GB for 100 hours) to download and as much unpacked. Leaves dev (dev-clean and dev-other together),
 train (the splits of its hours together), and one directory for each split.
 """
@@ -29,7 +29,7 @@ class Options(Source):
     held_out : int
         So many training readers become `dev`, where the corpus has no dev split.
     language_model : str, optional
-        Of `known.LANGUAGE_MODELS`. Then nothing but this model is downloaded, to the destination.
+        Of `known.LANGUAGE_MODELS`. Then only this model is downloaded, to the destination.
     """
 
     train_set: str = setting("960", Choice(*known.TRAIN_SETS), "hours of train")

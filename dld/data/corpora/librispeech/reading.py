@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Transcript:
-    """One line of a `trans.txt`: `id`, `speaker` (reader and chapter), `text`, `flac` (path) and `where` it stands."""
+    """One line of a `trans.txt`: `id`, `speaker` (reader, chapter), `text`, `flac` (path) and `where` (file, line)."""
 
     id: str
     speaker: str
@@ -92,7 +92,7 @@ def read_sets(corpus: Path, options: Options) -> tuple[Path, dict[str, list[kald
         split: _read_split(root / split, genders, problems) for split in splits_of(options.sets, options.train_set)
     }
     if not all(u.gender for utterances in splits.values() for u in utterances):
-        # Kaldi's spk2gender knows all speakers, or is not there.
+        # Kaldi's spk2gender has all speakers, or is not there.
         if genders:
             logger.warning("%s: readers are missing, so no spk2gender", root / "SPEAKERS.TXT")
         splits = {split: [replace(u, gender=None) for u in utterances] for split, utterances in splits.items()}
@@ -108,7 +108,7 @@ def read_sets(corpus: Path, options: Options) -> tuple[Path, dict[str, list[kald
 
 
 def _check_joined(root, joined):
-    """Raise where there is nothing to train or to validate on, though it was asked for."""
+    """Raise where there is nothing to train or to validate on, though `sets` has it."""
     if not all(joined.values()):
         found = " and ".join(f"{len(utterances)} utterances of {kind}" for kind, utterances in joined.items())
         hint = "--held-out N makes a dev set of N training readers, --sets leaves a set away"

@@ -1,7 +1,7 @@
 """The mini corpus: connected numbers spoken by 48 synthetic voices in noise, made here in seconds.
 
 In the manner of TIDIGITS. Everything is drawn from one seed: who speaks, what is said, how fast and how high, which
-noise at which signal-to-noise ratio. Same options and same versions of the libraries give the same bytes, whatever the
+noise at which signal-to-noise ratio. The same options and versions of the libraries make the same bytes, whatever the
 number of jobs. It is made whole: babble and noise of speech's spectrum take the voices of train, for dev and test too.
 Leaves train, dev, test and audio.
 """
@@ -25,7 +25,7 @@ class Options:
     Parameters
     ----------
     seed : int
-        Of all that is drawn.
+        Seed of everything that is drawn.
     scale : float
         Factor on the number of utterances per speaker; each speaker keeps at least one.
     snr_low, snr_high : float
@@ -55,6 +55,7 @@ class Options:
     jobs: int | None = setting(None, Whole(1, 1024), "speakers made at a time; without it the processors' number", "N")
 
     def __post_init__(self):
+        """Raise a `DldError` for a setting out of its range."""
         check_settings(self)
         if self.snr_low > self.snr_high:
             raise DldError(f"SNR range {self.snr_low}…{self.snr_high} dB: needs -30 ≤ low ≤ high ≤ 100")

@@ -19,7 +19,7 @@ from dld.data.corpora.staging import Made, in_parallel
 from dld.errors import DldError
 from dld.files import read_json, sha256
 
-# Raise it when the same settings shall give another corpus, so that an older one is made again.
+# Raise it when the same settings must produce another corpus, so that an older one is made again.
 _REVISION = 2
 
 
@@ -38,7 +38,7 @@ def make(destination: str | Path, options: Options) -> tuple[dict[str, dict], st
     if not reason:
         return read_json(made.stamp)["splits"], ""
     if options.flite and not shutil.which("flite"):
-        raise DldError("flite was asked for but is not installed; install it or leave `--flite true` out")
+        raise DldError("flite is not installed; install it or leave `--flite true` out")
     speakers = plan(options)
     with made.staged() as staging:
         clean = in_parallel(options.jobs, "speech", "voice", synthesise, speakers)

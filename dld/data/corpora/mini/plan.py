@@ -17,7 +17,7 @@ VOCABULARY = (*DIGITS, *TEENS, *TENS, "hundred", "double", "point")
 _SPEAKERS = {"train": (8, 25), "dev": (2, 4), "test": (3, 6)}
 _UTTERANCES = {"train": 36, "dev": 24, "test": 42}
 
-# Variants of espeak-ng: formants, pitch, glottal source. Each is a speaker, so no voice is heard in two splits. Left
+# Variants of espeak-ng: formants, pitch, glottal source. Each is a speaker, so no voice is in two splits. Left
 # out are those that whisper, croak, echo like a robot or copy another, and eight that are hard to make out:
 # pocketsphinx, with its model of US English and the vocabulary as grammar, got 80 % or more of their words wrong in
 # clean speech, as it did with two accents that are left out too.
@@ -132,7 +132,7 @@ def _lines(options, speaker, split):
 
 
 def _number(draw):
-    """One number as people read it out: a list of word groups, between which a speaker may pause."""
+    """Return one number as people read it out: a list of word groups, between which a speaker may pause."""
     kind = draw.choices(("digits", "cardinal", "decimal", "pair"), (50, 15, 15, 20))[0]
     if kind == "digits":
         return _digits(draw, draw.randint(1, 8))

@@ -91,9 +91,9 @@ class Noise:
         # RandomState: its streams are promised to stay the same in all versions of numpy.
         generator = np.random.RandomState(zlib.crc32(f"{self.options.seed} {utterance}".encode()))
         kinds = sorted(self.options.noises)
-        # Drawn for clean speech too, so that level and silences do not depend on the noises that are asked for.
-        share, ratio = generator.uniform(), generator.uniform(self.options.snr_low, self.options.snr_high)
-        return (generator, kinds[int(share * len(kinds))], round(ratio, 1)) if kinds else (generator, "none", np.inf)
+        # Drawn for clean speech too, so that level and silences do not depend on the chosen noises.
+        position, ratio = generator.uniform(), generator.uniform(self.options.snr_low, self.options.snr_high)
+        return (generator, kinds[int(position * len(kinds))], round(ratio, 1)) if kinds else (generator, "none", np.inf)
 
     def make(self, kind, size, generator, speaker):
         """Return noise of unit power.

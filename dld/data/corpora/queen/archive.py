@@ -7,7 +7,7 @@ What follows was found by reading it; all integers are big-endian.
 - **Clips.** Entries `*.SB` are complete MP3 streams (11 025 Hz, mono, 16 kbit/s).
 - **Segments.** A text is cut at every stage command: `*`, two characters, two digits and `(x,y)`; or `*` and one or two
   characters; or a closing `*`. The k-th piece, from 1 and as one hexadecimal digit, belongs to the clip whose name ends
-  in k. `@@` is no text. Pieces without a letter have no clip. Where two texts claim one clip, the first found holds.
+  in k. `@@` is not a text. Pieces without a letter have no clip. Where two texts claim one clip, the first found holds.
 - **Dialogues.** `NAME.DOG`, without its first 20 bytes: s16 at 0 the number of levels (absolute value), s16 at 4 the
   key, s16 at 6 and 8 the numbers of hero lines and of partner lines. Hero lines start at 32 + levels · 96, two tables
   of partner lines at the offsets u16 at 22 and u16 at 26; the second may end before its count, with the entry. A line:
@@ -17,7 +17,7 @@ What follows was found by reading it; all integers are big-endian.
 - **Cut scenes.** `NAME.CUT`, without its first 20 bytes: records from u16 at 8 to u16 at 10; each u8 length L, L bytes
   of text, then, where L > 0, padding up to an even position. Its clips: NAME cut or padded with `_` to five characters,
   number of the record from 0 (2 decimal digits), segment digit.
-- **Joe's remarks.** `QUEEN2.JAS`, plain text: line i, from 0, gives `JOE`, i + 41 (4 decimal digits), segment digit.
+- **Joe's remarks.** `QUEEN2.JAS`, plain text. Clip of line i, from 0: `JOE`, i + 41 (4 decimal digits), segment digit.
 """
 
 import re
@@ -50,13 +50,13 @@ class Clip:
     Attributes
     ----------
     name : str
-        Of its entry in the file, without `.SB`.
+        Name of its entry in the file, without `.SB`.
     speaker : str
         Name of the dialogue, `JOE`, or `CUT` where a cut scene does not say who speaks.
     source : str
         Entry that holds the text.
     text : str
-        As it stands in the file.
+        As it is in the file.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Clip:
 
     @property
     def id(self) -> str:
-        """Utterance id; clips of cut scenes, whose speakers are unknown, go by their scene."""
+        """Utterance id; clips of cut scenes, whose speakers are unknown, have that of their scene."""
         return f"{self.kaldi_speaker}-{self.name}"
 
     @property
@@ -152,7 +152,7 @@ class Archive:
         return {name: found[name] for name in sorted(found)}
 
     def _texts(self):
-        """Every text: (source, speaker, name of its clips without the segment digit, text)."""
+        """Return every text: (source, speaker, name of its clips without the segment digit, text)."""
         readers = {".DOG": self._dialogue, ".CUT": self._scene}
         for ending, reader in readers.items():
             for name in self.names(ending):
@@ -193,5 +193,5 @@ class Archive:
 
 
 def _after(position, length, multiple):
-    """Where a text of `length` bytes at `position` ends, its padding included; an empty one has none."""
+    """Return where a text of `length` bytes at `position` ends, with its padding; an empty one has none."""
     return -(-(position + length) // multiple) * multiple if length else position

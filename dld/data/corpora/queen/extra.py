@@ -19,7 +19,7 @@ def add_librispeech(destination: Path, corpus: Path) -> list[str]:
     destination : Path
         Receives `test_other` and `train_librispeech`.
     corpus : Path
-        The folder LibriSpeech, whole or in part: a split that is not there gives no directory.
+        The folder LibriSpeech, whole or in part: a split that is not there has no directory.
     """
     from dld.data.corpora.librispeech.reading import read_sets
 

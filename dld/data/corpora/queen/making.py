@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 
-# Raise it when the same file shall give other data directories, so that older ones are made again.
+# Raise it when the same file must produce other data directories, so that older ones are made again.
 _REVISION = 1
 _NOTICE = """The recordings and texts in this folder are taken from the game Flight of the Amazon Queen.
 All game content is (C) 1995 John Passfield and Steven Stamatiadis.

@@ -1,4 +1,4 @@
-"""Getting the game's file: given, or out of the Debian package, which is fetched."""
+"""Get the game's file: a local one, or that of the Debian package, which is fetched."""
 
 import gzip
 import io
@@ -46,7 +46,7 @@ def obtain(corpus: str | Path | None, folder: str | Path) -> tuple[Path, list[Pa
     Raises
     ------
     DldError
-        The file is missing, cannot be fetched, or does not have the checksum of what was asked for.
+        The file is missing, cannot be fetched, or does not have the expected checksum.
     """
     folder = Path(folder)
     target = folder / archive.CORPUS

@@ -1,6 +1,6 @@
 """TED-LIUM 3 (OpenSLR 51): 452 hours of talks, by its legacy splits, with stm and glm for sclite.
 
-Talks are read where they lie: NIST SPH, or a tree converted to WAV or FLAC. Utterances are the STM's segments with the
+Talks are read where they are: NIST SPH, or a tree converted to WAV or FLAC. Utterances are the STM's segments with the
 STM's own times. All of it takes 54 GB to download and as much unpacked.
 """
 

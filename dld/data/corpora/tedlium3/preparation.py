@@ -131,23 +131,23 @@ def _check_talks(folder, audio, paths, segments, problems):
     for segment in segments:
         if segment.talk not in paths:
             unknown.setdefault(segment.talk, []).append(segment.where)
-    for talk, places in unknown.items():
-        what = f"{talk} ({len(places)} lines) has no recording in {audio or folder}"
-        problems.add("unknown talk", places[0], what)
+    for talk, where in unknown.items():
+        what = f"{talk} ({len(where)} lines) has no recording in {audio or folder}"
+        problems.add("unknown talk", where[0], what)
     recorded = {path.stem for kind in _FORMATS for path in (folder / kind).glob(f"*.{kind}")}
     for talk in sorted(recorded - {segment.talk for segment in segments}):
         problems.add("talk without STM", folder, f"no STM lines for the recording {talk}")
 
 
 def _is_faulty(segment, split, lengths, seen, problems):
-    """Whether a scored segment cannot be an utterance; why becomes a problem, once."""
+    """Return whether a scored segment cannot be an utterance; the reason becomes a problem, once."""
     if segment.id in seen:
         what = f"the utterance {segment.id} is also in {seen[segment.id]}"
         problems.add("duplicate utterance", segment.where, what)
         return True
     seen[segment.id] = segment.where
     if segment.talk not in lengths:
-        # Told already: for the talk as a whole.
+        # Reported already, for the talk as a whole.
         return True
     length = lengths[segment.talk]
     if float(segment.start) >= length or float(segment.end) > length + TOLERANCE:
@@ -198,7 +198,7 @@ def _utterances(part, padding):
 
 
 def _padded(spans, length, before, after):
-    """Longer (start, end) pairs of one talk, in the order given; a gap to a neighbour is shared in the middle."""
+    """Return longer (start, end) pairs of one talk, in their order; a gap to a neighbour is divided in the middle."""
     if not (before or after):
         return spans
     padded = []
@@ -211,7 +211,7 @@ def _padded(spans, length, before, after):
 
 
 def _genders(segments):
-    """Talk → gender, or nothing at all unless every talk has one: Kaldi's `spk2gender` knows all speakers."""
+    """Return talk → gender, empty unless every talk has one: Kaldi's `spk2gender` must list all speakers."""
     found = {}
     for segment in segments:
         found.setdefault(segment.talk, set()).add(segment.gender)

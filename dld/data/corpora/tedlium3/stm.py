@@ -66,7 +66,7 @@ class Segment:
 
     @property
     def gender(self) -> str | None:
-        """`m` or `f` of the label; None where it does not tell."""
+        """`m` or `f` of the label; None where it states neither."""
         label = _LABELS.get(self.label, self.label)
         return {"female>": "f", "male>": "m"}.get(label.rpartition(",")[2])
 
