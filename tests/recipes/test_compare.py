@@ -23,6 +23,7 @@ from dld.errors import DldError
 RUNS = ["static", "ld", "ld_seed2", "dedicated_n2"]
 LISTS = [f"mini/runs/{name}.yaml" for name in ("comparison", "ablations")]
 LISTS += [f"queen/runs/{name}.yaml" for name in ("comparison", "base", "published")]
+LISTS += [f"{recipe}/runs/comparison.yaml" for recipe in ("librispeech", "tedlium3")]
 # Runs that start from the teacher though their experiment files do not say so: that is what is compared.
 STARTED = {"dld_start": "static", "dld_even_start": "static"}
 
