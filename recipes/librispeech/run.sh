@@ -23,7 +23,7 @@ exp=
 recipe_help="  --train-set H       hours to train on: 100, 460 or 960 ($train_set)
   --corpus DIR        LibriSpeech as distributed; without it, it is downloaded to --downloads ($downloads)
   --data-args 'ARGS'  options of local/data.sh, as '--held-out 10'
-  --allow-partial BOOL   go on with a part of the corpus, or a faulty one ($allow_partial)
+  --allow-partial BOOL   accept a part of the corpus, or a faulty one ($allow_partial)
   --model NAME        conformer or wavlm (fine-tuned from its published weights; $model)"
 
 _batches=4 _settings=

@@ -20,7 +20,7 @@ exp=
 
 recipe_help="  --corpus DIR        TEDLIUM_release-3 as distributed; without it, it is downloaded to --downloads ($downloads)
   --data-args 'ARGS'  options of local/data.sh, as '--start-padding 0.15 --end-padding 0.1'
-  --allow-partial BOOL   go on with a part of the corpus, or a faulty one ($allow_partial)
+  --allow-partial BOOL   accept a part of the corpus, or a faulty one ($allow_partial)
   --model NAME        conformer or wavlm (fine-tuned from its published weights; $model)"
 
 case $model in

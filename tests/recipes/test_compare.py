@@ -235,7 +235,7 @@ class Stubbed:
         return process.returncode, out, errors
 
     def lines(self, name, number=0):
-        """Lines that the stub wrote, once there are so many."""
+        """Lines that the stub wrote, once there are that many."""
         path = self.checkout.environment / name
         end = time.monotonic() + 60
         while number and (not path.exists() or len(path.read_text().splitlines()) < number):
