@@ -14,6 +14,7 @@ from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.files import check_kind, open_file, read_bytes, read_record
 from dld.network import GatedCTC
+from dld.records import Record
 from dld.saved import Settings
 
 HYPERPARAMS = "hyperparams.yaml"
@@ -22,17 +23,7 @@ ABOUT = "model.json"
 TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
 
-#: What is read of `model.json`, and of the settings when a model runs.
-ABOUT_KINDS: dict[str, type | tuple[type, ...]] = {
-    "num_blocks": int,
-    "vocab_size": int,
-    "tokenizer_sha256": str,
-    "state_sha256": str,
-    "system": str,
-    "seed": int,
-    "updates": int,
-    "train_seconds": (int, float),
-}
+#: What is read of the settings when a model runs.
 SETTING_KINDS: dict[str, type | tuple[type, ...]] = {
     "sample_rate": int,
     "channel": (int, type(None)),
@@ -40,6 +31,44 @@ SETTING_KINDS: dict[str, type | tuple[type, ...]] = {
     "decode_policy": str,
 }
 COPY_AGAIN = "copy the whole experiment again, or train again"
+
+
+@dataclass(frozen=True)
+class ModelRecord(Record):
+    """What `model.json` holds: the final weights, and how they were trained.
+
+    Attributes
+    ----------
+    num_blocks, vocab_size : int
+    tokenizer_sha256, state_sha256 : str
+        Hashes of the tokenizer's file and of the weights, see `state_hash`.
+    system : str
+        Name of the system in tables.
+    seed, updates : int
+    train_seconds : float
+    averaged_epochs : list of int, optional
+        Epochs whose mean the weights are.
+    dev_wer : dict, optional
+        Depth → word error rate on dev, in percent.
+    init_sha256, teacher_sha256 : str, optional
+        Hashes of the weights of start and teacher, where there were any.
+    git : str, optional
+        Commit of the program.
+    """
+
+    num_blocks: int
+    vocab_size: int
+    tokenizer_sha256: str
+    state_sha256: str
+    system: str
+    seed: int
+    updates: int
+    train_seconds: float
+    averaged_epochs: list[int] | None = None
+    dev_wer: dict | None = None
+    init_sha256: str | None = None
+    teacher_sha256: str | None = None
+    git: str | None = None
 
 
 def state_hash(module: torch.nn.Module) -> str:
@@ -56,17 +85,17 @@ def tensors_hash(state: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_about(folder: str | Path) -> dict:
+def read_about(folder: str | Path) -> ModelRecord:
     """Return what `model.json` says of a finished experiment."""
     path = Path(folder) / ABOUT
     if not path.exists():
         raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld train)")
-    return read_record(path, ABOUT_KINDS, COPY_AGAIN)
+    return ModelRecord.from_json(read_record(path, {}, COPY_AGAIN), str(path), COPY_AGAIN)
 
 
 def model_hash(folder: str | Path) -> str:
     """Return the hash of the weights of a finished experiment, as its `model.json` has it."""
-    return read_about(folder)["state_sha256"]
+    return read_about(folder).state_sha256
 
 
 @dataclass
@@ -79,7 +108,7 @@ class Trained:
     network : GatedCTC
         In evaluation mode.
     tokenizer : Tokenizer
-    about : dict
+    about : ModelRecord
         The content of `model.json`.
     settings : dict
         The values of its YAML file, plain: what was an object is `{"!new:NAME": its arguments}`.
@@ -88,7 +117,7 @@ class Trained:
     folder: Path
     network: GatedCTC
     tokenizer: Tokenizer
-    about: dict
+    about: ModelRecord
     settings: dict
 
 
@@ -124,8 +153,8 @@ def load_trained(folder: str | os.PathLike, device: str = "cpu") -> Trained:
     state = read_weights(folder, about)
     network = settings.network({name: (tensor.shape, tensor.dtype) for name, tensor in state.items()})
     for key, found in (("num_blocks", network.num_blocks), ("vocab_size", network.vocab_size)):
-        if found != about[key]:
-            raise DldError(f"{folder / ABOUT}: {key} is {about[key]}, the network's is {found}; {COPY_AGAIN}")
+        if found != getattr(about, key):
+            raise DldError(f"{folder / ABOUT}: {key} is {getattr(about, key)}, the network's is {found}; {COPY_AGAIN}")
     if network.vocab_size != len(tokenizer):
         raise DldError(
             f"{folder}: {network.vocab_size} outputs, but {len(tokenizer)} tokens in {TOKENIZER}; {COPY_AGAIN}"
@@ -134,16 +163,16 @@ def load_trained(folder: str | os.PathLike, device: str = "cpu") -> Trained:
     return Trained(folder, network.to(device).eval(), tokenizer, about, settings.values)
 
 
-def load_tokenizer(folder: str | Path, about: dict) -> Tokenizer:
+def load_tokenizer(folder: str | Path, about: ModelRecord) -> Tokenizer:
     """Return a finished experiment's tokenizer; another than it was trained with is refused."""
     path = Path(folder) / TOKENIZER
     # Before it is parsed: other bytes never reach the parser.
-    if hashlib.sha256(read_bytes(path)).hexdigest() != about["tokenizer_sha256"]:
+    if hashlib.sha256(read_bytes(path)).hexdigest() != about.tokenizer_sha256:
         raise DldError(f"{path}: is not the tokenizer that the model was trained with (by its hash); {COPY_AGAIN}")
     return Tokenizer(path)
 
 
-def read_weights(folder: str | Path, about: dict) -> dict[str, torch.Tensor]:
+def read_weights(folder: str | Path, about: ModelRecord) -> dict[str, torch.Tensor]:
     """Return a finished experiment's weights by name; damaged or other ones than `model.json` says are refused."""
     path = Path(folder) / MODEL
     if not path.exists():
@@ -157,7 +186,7 @@ def read_weights(folder: str | Path, about: dict) -> dict[str, torch.Tensor]:
         found = tensors_hash(state)
     except TypeError:  # numpy does not have every type that safetensors has
         raise DldError(f"{path}: its numbers are of another type than dld writes; {COPY_AGAIN}") from None
-    if found != about["state_sha256"]:
+    if found != about.state_sha256:
         raise DldError(f"{path}: the weights are not those that {ABOUT} describes; {COPY_AGAIN}")
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -183,7 +212,7 @@ def load_start(network: GatedCTC, folder: str | Path, tokenizer: Tokenizer) -> N
         A tensor is missing, unknown or of another shape, or the tokenizer is another.
     """
     about = read_about(folder)
-    if about["tokenizer_sha256"] != tokenizer.sha256:
+    if about.tokenizer_sha256 != tokenizer.sha256:
         raise DldError(
             f"init_from {folder} was trained with another tokenizer than this run's (by their hashes); "
             "give the lang_dir it was trained with, or another start"

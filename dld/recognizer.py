@@ -19,7 +19,7 @@ from dld.decoding import greedy
 from dld.decoding.settings import LM_WEIGHTS, Search
 from dld.encoders.base import Embedded
 from dld.errors import DldError
-from dld.experiment import GATE_TABLE, load_trained
+from dld.experiment import GATE_TABLE, ModelRecord, load_trained
 from dld.gates import GateTable, check_depth, check_gates, gates_for_depth, parse_depths, parse_gates
 from dld.network import GatedCTC, Output, precision_context
 
@@ -52,7 +52,7 @@ class Recognizer:
         Gate policy that chooses the gate vector for a depth by default, see `dld.gates.gates_for_depth`.
     depths : list of int or str
         Depths that a test set is decoded at by default, as `dld.gates.parse_depths` takes them.
-    about : dict, optional
+    about : ModelRecord, optional
         What `model.json` says of the weights.
     folder : str or Path, optional
         Folder of the model, from which gate table and weights of a language model are read when they are needed.
@@ -79,7 +79,7 @@ class Recognizer:
         precision: str = "fp32",
         policy: str = "evenly-spaced",
         depths: str | int | Sequence[int] = "all",
-        about: dict | None = None,
+        about: ModelRecord | None = None,
         folder: str | Path | None = None,
     ):
         precision_context("cpu", precision)  # refuses what it does not know
@@ -90,7 +90,7 @@ class Recognizer:
         self.precision = precision
         self.policy = policy
         self.depths = depths
-        self.about = about or {}
+        self.about = about
         self.folder = None if folder is None else Path(folder)
 
     @property
@@ -135,7 +135,7 @@ class Recognizer:
         """Return the gate table stored with the model, None where none was searched yet; another model's is refused."""
         if self.folder is None or not (self.folder / GATE_TABLE).exists():
             return None
-        return GateTable.load(self.folder / GATE_TABLE, self.network.num_blocks, self.about.get("state_sha256"))
+        return GateTable.load(self.folder / GATE_TABLE, self.network.num_blocks, self.about and self.about.state_sha256)
 
     def run(self, waveforms: torch.Tensor, lengths: torch.Tensor, gate_vectors: Sequence[Sequence[bool]]) -> Output:
         """Return logits (in fp32) and valid frames of a batch under each of several gate vectors.
@@ -234,7 +234,7 @@ class Recognizer:
             if self.folder is None:
                 raise DldError(f"{search.lm}: a language model needs weights; give the search some")
             stored = LmWeights.load(self.folder / LM_WEIGHTS)
-        return stored.weights(search.model, self.about.get("state_sha256", ""), gates)
+        return stored.weights(search.model, self.about.state_sha256 if self.about else "", gates)
 
     def transcribe(
         self,

@@ -56,7 +56,7 @@ def test_the_example_of_the_readme_runs(root, babbler, files, tmp_path, monkeypa
     shutil.copytree(babbler, tmp_path / "exp/dld")
     shutil.copy(next(iter(files.values())), tmp_path / "a.flac")
     model = load_model(tmp_path / "exp/dld")
-    table = GateTable(3, {2: (True, False, True)}, {"state_sha256": model.about["state_sha256"]})
+    table = GateTable(3, {2: (True, False, True)}, {"state_sha256": model.about.state_sha256})
     table.save(tmp_path / "exp/dld" / GATE_TABLE)
     monkeypatch.chdir(tmp_path)
     [example] = re.findall(r"```python\n(import dld\n.*?)```", (root / "README.md").read_text(), re.S)
@@ -183,7 +183,7 @@ def test_a_depth_runs_the_vector_of_the_model_s_policy(babbler, files, tmp_path)
     assert model.gate_vector() == (True,) * 3
     assert model.gate_vector(depth=2, policy="evenly-spaced") == evenly_spaced(3, 2)
     vectors = {1: (False, True, False), 2: (False, True, True), 3: (True,) * 3}
-    GateTable(3, vectors, {"state_sha256": model.about["state_sha256"]}).save(tmp_path / "exp" / GATE_TABLE)
+    GateTable(3, vectors, {"state_sha256": model.about.state_sha256}).save(tmp_path / "exp" / GATE_TABLE)
     assert model.transcribe(path, depth=1) == model.transcribe(path, gates="010")
     assert model.transcribe(path, depth=1) != model.transcribe(path, depth=1, policy="first-n")
     assert model.transcribe(path, gates=[True, False, False]) == model.transcribe(path, depth=1, policy="first-n")

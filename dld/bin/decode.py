@@ -79,15 +79,15 @@ def describe_model(recognizer):
     """Return what `decode.json` is to say of the model."""
     about, network = recognizer.about, recognizer.network
     return {
-        "system": about["system"],
+        "system": about.system,
         "num_blocks": network.num_blocks,
         "precision": recognizer.precision,
         "model": network.encoder.description,
-        "model_sha256": about["state_sha256"],
-        "seed": about["seed"],
-        "updates": about["updates"],
-        "train_seconds": about["train_seconds"],
-        "trained_git": about.get("git"),
+        "model_sha256": about.state_sha256,
+        "seed": about.seed,
+        "updates": about.updates,
+        "train_seconds": about.train_seconds,
+        "trained_git": about.git,
     }
 
 

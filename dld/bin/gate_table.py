@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = make_dataset(utterances, recognizer.tokenizer, **audio_settings(recognizer))
     evaluator = Evaluator(recognizer, evaluation_loader(dataset, arguments.batch_seconds))
     table = search_gate_table(evaluator, network.num_blocks, progress=arguments.progress)
-    sha256 = recognizer.about["state_sha256"]
+    sha256 = recognizer.about and recognizer.about.state_sha256
     table.about.update(data=arguments.data, utterances=len(dataset), state_sha256=sha256)
     table.save(folder / GATE_TABLE)
     for n, row in table.about["depths"].items():

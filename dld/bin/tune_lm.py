@@ -116,7 +116,7 @@ def main(argv=None):
         depths = tune(recognizer, loader, references, pool, gates_of, grid, arguments)
     about = {
         "lm": search.model.describe(),
-        "model_sha256": recognizer.about["state_sha256"],
+        "model_sha256": recognizer.about.state_sha256,
         "policy": policy,
         "data": arguments.data,
         "utterances": len(dataset),

@@ -5,10 +5,12 @@ import itertools
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace  # noqa: F401, replace is for the example
 
 from dld.data.audio import is_pipe, source_path
 from dld.data.kaldi import spread
 from dld.errors import DldError
+from dld.records import Record
 
 #: Recordings whose audio is looked at, evenly spread; of a larger corpus the others are known by their table entries.
 RECORDINGS = 2000
@@ -24,7 +26,30 @@ MEANINGS = {
 }
 
 
-def fingerprint(utterances: list) -> dict:
+@dataclass(frozen=True)
+class Fingerprint(Record):
+    """Counts and hashes of the utterances of a data directory, as `run.json` holds them.
+
+    Attributes
+    ----------
+    utterances : int
+    ids, texts, spans, audio : str
+        Hexadecimal hashes.
+    hours : float
+    path : str
+        Where the data were; for messages.
+    """
+
+    utterances: int
+    ids: str
+    texts: str
+    spans: str
+    audio: str
+    hours: float = 0.0
+    path: str = ""
+
+
+def fingerprint(utterances: list, path: str = "") -> Fingerprint:
     """Return counts and hashes of the utterances of a data directory.
 
     Paths play no part, so a corpus may move. Of each recording the size and three samples of 4 KiB are hashed, at the
@@ -33,11 +58,12 @@ def fingerprint(utterances: list) -> dict:
     Parameters
     ----------
     utterances : list of Utterance
+    path : str
+        Their data directory, kept for messages.
 
     Returns
     -------
-    dict
-        utterances, hours, ids, texts, spans, audio; the last four are hexadecimal hashes.
+    Fingerprint
     """
     seconds = sum(u.duration for u in utterances)
     recordings = list({str(u.recording): u for u in utterances}.values())
@@ -45,32 +71,33 @@ def fingerprint(utterances: list) -> dict:
     chosen = spread(recordings, min(RECORDINGS, len(recordings)))
     with ThreadPoolExecutor(8) as pool:
         audio = list(pool.map(lambda u: _audio_hash(u, ends), chosen))
-    return {
-        "utterances": len(utterances),
-        "hours": round(seconds / 3600, 4),
-        "ids": _hash(u.id for u in utterances),
-        "texts": _hash(f"{u.id} {u.text}" for u in utterances),
-        "spans": _hash(f"{u.id} {u.start} {u.end} {u.duration}" for u in utterances),
-        "audio": _hash(audio),
-    }
+    return Fingerprint(
+        utterances=len(utterances),
+        ids=_hash(u.id for u in utterances),
+        texts=_hash(f"{u.id} {u.text}" for u in utterances),
+        spans=_hash(f"{u.id} {u.start} {u.end} {u.duration}" for u in utterances),
+        audio=_hash(audio),
+        hours=round(seconds / 3600, 4),
+        path=path,
+    )
 
 
-def changes(before, now):
+def changes(before: Fingerprint, now: Fingerprint) -> str | None:
     """Say how the data of two fingerprints differ, None if they do not.
 
     Examples
     --------
-    >>> old = {"utterances": 3, "ids": "a", "texts": "b", "spans": "c", "audio": "d"}
-    >>> changes(old, {**old, "texts": "e"})
+    >>> old = Fingerprint(utterances=3, ids="a", texts="b", spans="c", audio="d")
+    >>> changes(old, replace(old, texts="e"))
     'other texts'
-    >>> changes(old, {**old, "utterances": 2, "ids": "f", "texts": "e"})
+    >>> changes(old, replace(old, utterances=2, ids="f", texts="e"))
     '2 utterances where there were 3'
     """
-    if before["utterances"] != now["utterances"]:
-        return f"{now['utterances']} utterances where there were {before['utterances']}"
-    if before["ids"] != now["ids"]:
+    if before.utterances != now.utterances:
+        return f"{now.utterances} utterances where there were {before.utterances}"
+    if before.ids != now.ids:
         return f"other {MEANINGS['ids']}"
-    others = [meaning for name, meaning in MEANINGS.items() if before[name] != now[name]]
+    others = [meaning for name, meaning in MEANINGS.items() if getattr(before, name) != getattr(now, name)]
     return f"other {' and '.join(others)}" if others else None
 
 

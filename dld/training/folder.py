@@ -1,16 +1,18 @@
 """The folder of a run: made or re-entered when training begins, and its final model when it ends."""
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save
 
-from dld.data.fingerprint import MEANINGS, changes, fingerprint
+from dld.data.fingerprint import Fingerprint, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.experiment import ABOUT, GATE_TABLE, HYPERPARAMS, MODEL, TOKENIZER, model_hash, tensors_hash
-from dld.files import atomic_write, check_keys, read_record, write_json
+from dld.experiment import ABOUT, GATE_TABLE, HYPERPARAMS, MODEL, TOKENIZER, ModelRecord, model_hash, tensors_hash
+from dld.files import atomic_write, read_record, write_json
 from dld.provenance import command_line, git_hash, processor, versions
+from dld.records import Record
 from dld.saved import Settings
 from dld.training.checkpoints import has_checkpoints, remove_checkpoints
 
@@ -20,14 +22,36 @@ RUN = "run.json"
 LOGS = ("train_log.txt", "train_log.jsonl")
 CHECKPOINTS = "save"
 
-#: What is read of `run.json`.
-MADE_FROM_KINDS = {
-    "train_data": dict,
-    "dev_data": dict,
-    "tokenizer": str,
-    "teacher": (str, type(None)),
-    "init_from": (str, type(None)),
-}
+
+@dataclass(frozen=True)
+class Start(Record):
+    """One start of a run: the command, and what it ran on."""
+
+    command: str
+    seed: int
+    git: str | None = None
+    versions: dict | None = None
+    processor: str | None = None
+
+
+@dataclass(frozen=True)
+class Sources(Record):
+    """What a run is made from: fingerprints of its data, hashes of tokenizer, teacher and start."""
+
+    train_data: Fingerprint
+    dev_data: Fingerprint
+    tokenizer: str
+    teacher: str | None = None
+    init_from: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord(Record):
+    """What `run.json` holds; the first version of this program did not write `made_from`."""
+
+    made_from: Sources | None = None
+    starts: list[Start] = field(default_factory=list)
+
 
 # Where a run is and on what machine, and what decoding alone reads: with others it is still the same run.
 NOT_OF_TRAINING = {"exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"}
@@ -45,8 +69,7 @@ def begin(config, made_from, restart=False):
     Parameters
     ----------
     config : Config
-    made_from : dict
-        Name → hash, or fingerprint of a data directory, see `sources`.
+    made_from : Sources
     restart : bool
         Remove what an earlier run left, and nothing else.
 
@@ -59,7 +82,7 @@ def begin(config, made_from, restart=False):
     folder.mkdir(parents=True, exist_ok=True)
     if restart:
         remove_run(folder)
-    run = read_run(folder) or {"starts": []}
+    run = read_run(folder) or RunRecord()
     settings = folder / HYPERPARAMS
     if not settings.exists() and has_checkpoints(folder / CHECKPOINTS):
         raise DldError(
@@ -67,7 +90,7 @@ def begin(config, made_from, restart=False):
             "put the file back, or --restart true to train again from the start"
         )
     if settings.exists():
-        refuse_other_run(folder, run.get("made_from"), made_from, _changed_keys(settings, config.text))
+        refuse_other_run(folder, run.made_from, made_from, _changed_keys(settings, config.text))
     with atomic_write(settings) as out:
         out.write(config.text)
     try:
@@ -77,42 +100,30 @@ def begin(config, made_from, restart=False):
     source = Path(config.values["lang_dir"]) / TOKENIZER
     with atomic_write(folder / TOKENIZER, "wb") as out:
         out.write(source.read_bytes())
-    start = {
-        "command": command_line(),
-        "git": git_hash(),
-        "versions": versions(),
-        "processor": processor(),
-        "seed": config.values["seed"],
-    }
-    write_json(folder / RUN, {"made_from": made_from, "starts": [*run["starts"], start]})
+    start = Start(command_line(), config.values["seed"], git_hash(), versions(), processor())
+    write_json(folder / RUN, RunRecord(made_from, [*run.starts, start]).to_json())
     return folder
 
 
 def sources(values, tokenizer, train_utterances, dev_utterances):
     """Return what a run is made from: fingerprints of its data, hashes of tokenizer, teacher and start."""
     teacher, start = values["soft_targets"] and values["soft_targets"].experiment, values["init_from"]
-    return {
-        "train_data": {"path": str(values["train_data"]), **fingerprint(train_utterances)},
-        "dev_data": {"path": str(values["dev_data"]), **fingerprint(dev_utterances)},
-        "tokenizer": tokenizer.sha256,
-        "teacher": model_hash(teacher) if teacher else None,
-        "init_from": model_hash(start) if start else None,
-    }
+    return Sources(
+        train_data=fingerprint(train_utterances, str(values["train_data"])),
+        dev_data=fingerprint(dev_utterances, str(values["dev_data"])),
+        tokenizer=tokenizer.sha256,
+        teacher=model_hash(teacher) if teacher else None,
+        init_from=model_hash(start) if start else None,
+    )
 
 
-def read_run(folder):
+def read_run(folder: str | Path) -> RunRecord | None:
     """Return what `run.json` says of a run: each start, and what it is made from; None where none began."""
     path = Path(folder) / RUN
     if not path.exists():
         return None
     advice = "copy it again, or --restart true to train again from the start"
-    run = read_record(path, {"starts": list}, advice)
-    made_from = run.get("made_from")
-    if made_from is not None:  # the first version of this program did not write it
-        check_keys(made_from, MADE_FROM_KINDS, f"{path}: made_from", advice)
-        for name in ("train_data", "dev_data"):
-            check_keys(made_from[name], {"utterances": int, **dict.fromkeys(MEANINGS, str)}, f"{path}: {name}", advice)
-    return run
+    return RunRecord.from_json(read_record(path, {"starts": list}, advice), str(path), advice)
 
 
 def refuse_other_run(folder, before, now, changed):
@@ -122,14 +133,15 @@ def refuse_other_run(folder, before, now, changed):
         logger.warning("%s: %s does not say what the run is made from; its data are not compared", folder, RUN)
     else:
         for name in ("train_data", "dev_data"):
-            what = changes(before[name], now[name])
+            data = getattr(now, name)
+            what = changes(getattr(before, name), data)
             if what:
                 raise DldError(
-                    f"{name} {now[name]['path']} changed since the run in {folder} began: {what}; "
+                    f"{name} {data.path} changed since the run in {folder} began: {what}; "
                     f"put the data back, or {advice}"
                 )
         for name in ("tokenizer", "teacher", "init_from"):
-            if before[name] != now[name]:
+            if getattr(before, name) != getattr(now, name):
                 raise DldError(f"the run in {folder} began with another {name}; put that back, or {advice}")
     if "brain" in changed and "objectives" in changed:
         raise DldError(f"{folder} holds a run that an older version of dld began, with other keys; {advice}")
@@ -175,16 +187,14 @@ def save_model(folder, network, about):
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_write(folder / MODEL, "wb") as out:
         out.write(save(state))
-    made_from = (read_run(folder) or {}).get("made_from") or {}
-    write_json(
-        folder / ABOUT,
-        {
-            "num_blocks": network.num_blocks,
-            "vocab_size": network.vocab_size,
-            "tokenizer_sha256": Tokenizer(folder / TOKENIZER).sha256,
-            "state_sha256": tensors_hash(state),
-            "init_sha256": made_from.get("init_from"),
-            "git": git_hash(),
-            **about,
-        },
+    made_from = (read_run(folder) or RunRecord()).made_from
+    record = ModelRecord(
+        num_blocks=network.num_blocks,
+        vocab_size=network.vocab_size,
+        tokenizer_sha256=Tokenizer(folder / TOKENIZER).sha256,
+        state_sha256=tensors_hash(state),
+        init_sha256=made_from and made_from.init_from,
+        git=git_hash(),
+        **about,
     )
+    write_json(folder / ABOUT, record.to_json())

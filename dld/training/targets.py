@@ -149,7 +149,7 @@ class FrozenTeacher(TargetSource):
             )
         self.network = trained.network.requires_grad_(False)
         self.frontend = self.network.frontend
-        self.sha256 = trained.about["state_sha256"]
+        self.sha256 = trained.about.state_sha256
 
     def to(self, device: str) -> None:
         """Move the teacher."""

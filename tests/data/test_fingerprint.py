@@ -35,7 +35,7 @@ def overwrite(path, position):
 
 def test_counts_and_hours_are_those_of_the_utterances(utterances):
     found = fingerprint(utterances * 100)
-    assert (found["utterances"], found["hours"]) == (300, 0.2)
+    assert (found.utterances, found.hours) == (300, 0.2)
     assert changes(found, fingerprint(utterances * 100)) is None
 
 

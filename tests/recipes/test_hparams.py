@@ -83,8 +83,8 @@ def check_training(files, overrides, system, name):
     """Train and load an experiment; `name` is that of its folder."""
     folder = train(load_config(files, overrides), {"device": "cpu", "noprogressbar": True})
     trained = load_trained(folder)
-    assert trained.about["system"] == system
-    assert trained.about["updates"] >= 1
+    assert trained.about.system == system
+    assert trained.about.updates >= 1
     assert folder.name == name
     assert all(torch.isfinite(p).all() for p in trained.network.parameters())
 

@@ -30,7 +30,7 @@ def test_two_processes_share_the_batches_and_make_one_model(root, files, tiny_co
     [entry] = map(json.loads, (tmp_path / "ld/train_log.jsonl").read_text().splitlines())
     batches = len(make_batch_sampler(make_dataset(tiny_corpus / "train"), 10, seed=1234))
     assert entry["updates"] == -(-batches // 2)
-    assert load_trained(tmp_path / "ld").about["updates"] == entry["updates"]
+    assert load_trained(tmp_path / "ld").about.updates == entry["updates"]
     # One line for the epoch, not one for each process.
     assert result.stderr.count("epoch 1/1") == 1
     assert len(json.loads((tmp_path / "ld/run.json").read_text())["starts"]) == 1

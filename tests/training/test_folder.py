@@ -1,23 +1,28 @@
 """The folder of a run: what is kept in it, what is compared, what is removed."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from dld.data.fingerprint import MEANINGS, Fingerprint
 from dld.data.tokenizer import train as train_tokenizer
 from dld.errors import DldError
 from dld.experiment import tensors_hash
 from dld.files import read_json
 from dld.training import folder as folders
-from dld.training.folder import begin, read_run, refuse_other_run, remove_run, save_model
+from dld.training.folder import Sources, begin, read_run, refuse_other_run, remove_run, save_model
 
 
 def described(**changes):
-    data = {"path": "data/train", "utterances": 3, "hours": 0.1, **dict.fromkeys(folders.MEANINGS, "same")}
-    return {"train_data": data, "dev_data": data, "tokenizer": "t", "teacher": None, "init_from": None, **changes}
+    data = Fingerprint(utterances=3, **dict.fromkeys(MEANINGS, "same"), hours=0.1, path="data/train")
+    return Sources(**{"train_data": data, "dev_data": data, "tokenizer": "t", **changes})
+
+
+TRAINED = {"system": "static", "seed": 7, "updates": 1, "train_seconds": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,9 @@ def test_a_run_keeps_its_settings_its_tokenizer_and_each_start(start, lang):
     assert (folder / "bpe.model").read_bytes() == (lang / "bpe.model").read_bytes()
     start()
     run = read_run(folder)
-    assert run["made_from"] == described() and len(run["starts"]) == 2
-    for begun in run["starts"]:
-        assert list(begun) == ["command", "git", "versions", "processor", "seed"] and begun["seed"] == 7
+    assert run.made_from == described() and len(run.starts) == 2
+    for begun in run.starts:
+        assert begun.seed == 7 and begun.command and begun.processor and begun.versions
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,7 @@ def test_what_training_does_not_depend_on_may_differ(start, settings):
     before = teacher if "soft_targets" in settings else {}
     start(**before)
     folder = start(**settings)
-    assert len(read_run(folder)["starts"]) == 2
+    assert len(read_run(folder).starts) == 2
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_other_settings_are_refused_by_name_and_change_nothing(start, settings, 
         start(**settings)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert start(restart=True, **settings) == folder
-    assert len(read_run(folder)["starts"]) == 1
+    assert len(read_run(folder).starts) == 1
 
 
 @pytest.mark.parametrize(("tag", "refused"), [("input: clean", False), ("input: augmented", True)])
@@ -97,12 +102,12 @@ def test_of_the_teacher_only_the_folder_may_differ(start, tag, refused):
 @pytest.mark.parametrize("name", ["train_data", "dev_data"])
 def test_other_data_are_refused_with_their_path(start, name):
     start()
-    moved = {**described()[name], "path": "moved", "utterances": 2}
+    moved = replace(getattr(described(), name), path="moved", utterances=2)
     with pytest.raises(
         DldError, match=f"{name} moved changed since the run in .* began: 2 utterances where there were 3"
     ):
         start(described(**{name: moved}))
-    assert start(described(**{name: {**moved, "utterances": 3}}))
+    assert start(described(**{name: replace(moved, utterances=3)}))
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "teacher", "init_from"])
@@ -157,9 +162,9 @@ def test_a_damaged_record_of_a_run_is_one_line(start, name):
     with pytest.raises(DldError, match=f"run.json: made_from.*{name}.*--restart true to train again") as caught:
         start()
     assert "\n" not in str(caught.value)
-    run["made_from"] = described(dev_data={"utterances": "3"})
+    run["made_from"] = {**described().to_json(), "dev_data": {"utterances": "3"}}
     (folder / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DldError, match="run.json: dev_data"):
+    with pytest.raises(DldError, match="run.json: made_from: dev_data: utterances is text"):
         start()
 
 
@@ -184,7 +189,7 @@ def test_the_final_model_is_described_by_its_hashes(start, lang):
     folder = start(described(init_from="the start"))
     network = Network(2, 2)
     network.weight.data = network.weight.data.T  # not contiguous
-    save_model(folder, network, {"system": "static", "seed": 7})
+    save_model(folder, network, TRAINED)
     about = read_json(folder / "model.json")
     stored = load_file(folder / "model.safetensors")
     assert torch.equal(stored["weight"], network.weight) and torch.equal(stored["bias"], network.bias)
@@ -195,19 +200,19 @@ def test_the_final_model_is_described_by_its_hashes(start, lang):
 
 def test_a_model_is_unfinished_while_its_weights_are_written(start, monkeypatch):
     folder = start()
-    save_model(folder, Network(2, 2), {})
+    save_model(folder, Network(2, 2), TRAINED)
 
     def full(_):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(folders, "save", full)
     with pytest.raises(OSError):
-        save_model(folder, Network(2, 2), {})
+        save_model(folder, Network(2, 2), TRAINED)
     assert not (folder / "model.json").exists()
 
 
 def test_a_model_may_be_saved_where_no_run_says_what_it_is_made_from(start):
     folder = start()
     (folder / "run.json").unlink()
-    save_model(folder, Network(2, 2), {})
+    save_model(folder, Network(2, 2), TRAINED)
     assert read_json(folder / "model.json")["init_sha256"] is None

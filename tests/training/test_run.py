@@ -213,7 +213,7 @@ def test_a_dedicated_network_runs_and_trains_the_blocks_of_its_depth_only(experi
     untouched = load_trained(experiment("dedicated", tmp_path / "as_drawn", depth=1, num_epochs=1, lr=0.0)).network
     blocks = zip(trained.network.encoder.layers, untouched.encoder.layers, strict=True)
     assert [same(a.state_dict(), b.state_dict()) for a, b in blocks] == [False, True, True]
-    assert trained.about["system"] == "dedicated" and list(trained.about["dev_wer"]) == ["1"]
+    assert trained.about.system == "dedicated" and list(trained.about.dev_wer) == ["1"]
 
 
 def test_the_full_network_teaches_itself_and_learns_nothing_from_that(experiment, tmp_path, monkeypatch):
