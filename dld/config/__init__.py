@@ -372,7 +372,8 @@ def _check_keys(tree, origins, path):
     used = set(EXPERIMENT_KEYS) | set(TEACHER_KEYS) | set(_REFERENCE.findall(_dump(tree)))
     for key in tree:
         if key not in used:
-            raise _unknown(key, sorted(map(str, used | set(tree) - {key})), origins[key])
+            error = _unknown(key, sorted(map(str, used | set(tree) - {key})), origins[key])
+            raise DldError(f"{error}; where nothing reads it any more, take it away by `removes: [{key}]`")
     missing = {"system", "exp_dir", "network"} - set(tree)
     if missing:
         key, hint = sorted(missing)[0], "an experiment is a base and a system: BASE.yaml SYSTEM.yaml"

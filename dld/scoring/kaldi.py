@@ -207,6 +207,14 @@ class ScoreOptions:
     seed: int = 0
 
 
+def _is_of(details: Path, hyp_path: str | Path) -> bool:
+    """Return whether the scores in a folder are those of a file of hypotheses."""
+    try:
+        return read_json(details / "inputs.json")["hyp"] == sha256(hyp_path)
+    except (DldError, OSError, KeyError, TypeError):
+        return False
+
+
 def score(
     ref_path: str | Path, hyp_path: str | Path, directory: str | Path, options: ScoreOptions | None = None
 ) -> ErrorCounts:
@@ -221,7 +229,7 @@ def score(
         Kaldi `text` files.
     directory : str or Path
         The decode directory to write `wer_*` (or `cer_*`) and `scoring_kaldi/` into; `scoring_kaldi/best_wer` is
-        written last. Results of an earlier scoring of the same unit are removed first.
+        written last. Results of an earlier scoring of the same unit are removed, but those of the same hypotheses only when this scoring succeeds.
     options : ScoreOptions, optional
         Default: words, without filters and speakers.
 
@@ -234,14 +242,17 @@ def score(
     rate, suffix = UNITS[options.unit], SUFFIXES[options.unit]
     lmwt, wip = score_name("lmwt", options.lmwt), score_name("wip", options.wip)
     directory = Path(directory)
-    remove_scores(directory, options.unit)
+    details = directory / "scoring_kaldi" / f"{rate}_details"
+    # An earlier result of these very hypotheses stays where this scoring fails; any other goes.
+    if not _is_of(details, hyp_path):
+        remove_scores(directory, options.unit)
     refs, hyps = _read_pair(ref_path, hyp_path, options)
     speakers = read_utt2spk(options.utt2spk, refs) if options.utt2spk else None
     alignments = {utterance: align(words, hyps[utterance]) for utterance, words in refs.items()}
     total = sum((alignment.counts for alignment in alignments.values()), ErrorCounts())
+    remove_scores(directory, options.unit)
 
     scoring = directory / "scoring_kaldi"
-    details = scoring / f"{rate}_details"
     _write_text(scoring / f"test_filt{suffix}", refs)
     _write_text(scoring / f"penalty_{wip}" / f"{lmwt}{suffix}", hyps)
     write_per_utt(details / "per_utt", alignments)

@@ -150,6 +150,16 @@ def test_bad_hypotheses_are_errors_and_leave_no_result(decode, capsys, hyp, mess
     assert not list(out.glob("wer_*")) and not (out / "scoring_kaldi" / "best_wer").exists()
 
 
+def test_the_wrong_reference_leaves_an_earlier_result_as_it_was(decode, capsys):
+    args, out = decode
+    main(args)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out.parent.parent / "data" / "text").write_text("s9-z another set\n")
+    assert main(args) == 1
+    assert "missing (s9-z)" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_reference_without_words_is_an_error(decode, capsys):
     args, out = decode
     (out.parent.parent / "data" / "text").write_text("".join(f"{line.split()[0]}\n" for line in REF.splitlines()))
