@@ -4,6 +4,7 @@ Each run is trained, gets a gate table where its policy is `table`, and is decod
 in the recipe's folder. What they print is in `EXP/log/RUN.log`.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -178,18 +179,27 @@ class Driver:
         """Return whether a run was made as the list says, and its model is still the one that was decoded."""
         folder = self.exp / run.name
         try:
-            made = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+            made, results = stamp["made"], stamp["results"]
+        except (OSError, ValueError, KeyError, TypeError):
             return False
         newer = [name for name in ("model.json", "gate_table.json") if _is_newer(folder / name, folder / STAMP)]
-        return made == self._made(run) and not newer
+        return made == self._made(run) and not newer and all((folder / name).exists() for name in results)
 
     def _is_done(self, name: str) -> bool:
         return self.is_done(self.comparison.run(name))
 
-    def _made(self, run: Run) -> list[list[str]]:
-        """Return what a run's results depend on: its commands, without the device."""
-        return [[word for word in command[1:] if word not in self._device()] for command in self.commands(run)]
+    def _made(self, run: Run) -> dict:
+        """Return what a run's results depend on: commands without the device, settings, the models that it needs."""
+        from dld.config import layered
+
+        commands = [[word for word in command[1:] if word not in self._device()] for command in self.commands(run)]
+        settings = layered([self.recipe / file for file in (*self.comparison.files, *run.files)])
+        return {
+            "commands": commands,
+            "settings_sha256": hashlib.sha256(settings.encode()).hexdigest(),
+            "needs": {name: _model_hash(self.exp / name) for name in run.needs},
+        }
 
     def _has_data(self) -> bool:
         data = self.recipe / self.comparison.data
@@ -203,7 +213,13 @@ class Driver:
             self._call(processes, run.name, [self.search(run)])
         for name in self.comparison.test_sets:
             self._call(processes, run.name, [self.decode(run, name), self.score(run, name)])
-        write_json(folder / STAMP, self._made(run))
+        self.keep(run)
+
+    def keep(self, run: Run) -> None:
+        """Write down that a run is done, and what its results are and depend on."""
+        folder = self.exp / run.name
+        results = ["model.json", *(f"{path.name}/decode.json" for path in sorted(folder.glob("decode_*")))]
+        write_json(folder / STAMP, {"made": self._made(run), "results": results})
 
     def _policy(self, run: Run) -> str:
         """Return the gate policy by which `dld decode` will decode a trained run."""
@@ -229,6 +245,14 @@ def log_of(logs: Path, name: str) -> Path:
 
 def _python(module: str) -> list[str]:
     return [sys.executable, "-m", f"dld.bin.{module}"]
+
+
+def _model_hash(folder: Path) -> str | None:
+    """Return the hash of a finished model's weights, None where there is none."""
+    try:
+        return json.loads((folder / "model.json").read_text(encoding="utf-8"))["state_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_newer(path: Path, other: Path) -> bool:

@@ -17,6 +17,9 @@ from dld.errors import DldError
 #: A file, or samples: one dimension, floating point, full scale 1.
 Audio = str | os.PathLike | np.ndarray | torch.Tensor
 
+#: Largest sample that is taken, far above full scale; the square of larger ones is not finite.
+LARGEST = 1e9
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -145,6 +148,9 @@ def _checked(audio: object, name: str) -> np.ndarray:
         raise DldError(f"{name}: samples of type {samples.dtype}; floating point was expected, full scale 1")
     if samples.ndim != 1 or not len(samples):
         raise DldError(f"{name}: shape {samples.shape}; samples have one dimension, (samples,), and are at least one")
-    if not np.isfinite(samples).all():
-        raise DldError(f"{name}: has values that are not finite numbers")
-    return samples.astype(np.float32, copy=False)
+    # Contiguous, since torch takes no array that runs backwards.
+    with np.errstate(over="ignore"):
+        samples = np.ascontiguousarray(samples, np.float32)
+    if not np.abs(samples).max() <= LARGEST:
+        raise DldError(f"{name}: has values that are not finite numbers, or far above full scale, which is 1")
+    return samples

@@ -20,7 +20,14 @@ def depth(gates):
 
 def check_gates(gates, num_blocks):
     """Return `gates` as a tuple of booleans, or raise a `DldError` if it does not fit an encoder of `num_blocks`."""
-    gates = tuple(map(bool, gates))
+    try:
+        given = tuple(gates)
+        # True, 1 and what NumPy and torch have for them; a text such as "0" would be true.
+        if any(isinstance(gate, str) or gate not in (0, 1) for gate in given):
+            raise TypeError
+        gates = tuple(map(bool, given))
+    except (TypeError, ValueError):
+        raise DldError(f"gate vector {gates!r}: {num_blocks} booleans were expected, or text such as 1011") from None
     if len(gates) != num_blocks:
         raise DldError(f"gate vector {format_gates(gates)} has {len(gates)} gates, the encoder has {num_blocks} blocks")
     if not any(gates):

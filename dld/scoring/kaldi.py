@@ -229,7 +229,8 @@ def score(
         Kaldi `text` files.
     directory : str or Path
         The decode directory to write `wer_*` (or `cer_*`) and `scoring_kaldi/` into; `scoring_kaldi/best_wer` is
-        written last. Results of an earlier scoring of the same unit are removed, but those of the same hypotheses only when this scoring succeeds.
+        written last. Results of an earlier scoring of the same unit are removed, those of the same hypotheses only when
+        this one succeeds.
     options : ScoreOptions, optional
         Default: words, without filters and speakers.
 

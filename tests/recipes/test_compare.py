@@ -94,6 +94,38 @@ def test_an_unknown_recipe_is_refused(root, capsys):
     assert "recipes/nothing/runs/comparison.yaml: no such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "done"),
+    [
+        (lambda recipe: None, True),
+        (lambda recipe: (recipe / "exp/static/model.json").write_text('{"state_sha256": "other"}'), False),
+        (lambda recipe: (recipe / "dld.yaml").write_text("system: dld\nlr: 2.0\n"), False),
+        (lambda recipe: (recipe / "exp/dld/decode_test_n2/decode.json").unlink(), False),
+        (lambda recipe: (recipe / "exp/dld/model.json").unlink(), False),
+    ],
+    ids=["nothing", "teacher", "experiment file", "decode", "model"],
+)
+def test_a_run_is_done_again_where_something_of_it_changed(root, tmp_path, change, done):
+    base = root / "recipes/mini/hparams/base.yaml"
+    for path, text in {
+        "runs/list.yaml": f"files: {base}\nruns:\n  static: {{files: static.yaml}}\n"
+        "  dld: {files: dld.yaml, teacher: static}\n",
+        "static.yaml": "system: static\n",
+        "dld.yaml": "system: dld\nlr: 1.0\n",
+        "exp/static/model.json": '{"state_sha256": "one"}',
+        "exp/dld/model.json": '{"state_sha256": "two"}',
+        "exp/dld/decode_test_n2/decode.json": "{}",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    driver = Driver(read_comparison(tmp_path / "runs/list.yaml"))
+    run = driver.comparison.run("dld")
+    assert not driver.is_done(run)
+    driver.keep(run)
+    change(tmp_path)
+    assert driver.is_done(run) is done
+
+
 # ---- lists
 
 
