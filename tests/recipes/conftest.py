@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -108,6 +109,12 @@ if os.path.exists(folder + "/hook.py"):
 """
 
 
+def default_signals():
+    """Undo what the process that runs the tests ignores."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Checkout:
     """The shell scripts and experiment files in a folder of their own, and a Python that writes down how it is called.
 
@@ -160,6 +167,8 @@ class Checkout:
             cwd=self.recipe,
             env={**self.variables, **variables},
             stdin=subprocess.DEVNULL,
+            # Bash cannot trap what was ignored when it began, as under nohup and in background jobs.
+            preexec_fn=default_signals,
         )
 
     def hook(self, code):
