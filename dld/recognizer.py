@@ -351,15 +351,15 @@ class Recognizer:
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Run the block with the network in evaluation mode; one that was in training mode returns to it."""
-        training = self.network.training
+        """Run the block with the network in evaluation mode; parts that were in training mode return to it."""
+        training = [module for module in self.network.modules() if module.training]
         if training:
             self.network.eval()
         try:
             yield
         finally:
-            if training:
-                self.network.train()
+            for module in training:
+                module.training = True
 
 
 def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "fp32") -> Recognizer:

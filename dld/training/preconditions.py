@@ -115,6 +115,9 @@ def _soft_targets(values):
     if not isinstance(source, TargetSource):
         raise DldError("soft_targets must be a class of dld.training.targets, or null")
     source.check_draw(copy.deepcopy(values["schedule"]).draw())
+    if not any(objective.needs_target for objective in values["objectives"].values()):
+        names = ", ".join(values["objectives"])
+        raise DldError(f"soft_targets: no objective uses them ({names}); add a SoftTargets, or give soft_targets: null")
     finished = (Path(values["exp_dir"]) / ABOUT).is_file()
     if source.experiment and not finished and not (Path(source.experiment) / ABOUT).is_file():
         raise DldError(f"teacher: {source.experiment}: no finished model there ({ABOUT} is missing); train it first")

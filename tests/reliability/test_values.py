@@ -304,6 +304,11 @@ def test_a_wrong_value_is_one_line_and_nothing_is_made(files, folders, outcome, 
         ("mini/dld", "--teacher null", "FrozenTeacher needs a teacher: the folder of"),
         ("mini/dld", "--objectives.kd.divergence null", "SoftTargets needs a divergence, such as"),
         ("mini/dld", "--soft_targets null", "objectives: kd needs soft_targets, such as"),
+        (
+            "mini/ld",
+            "--soft_targets !new:dld.training.targets.FullDepth {}",
+            "soft_targets: no objective uses them (ctc)",
+        ),
         ("mini/dld", "--kd_weight -1", "kd_weight is -1; it must be a number of at least 0, or a dld.g"),
         ("mini/dld", "--kd_weight null", "kd_weight is null; it"),
         (
