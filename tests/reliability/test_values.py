@@ -305,7 +305,7 @@ def test_a_wrong_value_is_one_line_and_nothing_is_made(files, folders, outcome, 
         ("mini/dld", "--objectives.kd.divergence null", "SoftTargets needs a divergence, such as"),
         ("mini/dld", "--soft_targets null", "objectives: kd needs soft_targets, such as"),
         (
-            "mini/ld",
+            "mini/static",
             "--soft_targets !new:dld.training.targets.FullDepth {}",
             "soft_targets: no objective uses them (ctc)",
         ),
