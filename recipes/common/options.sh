@@ -53,6 +53,8 @@ END
 read_options() {
   option_number --stage "$stage"
   option_number --stop-stage "$stop_stage"
+  [[ $stage -le 10 && $stage -le $stop_stage ]] ||
+    wrong_option "no stage from $stage (--stage) to $stop_stage (--stop-stage); there are 1 to 10"
   option_number --ngpu "$ngpu"
   option_number --nj "$nj"
   option_names system_names --systems "$systems"

@@ -96,6 +96,8 @@ def test_report_arguments_and_the_corpus_arguments_too(checkout):
         (["--stage", "a[$(touch made)]"], "--stage takes a whole number, not 'a[$(touch made)]'"),
         (["--stop-stage", "all"], "--stop-stage takes a whole number, not 'all'"),
         (["--stage", "-1"], "--stage takes a whole number, not '-1'"),
+        (["--stage", "11"], "no stage from 11 (--stage) to 10 (--stop-stage)"),
+        (["--stage", "7", "--stop-stage", "3"], "no stage from 7 (--stage) to 3 (--stop-stage)"),
         (["--nj", "two"], "--nj takes a whole number, not 'two'"),
         (["--ngpu", "1.5"], "--ngpu takes a whole number, not '1.5'"),
     ],
