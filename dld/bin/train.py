@@ -36,6 +36,7 @@ def main(argv=None):
     """Run `dld train`."""
     arguments, rest = make_parser().parse_known_args(argv)
     import speechbrain as sb
+    import torch
 
     from dld.config import load_config, parse_overrides
     from dld.training.run import train
@@ -56,6 +57,9 @@ def main(argv=None):
     except Stopped as stopped:
         print(f"dld train: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
+    if torch.distributed.is_initialized():
+        # Its threads would otherwise outlive the interpreter, which sometimes aborts the process.
+        torch.distributed.destroy_process_group()
     return 0
 
 

@@ -62,7 +62,7 @@ def teacher(monkeypatch, tmp_path):
             num_blocks=2, input_size=8, d_model=8, num_heads=2, d_ffn=8, kernel_size=3, subsampling_channels=4
         )
         network = GatedCTC(LogMel(n_mels=8), encoder, vocab_size=5)
-        about = {"state_sha256": state_hash(network)}
+        about = SimpleNamespace(state_sha256=state_hash(network))
         return SimpleNamespace(
             network=network, tokenizer=SimpleNamespace(sha256="5" * 64), folder=tmp_path, about=about
         )
