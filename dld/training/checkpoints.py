@@ -39,6 +39,15 @@ class WholeCheckpointer(Checkpointer):
     last; all of it is flushed to the disk, and one rename makes it a checkpoint. It is removed by a rename, too.
     """
 
+    def add_recoverable(self, name, obj, custom_save_hook=None, *hooks, **options):
+        """Register an object, see `Checkpointer.add_recoverable`; only the first process writes it.
+
+        Files of the others, later than the hashes of the first, would make the checkpoint a damaged one.
+        """
+        if custom_save_hook is not None:
+            custom_save_hook = _by_the_first_process(custom_save_hook)
+        super().add_recoverable(name, obj, custom_save_hook, *hooks, **options)
+
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO):
         """Save all recoverables; see `Checkpointer.save_checkpoint`.
 
@@ -266,6 +275,14 @@ class Progress:
         """Put back what `state_dict` returned."""
         self.means.load_state_dict(state["means"])
         vars(self).update({**state, "means": self.means})
+
+
+def _by_the_first_process(save):
+    def saved(thing, path):
+        if sb.utils.distributed.if_main_process():
+            save(thing, path)
+
+    return saved
 
 
 def add_json(checkpointer, name, thing):
