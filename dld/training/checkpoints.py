@@ -39,14 +39,14 @@ class WholeCheckpointer(Checkpointer):
     last; all of it is flushed to the disk, and one rename makes it a checkpoint. It is removed by a rename, too.
     """
 
-    def add_recoverable(self, name, obj, custom_save_hook=None, *hooks, **options):
+    def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
         """Register an object, see `Checkpointer.add_recoverable`; only the first process writes it.
 
         Files of the others, later than the hashes of the first, would make the checkpoint a damaged one.
         """
         if custom_save_hook is not None:
             custom_save_hook = _by_the_first_process(custom_save_hook)
-        super().add_recoverable(name, obj, custom_save_hook, *hooks, **options)
+        super().add_recoverable(name, obj, custom_load_hook, custom_save_hook, optional_load)
 
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO):
         """Save all recoverables; see `Checkpointer.save_checkpoint`.
