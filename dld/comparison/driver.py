@@ -163,10 +163,11 @@ class Driver:
             if not self._has_data():
                 tasks[CORPUS] = Task(partial(self._call, processes, CORPUS, self.corpus(), "w"))
             first = tuple(tasks)
-            for run in runs:
-                if not self.is_done(run):
-                    needs = (*first, *(need for need in run.needs if need in names and not self._is_done(need)))
-                    tasks[run.name] = Task(partial(self._make_run, processes, run), needs)
+            waiting = [run for run in runs if not self.is_done(run)]
+            unfinished = {run.name for run in waiting}
+            for run in waiting:
+                needs = (*first, *(need for need in run.needs if need in unfinished))
+                tasks[run.name] = Task(partial(self._make_run, processes, run), needs)
             return run_tasks(tasks, processes, self.options.jobs, show)
 
     def make_report(self, show: Callable[[Progress], None]) -> Progress:
@@ -185,9 +186,6 @@ class Driver:
             return False
         newer = [name for name in ("model.json", "gate_table.json") if _is_newer(folder / name, folder / STAMP)]
         return made == self._made(run) and not newer and all((folder / name).exists() for name in results)
-
-    def _is_done(self, name: str) -> bool:
-        return self.is_done(self.comparison.run(name))
 
     def _made(self, run: Run) -> dict:
         """Return what a run's results depend on: commands without the device, settings, the models that it needs."""

@@ -40,9 +40,10 @@ class WholeCheckpointer(Checkpointer):
     """
 
     def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
-        """Register an object, see `Checkpointer.add_recoverable`; only the first process writes it.
+        """Register an object, see `Checkpointer.add_recoverable`; only the first process calls its save hook.
 
-        Files of the others, later than the hashes of the first, would make the checkpoint a damaged one.
+        Files of the others, later than the hashes of the first, would make the checkpoint a damaged one. SpeechBrain
+        restricts only the hooks that classes register.
         """
         if custom_save_hook is not None:
             custom_save_hook = _by_the_first_process(custom_save_hook)
@@ -224,9 +225,8 @@ def save_state(thing, path):
 
     Through a file object: writing to a path by itself, torch ends the process when the disk is full.
     """
-    if sb.utils.distributed.if_main_process():
-        with open(path, "wb") as out:
-            _save(thing.state_dict(), out)
+    with open(path, "wb") as out:
+        _save(thing.state_dict(), out)
 
 
 def _save(state, out):

@@ -27,7 +27,7 @@ class Options(Source):
     train_set : {"100", "460", "960"}
         Hours; whose splits are prepared is in `known.TRAIN_SETS`.
     held_out : int
-        So many training readers become `dev`, where the corpus has no dev split.
+        This many training readers become `dev`, where the corpus has no dev split.
     language_model : str, optional
         Of `known.LANGUAGE_MODELS`. Then only this model is downloaded, to the destination.
     """
