@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dld.data.kaldi.tables import has_odd_character, shown
+from dld.data.kaldi.tables import read_entries, read_table, shown
 from dld.errors import DldError
 from dld.files import atomic_write, read_json, read_lines, sha256, write_json
 from dld.scoring.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, Alignment, ErrorCounts, align
@@ -47,27 +47,13 @@ def read_text(path: str | Path) -> dict[str, list[str]]:
     >>> read_text(path)
     {'utt1': ['one', 'two'], 'utt2': []}
     """
-    return _parse(path, read_lines(path))
+    return _words(Path(path))
 
 
-def _parse(path, numbered_lines):
-    texts, first_seen = {}, {}
-    for number, line in numbered_lines:
-        utterance, *words = SPACE.split(line.rstrip(" \t\r\f\v"))
-        if not utterance:
-            raise DldError(f"{path}:{number}: the line does not start with an utterance id")
-        if has_odd_character(utterance):
-            raise DldError(
-                f"{path}:{number}: the id {shown(utterance)} has an invisible character; see `dld data validate`"
-            )
-        if utterance in texts:
-            raise DldError(
-                f"{path}:{number}: utterance {shown(utterance)} is there already, in line {first_seen[utterance]}"
-            )
-        texts[utterance], first_seen[utterance] = words, number
-    if not texts:
-        raise DldError(f"{path}: holds no utterances")
-    return texts
+def _words(path, numbered=None):
+    """Return the words by utterance of a `text` table; see `dld.data.kaldi.tables.scan`."""
+    table = read_entries(path, 0, None, numbered)
+    return {utterance: [word for word in SPACE.split(text) if word] for utterance, text in table.items()}
 
 
 def read_filtered_text(path: str | Path, command: str | None = None) -> dict[str, list[str]]:
@@ -100,7 +86,8 @@ def read_filtered_text(path: str | Path, command: str | None = None) -> dict[str
         lines = done.stdout.decode("utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise DldError(f"{path}: filter '{command}' wrote text that is not UTF-8 ({error.reason})") from None
-    filtered = _parse(f"output of '{command}' on {path}", ((n, line.rstrip("\r")) for n, line in enumerate(lines, 1)))
+    output = Path(f"output of '{command}' on {path}")
+    filtered = _words(output, ((n, line.rstrip("\r")) for n, line in enumerate(lines, 1)))
     require_same_ids(plain, filtered, path, f"the output of filter '{command}'")
     return filtered
 
@@ -123,14 +110,7 @@ def require_same_ids(expected, given, expected_name, given_name):
 
 def read_utt2spk(path: str | Path, utterances: Iterable[str]) -> dict[str, str]:
     """Read the speaker of each of `utterances` from a Kaldi `utt2spk` file; one without a speaker is an error."""
-    speakers = {}
-    for number, line in read_lines(path):
-        fields = SPACE.split(line.strip())
-        if len(fields) != 2:
-            raise DldError(f"{path}:{number}: expected 'utterance-id speaker-id'")
-        if fields[0] in speakers:
-            raise DldError(f"{path}:{number}: utterance {shown(fields[0])} is there already; one speaker each")
-        speakers[fields[0]] = fields[1]
+    speakers = read_table(path, columns=1)
     unknown = [utterance for utterance in utterances if utterance not in speakers]
     if unknown:
         raise DldError(f"{path}: no speaker for {len(unknown)} utterances, the first is {unknown[0]}")

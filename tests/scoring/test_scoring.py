@@ -135,9 +135,9 @@ def test_words_that_look_like_gaps_survive_per_utt(tmp_path):
     [
         ("s1-a one\ns1-b\ns2-c\n", "1 missing (s2-d)"),
         (HYP + "s3-x hello\n", "1 not in the reference (s3-x)"),
-        (HYP + "s1-a one\n", "text:5: utterance s1-a is there already, in line 2"),
-        ("", "holds no utterances"),
-        ("\n" + HYP, "text:1: the line does not start with an utterance id"),
+        (HYP + "s1-a one\n", "text:5: s1-a is also in line 2"),
+        ("", "text: is empty"),
+        ("\n" + HYP, "text:1: the line is empty or begins with a space"),
     ],
 )
 def test_bad_hypotheses_are_errors_and_leave_no_result(decode, capsys, hyp, message):

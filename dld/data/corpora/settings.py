@@ -46,6 +46,11 @@ def setting(default: Any, kind: object, text: str, metavar: str | None = None) -
     return field(default=default, metadata={"kind": kind, "help": text, "metavar": metavar})
 
 
+def sets_setting(note: str) -> Any:
+    """Return the setting that says which kinds of data directories are prepared; `note` ends its help."""
+    return setting(SETS, Words(*SETS), f"kinds of sets to prepare; {note}", "'A B'")
+
+
 def add_settings(parser: argparse.ArgumentParser, record: type) -> None:
     """Add an option for each field of a dataclass that is a `setting`.
 
@@ -138,9 +143,7 @@ class Source:
         None, Text(), "without --corpus: download to this folder what is not there yet", "DIR"
     )
     allow_partial: bool = setting(False, FLAG, "leave out, with a count, what is missing or faulty", "true|false")
-    sets: tuple[str, ...] = setting(
-        SETS, Words(*SETS), "kinds of sets to prepare; without train nothing of it is needed or read", "'A B'"
-    )
+    sets: tuple[str, ...] = sets_setting("without train nothing of it is needed or read")
 
     def folder(self, archives: Iterable[tuple[str, str]]) -> Path:
         """Return the folder of the corpus, after a download of its archives where `downloads` is set.

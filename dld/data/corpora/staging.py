@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,8 +19,8 @@ from dld.files import atomic_write, read_json, read_lines, sha256, write_json
 class Made:
     """A corpus that is made in a folder.
 
-    In the end there are `train`, `dev` and `test` (Kaldi data directories), their audio under `audio`, the manifest
-    `NAME.tsv` and, last of all, the stamp `NAME.json`, without which the corpus counts as unfinished.
+    In the end there are a Kaldi data directory for each set, their audio under `audio`, the manifest `NAME.tsv` and,
+    last of all, the stamp `NAME.json`, without which the corpus counts as unfinished.
 
     Parameters
     ----------
@@ -31,11 +31,14 @@ class Made:
     audio_of : callable
         Takes a row of the manifest, a dict of str, and returns its file relative to `folder / "audio"`; None where
         the row has no audio. The column `bytes` is the file's size.
+    sets : tuple of str
+        Those of train, dev and test that are wanted; more may be there.
     """
 
     folder: Path
     name: str
     audio_of: Callable[[dict], Path | None]
+    sets: tuple[str, ...] = SETS
 
     @property
     def stamp(self) -> Path:
@@ -65,7 +68,10 @@ class Made:
         for key, value in identity.items():
             if found.get(key) != value:
                 return f"made with other settings ({key} was {found.get(key)})"
-        for path in self._tables():
+        there = self._sets_of(found)
+        if missing := [split for split in self.sets if split not in there]:
+            return f"made without {' and '.join(missing)}"
+        for path in self._tables(there):
             if not path.exists():
                 return f"{path} is missing"
             if sha256(path) != found["files"].get(str(path.relative_to(self.folder))):
@@ -77,6 +83,13 @@ class Made:
                 return f"{path} has changed"
         return ""
 
+    def with_present(self, identity: dict) -> "Made":
+        """Return this corpus with the sets, too, that are there already with the same settings."""
+        found = read_json(self.stamp) if self.stamp.exists() else None
+        same = isinstance(found, dict) and all(found.get(key) == value for key, value in identity.items())
+        there = self._sets_of(found) if same else ()
+        return replace(self, sets=tuple(split for split in SETS if split in {*self.sets, *there}))
+
     @contextlib.contextmanager
     def staged(self) -> Iterator[Path]:
         """Yield a new folder that will be `audio`, with a folder for each split; it is removed if making it fails."""
@@ -84,7 +97,7 @@ class Made:
         self.stamp.unlink(missing_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
         try:
-            for split in SETS:
+            for split in self.sets:
                 (staging / split).mkdir(parents=True)
             yield staging
         except BaseException:
@@ -106,7 +119,7 @@ class Made:
         for folder in ("audio", *SETS):
             shutil.rmtree(self.folder / folder, ignore_errors=True)
         os.replace(staging, self.folder / "audio")
-        for split in SETS:
+        for split in self.sets:
             kaldi.write(self.folder / split, utterances[split])
         rows = list(rows)
         with atomic_write(self.manifest) as table:
@@ -115,12 +128,15 @@ class Made:
 
     def finish(self, contents: dict) -> None:
         """Write the stamp: `contents`, and the SHA-256 of the tables."""
-        files = {str(path.relative_to(self.folder)): sha256(path) for path in self._tables()}
+        files = {str(path.relative_to(self.folder)): sha256(path) for path in self._tables(self.sets)}
         write_json(self.stamp, {**contents, "files": files})
 
-    def _tables(self):
+    def _sets_of(self, stamp):
+        return {Path(name).parts[0] for name in stamp["files"]} & set(SETS)
+
+    def _tables(self, sets):
         names = ("wav.scp", "text", "utt2spk")
-        return [self.manifest, *(self.folder / split / name for split in SETS for name in names)]
+        return [self.manifest, *(self.folder / split / name for split in SETS if split in sets for name in names)]
 
     def _sizes(self):
         lines = (line.split("\t") for _, line in read_lines(self.manifest))

@@ -104,10 +104,13 @@ def file_complaints(path):
         yield "line ends", "its last line has no line end, and shell loops lose it"
 
 
-def scan(path, least, most):
-    """Yield `(line number, key, value, kind of complaint or None, complaint)` of a table's lines."""
+def scan(path, least, most, numbered=None):
+    """Yield `(line number, key, value, kind of complaint or None, complaint)` of a table's lines.
+
+    `numbered` are the lines and their numbers, where they do not come from the file itself.
+    """
     lines = {}
-    for number, line in read_lines(path):
+    for number, line in read_lines(path) if numbered is None else numbered:
         key, *rest = re.split("[ \t]+", line.rstrip(" \t"), maxsplit=1)
         value = rest[0] if rest else ""
         complaint = _complaint(path.name, key, value, least, most)
@@ -186,10 +189,10 @@ def _character(c):
     return f"the whitespace {code}" if c in INVISIBLE or c.isspace() else f"the control character {code}"
 
 
-def read_entries(path, least, most):
-    """Read a table whose values have `least` to `most` fields; see `read_table`."""
+def read_entries(path, least, most, numbered=None):
+    """Read a table whose values have `least` to `most` fields; see `read_table` and `scan`."""
     table = {}
-    for number, key, value, _, complaint in scan(path, least, most):
+    for number, key, value, _, complaint in scan(path, least, most, numbered):
         if complaint:
             raise DldError(f"{path}:{number}: {complaint}")
         table[key] = value

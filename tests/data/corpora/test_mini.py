@@ -88,6 +88,23 @@ def test_the_same_seed_gives_the_same_bytes(corpus, tmp_path):
         assert (tmp_path / audio).read_bytes() == (corpus / audio).read_bytes()
 
 
+def test_sets_are_made_alone_with_the_same_bytes_and_join_those_that_are_there(corpus, tmp_path, capsys):
+    arguments = ["mini", str(tmp_path), "--scale", str(SCALE), "--sets"]
+    assert main([*arguments, "test"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["audio", "test"]
+    assert main([*arguments, "test dev"]) == 0
+    assert "made the corpus (made without dev)" in capsys.readouterr().out
+    assert main([*arguments, "dev"]) == 0
+    assert "kept the complete corpus" in capsys.readouterr().out
+    assert not (tmp_path / "train").exists()
+    assert (tmp_path / "test" / "text").read_bytes() == (corpus / "test" / "text").read_bytes()
+    made = [record for record in _records(corpus) if record["split"] != "train"]
+    assert _records(tmp_path) == made
+    for record in made:
+        audio = f"audio/{record['split']}/{record['id']}.flac"
+        assert (tmp_path / audio).read_bytes() == (corpus / audio).read_bytes()
+
+
 def test_a_speaker_sounds_the_same_whatever_follows():
     lines = [{"text": text, "rate": 170, "pitch": 50, "range": 50, "gap": 0} for text in ("one two", "nine", "oh")]
     assert espeak.speak("en-us+f3", lines)[:2] == espeak.speak("en-us+f3", lines[:2])

@@ -237,6 +237,21 @@ def test_every_clip_is_accounted_for(corpus):
     assert table["030001P2"]["words"] + "." == table["030001P2"]["text"]
 
 
+def test_sets_are_made_alone_and_join_those_that_are_there(corpus, game, tmp_path, capsys):
+    arguments = ["queen", str(tmp_path), "--corpus", str(game), "--sets"]
+    assert main([*arguments, "test"]) == 0
+    assert "of 47 clips left out: 1 (no text), 1 (noise, or words not written)" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} - {"source"} == {"audio", "test"}
+    assert {path.name for path in (tmp_path / "audio").iterdir() if path.is_dir()} == {"test"}
+    assert main([*arguments, "train"]) == 0
+    assert not (tmp_path / "dev").exists()
+    for split in ("train", "test"):
+        assert (tmp_path / split / "text").read_bytes() == (corpus / split / "text").read_bytes()
+        assert kaldi.validate(tmp_path / split) == []
+    assert main([*arguments, "test train"]) == 0
+    assert "kept the complete corpus" in capsys.readouterr().out
+
+
 def test_the_licence_lies_beside_the_audio(corpus, game):
     notice = (corpus / "audio/NOTICE.txt").read_text()
     assert "John Passfield and Steven Stamatiadis" in notice and "MODIFIED VERSION" in notice

@@ -2,8 +2,8 @@
 
 In the manner of TIDIGITS. Everything is drawn from one seed: who speaks, what is said, how fast and how high, which
 noise at which signal-to-noise ratio. The same options and versions of the libraries make the same bytes, whatever the
-number of jobs. It is made whole: babble and noise of speech's spectrum take the voices of train, for dev and test too.
-Leaves train, dev, test and audio.
+number of jobs, and whichever sets are made: babble and noise of speech's spectrum take the voices of train, for dev and
+test too. Leaves train, dev, test and audio.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dld.checks import FLAG, NOT_NEGATIVE, Number, Whole
 from dld.data.corpora import Prepared
-from dld.data.corpora.settings import Words, add_settings, check_settings, setting
+from dld.data.corpora.settings import Words, add_settings, check_settings, sets_setting, setting
 from dld.errors import DldError
 
 NOISES = ("babble", "hum", "pink", "shaped", "white")
@@ -20,7 +20,7 @@ NOISES = ("babble", "hum", "pink", "shaped", "white")
 
 @dataclass(frozen=True)
 class Options:
-    """What decides every byte of the corpus, and how many jobs make it.
+    """What decides every byte of the corpus, which sets of it are made, and by how many jobs.
 
     Parameters
     ----------
@@ -35,6 +35,8 @@ class Options:
         Kinds of noise that are drawn from, out of `NOISES`; empty for clean speech.
     flite : bool
         Add the voices of an installed `flite` to the training speakers.
+    sets : tuple of str
+        Which of train, dev and test are made; their bytes do not depend on it.
     jobs : int, optional
         How many speakers are made at a time; by default the number of processors.
 
@@ -52,6 +54,7 @@ class Options:
         NOISES, Words(*NOISES), "kinds of noise that are drawn from; an empty string for clean speech", "'A B'"
     )
     flite: bool = setting(False, FLAG, "add the voices of an installed flite to train", "true|false")
+    sets: tuple[str, ...] = sets_setting("sets that are there already stay")
     jobs: int | None = setting(None, Whole(1, 1024), "speakers made at a time; without it the processors' number", "N")
 
     def __post_init__(self):
@@ -69,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(destination: str | Path, options: Options | None = None) -> Prepared:
     """Make the corpus, or keep the one that is already there with the same options.
 
-    Leaves `train`, `dev` and `test` (Kaldi data directories), the audio (16 kHz, 16-bit FLAC) under `audio/<split>`,
-    `mini_corpus.tsv` (voice, noise, SNR, length and SHA-256 of each utterance) and, last of all, `mini_corpus.json`
-    (settings and counts), without which a corpus counts as unfinished and is made again.
+    Leaves those of `train`, `dev` and `test` (Kaldi data directories) that are wanted, the audio (16 kHz, 16-bit FLAC)
+    under `audio/<split>`, `mini_corpus.tsv` (voice, noise, SNR, length and SHA-256 of each utterance) and, last of all,
+    `mini_corpus.json` (settings and counts), without which a corpus counts as unfinished and is made again.
 
     Parameters
     ----------

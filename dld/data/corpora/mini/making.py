@@ -14,7 +14,6 @@ from dld.data import kaldi
 from dld.data.corpora.mini import Options
 from dld.data.corpora.mini.plan import plan
 from dld.data.corpora.mini.sound import SAMPLE_RATE, Noise, active, rms, synthesise
-from dld.data.corpora.settings import SETS
 from dld.data.corpora.staging import Made, in_parallel
 from dld.errors import DldError
 from dld.files import read_json, sha256
@@ -33,21 +32,25 @@ def make(destination: str | Path, options: Options) -> tuple[dict[str, dict], st
     reason : str
         Why the corpus was made; empty if the one already there was kept.
     """
-    made = Made(Path(destination).absolute(), "mini_corpus", lambda row: Path(row["split"], f"{row['id']}.flac"))
+    made = Made(Path(destination).absolute(), "mini_corpus", _audio_of, options.sets)
     reason = made.outdated(_identity(options), ("splits",))
     if not reason:
         return read_json(made.stamp)["splits"], ""
     if options.flite and not shutil.which("flite"):
         raise DldError("flite is not installed; install it or leave `--flite true` out")
-    speakers = plan(options)
+    made = made.with_present(_identity(options))
+    # Babble takes the voices of train, whichever sets are made.
+    speakers = [speaker for speaker in plan(options) if speaker.split in {*made.sets, "train"}]
     with made.staged() as staging:
         clean = in_parallel(options.jobs, "speech", "voice", synthesise, speakers)
         training = {s.id: signals for s, signals in zip(speakers, clean, strict=True) if s.split == "train"}
         write = functools.partial(_write_speaker, staging, Noise(options, training))
-        records = list(itertools.chain(*in_parallel(options.jobs, "noise", "voice", write, speakers, clean)))
-        utterances = {split: _utterances(made.folder, records, split) for split in SETS}
+        wanted = [(s, signals) for s, signals in zip(speakers, clean, strict=True) if s.split in made.sets]
+        speakers = [speaker for speaker, _ in wanted]
+        records = list(itertools.chain(*in_parallel(options.jobs, "noise", "voice", write, *zip(*wanted, strict=True))))
+        utterances = {split: _utterances(made.folder, records, split) for split in made.sets}
         made.publish(staging, utterances, sorted(records, key=lambda record: record["id"].encode()))
-    summary = _summary(speakers, records)
+    summary = _summary(made.sets, speakers, records)
     made.finish({**_identity(options), "splits": summary})
     return summary, reason
 
@@ -59,8 +62,12 @@ def _identity(options):
     except PackageNotFoundError:
         engine = "unknown"
     settings = {**asdict(options), "noises": sorted(options.noises)}
-    settings.pop("jobs")
+    del settings["jobs"], settings["sets"]
     return {"revision": _REVISION, "espeakng_loader": engine, "settings": settings}
+
+
+def _audio_of(row):
+    return Path(row["split"], f"{row['id']}.flac")
 
 
 def _write_speaker(staging, noise, speaker, signals):
@@ -110,10 +117,10 @@ def _utterances(folder, records, split):
     ]
 
 
-def _summary(speakers, records):
+def _summary(sets, speakers, records):
     """Return the counts of each split; raise if what was written is not what was planned."""
     summary = {}
-    for split in SETS:
+    for split in sets:
         planned = {line.id: line.text for speaker in speakers if speaker.split == split for line in speaker.lines}
         written = [record for record in records if record["split"] == split]
         if planned != {record["id"]: record["text"] for record in written}:

@@ -1,7 +1,7 @@
 """The queen corpus: voice acting of the free game Flight of the Amazon Queen, 4.4 hours with the text of every clip.
 
 The game (John Passfield and Steven Stamatiadis, 1995) is freely redistributable, and a package of Debian. Leaves train,
-dev and test, made whole, with the speech of their characters in audio, as FLAC. On demand there are also sets of
+dev and test, with the speech of their characters in audio, as FLAC. On demand there are also sets of
 LibriSpeech in lower case, as queen's text is, and train_extra: train and other directories together.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dld.checks import Text, Whole
 from dld.data.corpora import Prepared
-from dld.data.corpora.settings import add_settings, check_settings, setting
+from dld.data.corpora.settings import add_settings, check_settings, sets_setting, setting
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Options:
         The folder LibriSpeech, whole or in part.
     extra_data : str, optional
         Kaldi data directories, as words of a shell.
+    sets : tuple of str
+        Which of train, dev and test are made.
     jobs : int, optional
         Clips that are decoded at a time; by default the number of processors.
     """
@@ -43,6 +45,7 @@ class Options:
     extra_data: str | None = setting(
         None, Text(), "Kaldi data directories that are joined with train to train_extra", "'A B'"
     )
+    sets: tuple[str, ...] = sets_setting("sets that are there already stay")
     jobs: int | None = setting(None, Whole(1, 1024), "clips decoded at a time; without it the processors' number", "N")
 
 
@@ -54,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(destination: str | Path, options: Options) -> Prepared:
     """Make Kaldi data directories, or keep those that are already there from the same file.
 
-    Leaves `train`, `dev` and `test`, the audio (16 kHz, 16-bit FLAC) and the licence's notices under `audio`,
-    `queen.tsv` (every clip that has a text, and where it went) and, last of all, `queen.json` (checksum and counts),
-    without which the corpus counts as unfinished and is made again.
+    Leaves those of `train`, `dev` and `test` that are wanted, the audio (16 kHz, 16-bit FLAC) and the licence's notices
+    under `audio`, `queen.tsv` (every clip that has a text, and where it went) and, last of all, `queen.json` (checksum
+    and counts), without which the corpus counts as unfinished and is made again.
 
     Parameters
     ----------
@@ -75,7 +78,7 @@ def prepare(destination: str | Path, options: Options) -> Prepared:
     from dld.data.corpora.staging import counts_of, said
 
     destination = Path(destination)
-    summary, reason = make(destination, options.corpus, options.jobs)
+    summary, reason = make(destination, options.corpus, options.jobs, options.sets)
     left_out = ", ".join(f"{number} ({why})" for why, number in summary["left_out"].items())
     after = [f"of {summary['clips']} clips left out: {left_out}"]
     if options.librispeech:

@@ -37,7 +37,12 @@ THE GAME DATA IS PROVIDED "AS IS" AND WITHOUT ANY EXPRESS OR IMPLIED WARRANTIES.
 """
 
 
-def make(destination: str | Path, corpus: str | Path | None = None, jobs: int | None = None) -> tuple[dict, str]:
+def make(
+    destination: str | Path,
+    corpus: str | Path | None = None,
+    jobs: int | None = None,
+    sets: tuple[str, ...] = SETS,
+) -> tuple[dict, str]:
     """Make the corpus, or keep the one that is already there from the same file.
 
     Parameters
@@ -48,6 +53,8 @@ def make(destination: str | Path, corpus: str | Path | None = None, jobs: int | 
         See `obtain`.
     jobs : int, optional
         Clips that are decoded at a time; by default the number of processors.
+    sets : tuple of str
+        Those of train, dev and test that are made.
 
     Returns
     -------
@@ -59,7 +66,7 @@ def make(destination: str | Path, corpus: str | Path | None = None, jobs: int | 
     """
     if corpus is not None and not Path(corpus).is_file():
         raise DldError(f"{corpus}: no such file; give {archive.CORPUS} or the Debian package {PACKAGE}")
-    made = Made(Path(destination).absolute(), "queen", _audio_of)
+    made = Made(Path(destination).absolute(), "queen", _audio_of, sets)
     identity: dict[str, int | str] = {"revision": _REVISION}
     if corpus is not None and not str(corpus).endswith(".deb") and made.stamp.exists():
         identity["sha256"] = sha256(corpus)
@@ -78,14 +85,19 @@ def make(destination: str | Path, corpus: str | Path | None = None, jobs: int | 
         _check_counts(game, clips, spoken)
     else:
         logger.warning("%s: SHA-256 %s is not the known one; the counts may differ from those stated", path, digest)
+    made = made.with_present({"revision": _REVISION, "sha256": digest})
+    left_out = {"no text": len(game.names(".SB")) - len(clips), "noise, or words not written": len(clips) - len(spoken)}
+    spoken = [clip for clip in spoken if clip.split in made.sets]
     with made.staged() as staging:
         write = _writer(game, staging)
         lengths = in_parallel(jobs, "clips", "clip", write, spoken)
         samples = dict(zip((clip.name for clip in spoken), lengths, strict=True))
         _write_notices(staging, notices, digest)
-        rows = [_row(staging, clip, texts, samples) for clip in clips.values()]
-        made.publish(staging, _utterances(made.folder, spoken, texts, samples), rows)
-    summary = _summary(game, clips, texts, samples)
+        there = [clip for clip in clips.values() if clip.name in samples or not texts[clip.name]]
+        rows = [_row(staging, clip, texts, samples) for clip in there]
+        made.publish(staging, _utterances(made, spoken, texts, samples), rows)
+    summary = {"clips": len(game.names(".SB")), "texts": len(clips), "left_out": left_out}
+    summary["splits"] = {split: _counts(split, spoken, texts, samples) for split in made.sets}
     made.finish({"revision": _REVISION, "sha256": digest, "summary": summary})
     return summary, reason
 
@@ -147,32 +159,27 @@ def _row(staging, clip, texts, samples):
     return {**row, "text": clip.text}
 
 
-def _utterances(folder, spoken, texts, samples):
-    """Return the utterances of each split, whose audio will be below `folder`."""
-    utterances = {split: [] for split in SETS}
+def _utterances(made, spoken, texts, samples):
+    """Return the utterances of each split, whose audio will be in the folder of the corpus."""
+    utterances = {split: [] for split in made.sets}
     for clip in spoken:
         utterances[clip.split].append(
             kaldi.Utterance(
                 id=clip.id,
                 speaker=clip.kaldi_speaker,
                 text=texts[clip.name],
-                recording=str(folder / "audio" / _audio(clip)),
+                recording=str(made.folder / "audio" / _audio(clip)),
                 duration=samples[clip.name] / SAMPLE_RATE,
             )
         )
     return utterances
 
 
-def _summary(game, clips, texts, samples):
-    splits = {}
-    for split in SETS:
-        there = [clip for clip in clips.values() if clip.name in samples and clip.split == split]
-        splits[split] = {
-            "characters": len({clip.character for clip in there} - {archive.SCENES}),
-            "utterances": len(there),
-            "seconds": round(sum(samples[clip.name] for clip in there) / SAMPLE_RATE, 2),
-            "words": sum(len(texts[clip.name].split()) for clip in there),
-        }
-    voiced = len(game.names(".SB"))
-    left_out = {"no text": voiced - len(clips), "noise, or words not written": len(clips) - len(samples)}
-    return {"clips": voiced, "texts": len(clips), "left_out": left_out, "splits": splits}
+def _counts(split, spoken, texts, samples):
+    there = [clip for clip in spoken if clip.split == split]
+    return {
+        "characters": len({clip.character for clip in there} - {archive.SCENES}),
+        "utterances": len(there),
+        "seconds": round(sum(samples[clip.name] for clip in there) / SAMPLE_RATE, 2),
+        "words": sum(len(texts[clip.name].split()) for clip in there),
+    }
