@@ -79,4 +79,5 @@ fi
 if [[ $target == docs ]]; then
   exec tools/build_docs.sh "$@"
 fi
+export DLD_CALLED_AS="./run.sh $target"
 exec "recipes/$target/run.sh" "$@"

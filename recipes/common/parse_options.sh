@@ -16,6 +16,9 @@
 # A script that hands its options on to another one sets the array passed_on before. Options that it does not know are then
 # no error: passed_on takes them with their values, and --config and --help, which concern both.
 
+# What the user typed: the first to be sourced has it. Messages that propose a command keep these options.
+if ! declare -p user_words &>/dev/null; then user_words=("$@"); fi
+
 _option_error() {
   echo "$(basename "$0"): error: $1" >&2
   exit 1
@@ -32,6 +35,15 @@ _option_list() {
   echo "$_list"
 }
 
+# For an option that is true or false: that its value must be written.
+_option_hint() {
+  local _name=${1#--}
+  _name=${_name//-/_}
+  if [[ $_name =~ ^[a-z][a-z0-9_]*$ && -v $_name && (${!_name} == true || ${!_name} == false) ]]; then
+    echo "; write $1 true"
+  fi
+}
+
 _option_set() {
   local _option=$1 _value=$2 _name=${1#--}
   _name=${_name//-/_}
@@ -43,7 +55,7 @@ _option_set() {
     _option_error "unknown option $_option; there are: $(_option_list)"
   fi
   if [[ ${!_name} == true || ${!_name} == false ]] && [[ $_value != true && $_value != false ]]; then
-    _option_error "$_option takes true or false, not '$_value'"
+    _option_error "$_option takes true or false, not '$_value'; write $_option true"
   fi
   printf -v "$_name" %s "$_value"
 }
@@ -81,7 +93,7 @@ _option_walk() {
         _option=${_option%%=*}
         ;;
       *)
-        [[ $# -gt 0 ]] || _option_error "$_option needs a value"
+        [[ $# -gt 0 ]] || _option_error "$_option needs a value$(_option_hint "$_option")"
         _value=$1
         shift
         ;;
@@ -106,4 +118,4 @@ _option_walk config "$@"
 _option_walk others "$@"
 shift "$_option_count"
 unset _option_count _option_passes
-unset -f _option_error _option_list _option_set _option_help _option_walk
+unset -f _option_error _option_hint _option_list _option_set _option_help _option_walk

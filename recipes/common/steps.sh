@@ -3,22 +3,6 @@
 
 ld_is_trained=false
 
-fail() {
-  echo "$(basename "$0"): error: $1" >&2
-  exit 1
-}
-
-# need FILE STAGE: FILE must be there, and STAGE is what makes it.
-need() {
-  [[ -e $1 ]] || fail "$1 is missing; stage $2 makes it: ./run.sh --stage $2 --stop-stage $2"
-}
-
-need_model() {
-  local stage=6
-  case $1 in static) stage=4 ;; ld) stage=5 ;; esac
-  need "$exp/$1/model.json" "$stage"
-}
-
 begin_stage() {
   [[ $stage -le $1 && $stop_stage -ge $1 ]] || return 1
   echo "== stage $1: $2 (${SECONDS} s)"
@@ -52,11 +36,6 @@ make_train_command() {
   if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
   hparams_of "$1"
   train_command=("${launch[@]}" "${hparams[@]}" "${args[@]}" --data "$data" --exp "$exp" "${setting_words[@]}")
-}
-
-need_training_data() {
-  need "$data/$dev_set/text" 1
-  need "$data/lang/bpe.model" 3
 }
 
 train() {
