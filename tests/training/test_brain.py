@@ -261,8 +261,11 @@ def test_training_alone_is_augmented_from_the_update_that_is_asked_for(dynamic, 
 
 def test_schedule_and_encoder_know_how_far_the_training_is(dynamic):
     brain, told = dynamic(), []
-    brain.schedule = SimpleNamespace(set_epoch=told.append, draw=lambda: "drawn")
-    assert brain.draw() == "drawn" and told == [1.5]
+    drawn = Draw.even([(True, False), (True, True), (False, True), (True, False)])
+    brain.schedule = SimpleNamespace(set_epoch=told.append, draw=lambda: drawn)
+    assert brain.draw() is drawn and told == [1.5]
+    # For the curves: how often each block ran.
+    assert brain.notes == {"gates/block_01": 0.75, "gates/block_02": 0.5, "gates/depth": 1.25}
     brain.network.encoder.on_update = told.append
     brain.optimizer_step = 17
     brain.on_fit_batch_start(None, True)

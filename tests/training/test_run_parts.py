@@ -20,6 +20,7 @@ from dld.frontends import GlobalCMVN, LogMel, SpeedPerturb
 from dld.network import GatedCTC
 from dld.training import run as runs
 from dld.training.run import Data, _finish, fill_cache, load_first_weights, prepare_front_end, training_limits
+from dld.training.watch import Watch
 
 
 @pytest.fixture
@@ -167,7 +168,8 @@ def test_a_front_end_without_statistics_is_compared_with_the_teachers(values):
 def test_filling_the_cache_counts_as_training(data, monkeypatch, caplog):
     clock = iter([10.0, 17.0])
     monkeypatch.setattr(runs.time, "perf_counter", lambda: next(clock))
-    brain = SimpleNamespace(progress=SimpleNamespace(train_seconds=3.0), fill_cache=lambda loader: seen.extend(loader))
+    progress = SimpleNamespace(train_seconds=3.0)
+    brain = SimpleNamespace(progress=progress, fill_cache=lambda loader: seen.extend(loader), watch=Watch())
     seen = []
     with caplog.at_level(logging.INFO):
         fill_cache(brain, data.train.dataset, 10)
