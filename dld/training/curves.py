@@ -5,6 +5,7 @@ A run that resumes continues them: what was written after the checkpoint that it
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Mapping
@@ -76,6 +77,8 @@ def open_curves(kind: str | None, folder: str | Path, settings: Mapping[str, Any
 
 
 def _tensorboard(folder: Path, done: int | None) -> Curves:
+    # It warns of a package for pictures when it is imported.
+    logging.getLogger("speechbrain.utils.train_logger").setLevel(logging.ERROR)
     from speechbrain.utils.train_logger import TensorboardLogger
     from torch.utils.tensorboard import SummaryWriter
 
