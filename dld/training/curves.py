@@ -155,5 +155,5 @@ class WandB(Curves):
         self.run.log({**meta, **named}, step=update)
 
     def close(self) -> None:
-        """End the run, and wait until everything is sent."""
+        """End the run."""
         self.run.finish()

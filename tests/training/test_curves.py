@@ -177,7 +177,7 @@ def records(folder):
 
 
 def test_weights_and_biases_gets_the_curves_offline(experiment, crash, monkeypatch, tmp_path):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     crash(2, 3)
     with pytest.raises(Interrupted):
@@ -186,6 +186,7 @@ def test_weights_and_biases_gets_the_curves_offline(experiment, crash, monkeypat
     monkeypatch.setenv("WANDB_MODE", "offline")
     name = (tmp_path / "ld/wandb_id.txt").read_text().strip()
     folder = experiment("ld", tmp_path, logger="wandb", **SHORT)
+    wandb.teardown()  # waits for the process that writes the files
     points, entries = records(folder), log(folder)
     rates = {step: items["wer/n1/valid"] for step, items in points if "wer/n1/valid" in items}
     assert rates == {entry["updates"]: pytest.approx(entry["wer"]["1"]) for entry in entries}
