@@ -49,7 +49,7 @@ class Partial:
     ----------
     path : Path
     made_from : mapping
-        What the results hang on: hashes of model and data, batches, device. Results of others are not taken.
+        What the results depend on: hashes of model and data, batches, device. Results of others are not taken.
     """
 
     def __init__(self, path: Path, made_from: Mapping[str, Any]):

@@ -1,5 +1,6 @@
 """What a run is put together from, each part without a training."""
 
+import contextlib
 import copy
 import errno
 import inspect
@@ -229,3 +230,23 @@ def test_nothing_is_removed_unless_asked_for():
 def test_a_run_estimates_the_statistics_that_its_front_end_needs(experiment, tmp_path):
     settings = {"frontend.normalisation": "!new:dld.frontends.GlobalCMVN {n_features: 80}", "num_epochs": 1}
     assert not load_trained(experiment("static", tmp_path, **settings)).network.frontend.needs_statistics
+
+
+@pytest.mark.parametrize(("bar", "interval"), [(True, 0), (False, 60)])
+def test_there_are_lines_where_there_is_no_progress_bar(tmp_path, bar, interval):
+    brain = SimpleNamespace(noprogressbar=not bar)
+    with runs._watch(brain, tmp_path, {"log_interval": 60}, None):
+        assert brain.watch.interval.seconds == interval and brain.watch.curves is None
+
+
+@pytest.mark.parametrize("failure", [None, DldError("stopped")])
+def test_curves_end_with_the_run(tmp_path, monkeypatch, failure):
+    asked = []
+    curves = SimpleNamespace(close=lambda: asked.append("closed"))
+    monkeypatch.setattr(runs, "open_curves", lambda *given: asked.append(given) or curves)
+    newest = SimpleNamespace(meta={"updates": 30})
+    values = {"logger": "tensorboard"}
+    with contextlib.suppress(DldError), runs._watch(SimpleNamespace(noprogressbar=True), tmp_path, values, newest):
+        if failure:
+            raise failure
+    assert asked == [("tensorboard", tmp_path, values, 30), "closed"]
