@@ -1,4 +1,4 @@
-"""Install the package `dld` and its command: `pip install -e .`, with extras `[lm] [tensorboard] [wandb] [test] [docs] [dev]`."""
+"""Install the package `dld` and its command: `pip install -e .`; extras: lm, tensorboard, wandb, test, docs, dev."""
 
 import re
 from pathlib import Path

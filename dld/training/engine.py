@@ -273,7 +273,7 @@ class Engine(sb.Brain):
 
     def _save_intra_epoch_ckpt(self):
         self.progress.means.share()
-        self.watch.write_point()
+        self.watch.flush()
         meta = {"within_epoch": self.epoch, "updates": self.optimizer_step}
         self.checkpointer.save_checkpoint(end_of_epoch=False, meta=meta, verbosity=logging.DEBUG)
         self.prune()
@@ -367,13 +367,14 @@ class Engine(sb.Brain):
         mean, alone = scores[self.criterion], best[self.criterion]
         each = ", ".join(f"{c.meta['epoch']} ({c.meta[self.criterion]:.2f})" for c in checkpoints)
         if mean > alone:
-            reason = f"on dev it has {self.criterion} {alone:.2f}; the mean of epochs {each} has {mean:.2f}"
+            reason = f"{self.criterion} {alone:.2f} on dev is better than {mean:.2f} of the mean of epochs {each}"
             logger.info("kept epoch %d alone: %s", best["epoch"], reason)
             return [best["epoch"]], self.measure(states[0], valid_loader)
         if len(checkpoints) == 1:
             logger.info("kept epoch %d, the best on dev: %s %.2f", best["epoch"], self.criterion, alone)
         else:
-            logger.info("kept the mean of epochs %s: on dev it has %s %.2f", each, self.criterion, mean)
+            reason = f"{self.criterion} {mean:.2f} on dev is not worse than {alone:.2f} of epoch {best['epoch']} alone"
+            logger.info("kept the mean of epochs %s: %s", each, reason)
         return epochs, scores
 
     @torch.no_grad()

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: Updates from one point of the curves to the next.
 POINT_UPDATES = 10
+#: Numbers of an entry of the log that are not results of a validation.
+NOT_VALIDATION = {"seconds", "lr"}
 
 
 class Position(NamedTuple):
@@ -183,15 +185,18 @@ class Watch:
     # ------------------------------------------------------------ curves
 
     def write_point(self) -> None:
-        """Write the means since the last point of the curves, and see that they are on the disk.
-
-        Before a checkpoint: a run that resumes from it continues the curves where they end.
-        """
+        """Write the means since the last point of the curves."""
         if self.curves is None or self.position is None or not self.point.batches:
             return
         meta = {"lr": self.position.lr, "speed": self.point.speed, "epoch": float(self.position.epoch)}
         self.curves.write(self.position.update, meta, train=self.point.means())
         self.point = Window()
+
+    def flush(self) -> None:
+        """See that the curves can be read up to here, before a checkpoint from which a run may resume."""
+        if self.curves is not None:
+            self.write_point()
+            self.curves.flush()
 
     def validated(self, entry: Mapping[str, Any]) -> None:
         """Write the results of an epoch's validation, from its entry of the log."""
@@ -203,11 +208,7 @@ class Watch:
                 valid.update({f"{name}/n{depth}": number for depth, number in value.items()})
             elif name == "valid_loss" and value is not None:
                 valid["loss"] = value
-            elif isinstance(value, float) and not name.startswith(("train_", "valid_")) and name not in NO_CURVE:
+            elif isinstance(value, float) and not name.startswith(("train_", "valid_")) and name not in NOT_VALIDATION:
                 valid[name] = value
         self.curves.write(entry["updates"], {}, valid=valid)
         self.curves.flush()
-
-
-#: Numbers of an entry that are no results of a validation.
-NO_CURVE = {"seconds", "lr"}

@@ -369,7 +369,7 @@ def test_the_final_weights_are_those_whose_scores_are_given(make, monkeypatch, c
     with caplog.at_level(logging.INFO):
         epochs, _ = engine.average_best(loader(rows(2)), 2)
     assert epochs == ([1, 2] if criterion_better else [2])
-    means = "kept the mean of epochs 2 (98.00), 1 (99.00): on dev it has error 97.00"
-    alone = "kept epoch 2 alone: on dev it has error 98.00; the mean of epochs 2 (98.00), 1 (99.00) has 99.50"
+    means = "kept the mean of epochs 2 (98.00), 1 (99.00): error 97.00 on dev is not worse than 98.00 of epoch 2 alone"
+    alone = "kept epoch 2 alone: error 98.00 on dev is better than 99.50 of the mean of epochs 2 (98.00), 1 (99.00)"
     assert caplog.messages[-1] == (means if criterion_better else alone)
     assert torch.equal(engine.network.weight, best["weight"]) != criterion_better

@@ -96,8 +96,9 @@ def test_curves_get_the_means_of_ten_updates_and_what_is_left_before_a_checkpoin
     curves = Points()
     watch = Watch(curves=curves, clock=clock)
     run(watch, clock, range(1, 14))
-    watch.write_point()
-    watch.write_point()
+    watch.flush()
+    watch.flush()
+    assert curves.flushed == 2
     train = {"loss": 6.0, "ctc": 1.5, "gates/block_01": 0.5}
     assert curves.points[0] == (10, {"lr": 1.2e-3, "speed": 8.0, "epoch": 1.0}, train, None)
     assert [point[0] for point in curves.points] == [10, 13]
