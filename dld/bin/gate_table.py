@@ -12,6 +12,10 @@ from dld.files import writable_folder
 
 logger = logging.getLogger(__name__)
 
+#: What an interrupted search leaves in the experiment's folder.
+PARTIAL = "gate_table.partial.json"
+LOG_INTERVAL = 60.0
+
 
 def make_parser() -> options.Parser:
     """Return the parser of the command line."""
@@ -30,11 +34,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Search the gate table, store and print it."""
     arguments = make_parser().parse_args(argv)
 
+    import torch
+
     from dld.data import kaldi
     from dld.data.dataset import evaluation_loader, make_dataset
     from dld.data.feasibility import check_evaluation
+    from dld.data.fingerprint import fingerprint
     from dld.decoding.evaluation import Evaluator
-    from dld.experiment import GATE_TABLE
+    from dld.experiment import GATE_TABLE, state_hash
+    from dld.gates.partial import Partial
     from dld.gates.search import search_gate_table
     from dld.recognizer import load_model
 
@@ -44,11 +52,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     utterances = kaldi.load(arguments.data)
     check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
     dataset = make_dataset(utterances, recognizer.tokenizer, **audio_settings(recognizer))
-    evaluator = Evaluator(recognizer, evaluation_loader(dataset, arguments.batch_seconds))
-    table = search_gate_table(evaluator, network.num_blocks, progress=arguments.progress)
+    data = fingerprint(utterances)
+    made_from = {
+        "state_sha256": state_hash(network),
+        "data": data.to_json(),
+        "batch_seconds": arguments.batch_seconds,
+        "device": torch.device(arguments.device).type,
+    }
+    logger.info(
+        "searching gates for %d depths of %s on %s: %d utterances, %.2f h",
+        *(network.num_blocks, arguments.exp, arguments.data, data.utterances, data.hours),
+    )
+    partial = Partial(folder / PARTIAL, made_from)
+    loader = evaluation_loader(dataset, arguments.batch_seconds)
+    evaluator = Evaluator(recognizer, loader, 0.0 if arguments.progress else LOG_INTERVAL)
+    table = search_gate_table(evaluator, network.num_blocks, arguments.progress, partial)
     sha256 = recognizer.about and recognizer.about.state_sha256
     table.about.update(data=arguments.data, utterances=len(dataset), state_sha256=sha256)
     table.save(folder / GATE_TABLE)
+    partial.remove()
     for n, row in table.about["depths"].items():
         logger.info(
             "depth %2s  %s  %6.2f %%  (%s; evenly spaced %.2f %%)",

@@ -97,6 +97,7 @@ WEIGHT = NumberOrRamp()
 # A table needs a trained model, so validation has none.
 UNTRAINED_POLICIES = Choice("evenly-spaced", "first-n", "random")
 POLICIES = Choice("table", "evenly-spaced", "first-n", "random")
+LOGGER = Choice("tensorboard", "wandb")
 
 EXPERIMENT_KEYS = {
     "system": Key("name of the system in tables: static, ld, dld …", NAME),
@@ -138,10 +139,12 @@ EXPERIMENT_KEYS = {
     "average_checkpoints": Key("how many of the best checkpoints are averaged into the final model", COUNT),
     "precision": Key("fp32, bf16 or fp16", Choice("fp32", "bf16", "fp16")),
     "ckpt_interval_minutes": Key("minutes between checkpoints within an epoch; 0 keeps to ends of epochs", AT_LEAST_0),
+    "log_interval": Key("seconds between lines on how far a training without progress bar is; 0: none", AT_LEAST_0),
+    "logger": Key("where curves go: tensorboard, wandb (Weights & Biases) or null", Nullable(LOGGER)),
 }
 
 #: Of `EXPERIMENT_KEYS`, those that a file need not have.
-OPTIONAL_KEYS = {"brain", "pretrained"}
+OPTIONAL_KEYS = {"brain", "pretrained", "log_interval", "logger"}
 
 #: What a file may set for those that extend it and distil from a teacher; other systems do not read it.
 TEACHER_KEYS = {

@@ -130,7 +130,15 @@ class DynamicBrain(Engine):
     def draw(self) -> Draw:
         """Return the gate vectors of the next step."""
         self.schedule.set_epoch(self.epochs_done())
-        return self.schedule.draw()
+        draw = self.schedule.draw()
+        opened = [sum(gates) / len(draw.vectors) for gates in zip(*draw.vectors, strict=True)]
+        self.notes = {f"gates/block_{number:02}": fraction for number, fraction in enumerate(opened, 1)}
+        self.notes["gates/depth"] = sum(opened)
+        return draw
+
+    def work(self, batch) -> float:
+        """Return the seconds of audio in a batch."""
+        return batch.signal.lengths.sum().item() * batch.signal.data.shape[1] / self.recognizer.sample_rate
 
     def on_fit_batch_start(self, batch, should_step):
         """Set the number of updates so far in the encoder, for what is frozen at first."""
@@ -144,9 +152,14 @@ class DynamicBrain(Engine):
     def fill_cache(self, loader) -> None:
         """Let the teacher go through the training data once, in the precision of training."""
         with_hidden = any(objective.needs_hidden for objective in self.objectives.values())
-        batches = ((batch.id, *unpack(batch.signal, self.device)) for batch in loader)
+
+        def batches():
+            for batch in loader:
+                yield batch.id, *unpack(batch.signal, self.device)
+                self.watch.lines.step()
+
         with self.training_ctx:
-            self.soft_targets.fill(batches, with_hidden)
+            self.soft_targets.fill(batches(), with_hidden)
 
     # ------------------------------------------------------------ validation
 
@@ -181,17 +194,27 @@ class DynamicBrain(Engine):
         """Log a validation, warn of a model that writes nothing, save a checkpoint."""
         super().on_stage_end(stage, stage_loss, epoch)
         if stage != sb.Stage.TRAIN:
-            warn_if_stuck(self.progress.history)
+            warn_if_stuck(self.progress.history, getattr(self.hparams.lr_schedule, "warmup", 0))
 
     def describe(self, entry):
         """Return one line on an epoch."""
         return format_entry(entry, self.hparams.num_epochs)
 
 
-def warn_if_stuck(history: list[dict[str, Any]]) -> None:
-    """Say what helps when the deepest network still writes (almost) nothing after some epochs."""
-    recent = history[-STUCK_EPOCHS:]
-    if len(recent) == STUCK_EPOCHS and all(entry["empty_share"] > 0.9 for entry in recent):
+def warn_if_stuck(history: list[dict[str, Any]], warmup: int = 0) -> None:
+    """Say what helps when the deepest network still writes (almost) nothing after some epochs.
+
+    Parameters
+    ----------
+    history : list of dict
+        Entries of all epochs. The warning is given at the first one that calls for it, so once in a run.
+    warmup : int
+        Updates that raise the learning rate; epochs that end before do not count.
+    """
+    late = [entry["updates"] >= warmup and entry["empty_share"] > 0.9 for entry in history]
+    stuck = [all(late[end - STUCK_EPOCHS : end]) for end in range(STUCK_EPOCHS, len(late) + 1)]
+    if stuck and stuck[-1] and not any(stuck[:-1]):
+        recent = history[-STUCK_EPOCHS:]
         logger.warning(
             "the model is stuck on blanks: %.0f %% of the dev hypotheses are empty and %.0f %% of the frames blank "
             "after %d updates. CTC leaves this plateau with shorter batches (max_batch_seconds), more updates, a "

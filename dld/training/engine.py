@@ -12,7 +12,7 @@ import logging
 import math
 import signal
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import speechbrain as sb
 import torch
@@ -32,8 +32,18 @@ from dld.training.checkpoints import (
 )
 from dld.training.distributed import first_decides, processes
 from dld.training.stopping import Stopped, StopRequest
+from dld.training.watch import Position, Watch
 
 logger = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """What is kept of a batch until its update."""
+
+    ids: list[str]
+    values: dict[str, Tensor]
+    notes: dict[str, float]
+    work: float
 
 
 class Engine(sb.Brain):
@@ -60,6 +70,10 @@ class Engine(sb.Brain):
     progress : Progress
     epoch : int
         From 1.
+    watch : Watch
+        Says how far the run is. By default it is silent.
+    notes : dict of str to float
+        What is a curve in addition to the losses; of the present batch, known without waiting for the device.
     """
 
     criterion = "loss"
@@ -76,7 +90,10 @@ class Engine(sb.Brain):
         self.stop = StopRequest() if stop is None else stop
         self.stopping = False
         self.epoch = 0
-        self.pending = []
+        self.pending: list[Batch] = []
+        self.notes: dict[str, float] = {}
+        self.watch = Watch()
+        self.dev_batches = 0
         if checkpointer is not None:
             add_json(checkpointer, "progress", self.progress)
             checkpointer.add_recoverable(
@@ -99,6 +116,10 @@ class Engine(sb.Brain):
         return self.epoch - 1 + min(1.0, self.step / max(1, self.batches))
 
     # ------------------------------------------------------------ for subclasses
+
+    def work(self, batch) -> float:
+        """Return how much work a batch is, in the unit of `watch`."""
+        return float(len(batch.id))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups, each with its factor on the learning rate, `lr_scale`."""
@@ -124,6 +145,7 @@ class Engine(sb.Brain):
         # A run that resumes loads the plan it began with.
         self.progress.total_updates = updates * self.hparams.num_epochs
         self.progress.processes = processes()
+        self.dev_batches = len(valid_loader)
         with self.stop.deferred():
             super().fit(epochs, train_loader, valid_loader)
         self.stop.raise_if_requested()
@@ -138,6 +160,8 @@ class Engine(sb.Brain):
                 f"are planned for that; resume it on {planned} instead of {processes()} (--ngpu {planned}), or give "
                 "another exp_dir"
             )
+        if sb.utils.distributed.if_main_process() and self.progress.history:
+            self.write_log()  # what was killed after a checkpoint may not have written its line
 
     def init_optimizers(self):
         """Make one optimizer over all parameter groups."""
@@ -160,7 +184,8 @@ class Engine(sb.Brain):
             with self.training_ctx:
                 loss = self.compute_objectives(self.compute_forward(batch, sb.Stage.TRAIN), batch, sb.Stage.TRAIN)
             self.scaler.scale(loss / group).backward()
-        self.pending.append((list(batch.id), loss.detach()))
+        values = {**self.progress.means.latest, "loss": loss.detach()}
+        self.pending.append(Batch(list(batch.id), values, self.notes, self.work(batch)))
         if should_step:
             self.set_learning_rate()
             self.optimizers_step()
@@ -182,18 +207,29 @@ class Engine(sb.Brain):
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        # The only step of an update that waits for the device.
-        *losses, norm = torch.stack([*(loss.float() for _, loss in self.pending), norm.float()]).tolist()
         pending, self.pending = self.pending, []
-        self.check_losses([ids for ids, _ in pending], losses)
+        # The only step of an update that waits for the device.
+        values = [value for batch in pending for value in batch.values.values()]
+        *numbers, norm = torch.stack([value.float() for value in (*values, norm)]).tolist()
+        read = iter(numbers)
+        seen = [{name: next(read) for name in batch.values} for batch in pending]
+        self.check_losses([batch.ids for batch in pending], [values["loss"] for values in seen])
         if math.isfinite(norm) or self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
             self.nonfinite_count = 0
         else:
-            self.leave_out(norm, [name for ids, _ in pending for name in ids])
+            self.leave_out(norm, [name for batch in pending for name in batch.ids])
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
+        work = sum(batch.work for batch in pending) * processes()
+        self.watch.updated(self.position(), seen, [batch.notes for batch in pending], work)
+
+    def position(self) -> Position:
+        """Return where the run is, after an update."""
+        left = -(-(self.batches - self.step) // self.grad_accumulation_factor)
+        counts = self.optimizer_step, self.progress.total_updates
+        return Position(self.epoch, self.hparams.num_epochs, *counts, left, self.learning_rate(self.optimizer_step))
 
     def check_losses(self, ids: list[list[str]], losses: list[float]) -> None:
         """End the run at a loss that is NaN or infinite, and name its utterances."""
@@ -237,9 +273,9 @@ class Engine(sb.Brain):
 
     def _save_intra_epoch_ckpt(self):
         self.progress.means.share()
-        self.checkpointer.save_checkpoint(
-            end_of_epoch=False, meta={"within_epoch": self.epoch}, verbosity=logging.DEBUG
-        )
+        self.watch.flush()
+        meta = {"within_epoch": self.epoch, "updates": self.optimizer_step}
+        self.checkpointer.save_checkpoint(end_of_epoch=False, meta=meta, verbosity=logging.DEBUG)
         self.prune()
         if self.stopping:
             where = f"after update {self.optimizer_step}, in epoch {self.epoch}; it is saved"
@@ -256,7 +292,9 @@ class Engine(sb.Brain):
         """Return the loss of a validation batch; after a signal, save what was trained and stop."""
         if self.stop.requested is not None and processes() == 1:
             self.save_before_validation()
-        return super().evaluate_batch(batch, stage)
+        loss = super().evaluate_batch(batch, stage)
+        self.watch.lines.step()
+        return loss
 
     # ------------------------------------------------------------ epochs
 
@@ -266,14 +304,19 @@ class Engine(sb.Brain):
             self.epoch = epoch
             if self.step == 0:  # otherwise the epoch began before the run was interrupted
                 self.progress.means.reset()
+            self.watch.begin_training()
         else:
+            task = f"epoch {epoch}/{self.hparams.num_epochs}, dev" if epoch else "the final weights on dev"
+            self.watch.lines.begin(task, self.dev_batches)
             self.random_before_validation = RandomState.capture()
             self.reset_scores()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Log the epoch and save a checkpoint, after validation."""
+        """Save a checkpoint after validation, then log the epoch: a line that is there is of work that is safe."""
         if stage == sb.Stage.TRAIN:
+            self.watch.write_point()
             return
+        self.watch.validation_seconds = self.watch.lines.seconds
         means = self.progress.means.compute()
         entry = {
             "epoch": epoch,
@@ -286,12 +329,14 @@ class Engine(sb.Brain):
             **self.scores(),
         }
         self.progress.history.append(entry)
+        self.watch.validated(entry)
+        if self.checkpointer is not None:
+            meta = {"epoch": epoch, "updates": self.optimizer_step, self.criterion: entry[self.criterion]}
+            self.checkpointer.save_checkpoint(meta=meta)
+            self.prune()
         if sb.utils.distributed.if_main_process():
             self.write_log()
-        logger.info("%s", self.describe(entry))
-        if self.checkpointer is not None:
-            self.checkpointer.save_checkpoint(meta={"epoch": epoch, self.criterion: entry[self.criterion]})
-            self.prune()
+        logger.info("%s%s", self.describe(entry), self.watch.left_after_epoch())
 
     def write_log(self):
         """Write `train_log.txt` and `train_log.jsonl` from the history, so that a resumed run repeats no line."""
@@ -319,12 +364,17 @@ class Engine(sb.Brain):
         states = [torch.load(c.paramfiles["network"], map_location="cpu", weights_only=True) for c in checkpoints]
         best, epochs = checkpoints[0].meta, sorted(c.meta["epoch"] for c in checkpoints)
         scores = self.measure(average_states(states), valid_loader)
-        logger.info(
-            "mean of epochs %s: %s %.2f on dev; epoch %d alone: %.2f",
-            *(epochs, self.criterion, scores[self.criterion], best["epoch"], best[self.criterion]),
-        )
-        if scores[self.criterion] > best[self.criterion]:
+        mean, alone = scores[self.criterion], best[self.criterion]
+        each = ", ".join(f"{c.meta['epoch']} ({c.meta[self.criterion]:.2f})" for c in checkpoints)
+        if mean > alone:
+            reason = f"{self.criterion} {alone:.2f} on dev is better than {mean:.2f} of the mean of epochs {each}"
+            logger.info("kept epoch %d alone: %s", best["epoch"], reason)
             return [best["epoch"]], self.measure(states[0], valid_loader)
+        if len(checkpoints) == 1:
+            logger.info("kept epoch %d, the best on dev: %s %.2f", best["epoch"], self.criterion, alone)
+        else:
+            reason = f"{self.criterion} {mean:.2f} on dev is not worse than {alone:.2f} of epoch {best['epoch']} alone"
+            logger.info("kept the mean of epochs %s: %s", each, reason)
         return epochs, scores
 
     @torch.no_grad()

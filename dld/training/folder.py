@@ -54,7 +54,10 @@ class RunRecord(Record):
 
 
 # Where a run is and on what machine, and what decoding alone reads: with others it is still the same run.
-NOT_OF_TRAINING = {"exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"}
+NOT_OF_TRAINING = {
+    *("exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"),
+    *("log_interval", "logger"),
+}
 # Paths that may move: what is meant is compared by its hash.
 BY_HASH = {"data", "train_data", "dev_data", "lang_dir", "teacher", "init_from"}
 

@@ -23,6 +23,8 @@ class Means:
     sums : dict of str to Tensor () or float
     count : int
         Batches in the sums.
+    latest : dict of str to Tensor ()
+        The values of the last batch.
 
     Examples
     --------
@@ -35,16 +37,18 @@ class Means:
 
     sums: dict[str, Any] = field(default_factory=dict)
     count: int = 0
+    latest: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def add(self, values: Mapping[str, torch.Tensor]) -> None:
         """Add the values of a batch."""
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+        self.latest = {name: value.detach() for name, value in values.items()}
+        for name, value in self.latest.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.double()
         self.count += 1
 
     def reset(self) -> None:
         """Forget all batches."""
-        self.sums, self.count = {}, 0
+        self.sums, self.count, self.latest = {}, 0, {}
 
     def compute(self) -> dict[str, float]:
         """Return the mean of each value over the batches of all processes."""

@@ -20,6 +20,7 @@ from dld.experiment import ABOUT, MODEL
 from dld.gates import DropSchedule, parse_depths
 from dld.network import GatedCTC
 from dld.training.brain import DynamicBrain
+from dld.training.curves import check_logger
 from dld.training.objectives import Objective
 from dld.training.targets import TargetSource
 
@@ -37,7 +38,7 @@ def check_run(values, path):
     try:
         for check in (
             *(_complete, _network, _brain, _schedule, _objectives, _optimizer, _augmentation),
-            *(_soft_targets, _start, _folders),
+            *(_soft_targets, _start, _folders, _logger),
         ):
             check(values)
     except DldError as error:
@@ -48,6 +49,10 @@ def _complete(values):
     missing = [key for key in EXPERIMENT_KEYS if key not in values and key not in OPTIONAL_KEYS]
     if missing:
         raise DldError(f"no key {missing[0]!r} ({EXPERIMENT_KEYS[missing[0]]})")
+
+
+def _logger(values):
+    check_logger(values.get("logger"))
 
 
 def _folders(values):

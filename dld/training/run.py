@@ -27,12 +27,16 @@ from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError, describe_os_error
 from dld.experiment import ABOUT, load_start
 from dld.files import alone_in, writable_folder
+from dld.progress import spell
 from dld.training.brain import DynamicBrain
 from dld.training.checkpoints import WholeCheckpointer, load_state, save_state
+from dld.training.curves import open_curves
 from dld.training.distributed import shard
 from dld.training.folder import CHECKPOINTS, begin, save_model, sources
+from dld.training.opening import describe_start
 from dld.training.preconditions import check_run
 from dld.training.stopping import StopRequest
+from dld.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +91,8 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     epochs = EpochCounter(values["num_epochs"])
     checkpointer.add_recoverable("counter", epochs)
     sb.utils.distributed.run_on_main(checkpointer.sweep)
-    fresh = checkpointer.find_checkpoint() is None
+    newest = checkpointer.find_checkpoint()
+    fresh = newest is None
     if fresh:
         load_first_weights(values, tokenizer)
     if values["soft_targets"] is not None:
@@ -95,6 +100,31 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     data = Data.load(values, tokenizer, utterances, dev_utterances)
     checkpointer.add_recoverable("dataloader-TRAIN", data.train)
     brain = values.get("brain", DynamicBrain)(values, tokenizer, run_opts, checkpointer, stop, data.without_loss)
+    for line in describe_start(values, data, brain.device, newest):
+        logger.info("%s", line)
+    with _watch(brain, folder, values, newest):
+        _fit(folder, values, brain, data, epochs, fresh)
+
+
+@contextlib.contextmanager
+def _watch(brain, folder, values, newest):
+    """Let the first process say how far the run is, and draw its curves."""
+    if not sb.utils.distributed.if_main_process():
+        yield
+        return
+    done = 0 if newest is None else newest.meta.get("updates")
+    curves = open_curves(values.get("logger"), folder, values, done)
+    # A progress bar says the same, and lines would break it.
+    interval = values.get("log_interval", 0) if brain.noprogressbar else 0
+    brain.watch = Watch(interval, curves, "s of audio")
+    try:
+        yield
+    finally:
+        if curves is not None:
+            curves.close()
+
+
+def _fit(folder, values, brain, data, epochs, fresh):
     if fresh:
         prepare_front_end(values, data, brain.device)
     if brain.soft_targets is not None and brain.soft_targets.cache:
@@ -118,12 +148,14 @@ class Data(NamedTuple):
     ----------
     utterances : list of Utterance
         Those to train on.
+    dev_utterances : list of Utterance
     train, dev : DataLoader
     without_loss : list of str
         Ids of dev utterances that are too short for their text.
     """
 
     utterances: list
+    dev_utterances: list
     train: torch.utils.data.DataLoader
     dev: torch.utils.data.DataLoader
     without_loss: list[str]
@@ -145,7 +177,7 @@ class Data(NamedTuple):
             name="dev_data",
         )
         dev = evaluation_loader(make_dataset(dev_utterances, tokenizer, **_audio(values)), values["eval_batch_seconds"])
-        return cls(utterances, train, dev, list(without_loss))
+        return cls(utterances, dev_utterances, train, dev, list(without_loss))
 
 
 def _audio(values):
@@ -182,7 +214,9 @@ def prepare_front_end(values: dict[str, Any], data: Data, device: str) -> None:
 def fill_cache(brain: DynamicBrain, train_set, batch_seconds: float) -> None:
     """Let the teacher go through the training data once, in an order that a resumed run repeats."""
     began = time.perf_counter()
-    brain.fill_cache(evaluation_loader(train_set, batch_seconds))
+    loader = evaluation_loader(train_set, batch_seconds)
+    brain.watch.lines.begin("the teacher goes through the training data", len(loader))
+    brain.fill_cache(loader)
     seconds = time.perf_counter() - began
     brain.progress.train_seconds += seconds
     logger.info("the teacher went through %d utterances in %.0f s", len(train_set), seconds)
@@ -209,3 +243,6 @@ def _finish(folder, values, brain, dev_loader):
             f"{describe_os_error(error)}; the training is done and its checkpoints are safe in {folder / CHECKPOINTS}, "
             "the same command finishes the model"
         ) from error
+    wers = " ".join(f"n{n} {value:.1f}" for n, value in scores["wer"].items())
+    trained = f"{about['updates']} updates in {spell(about['train_seconds'])}"
+    logger.info("%s is trained: %s, dev WER %% %s", folder, trained, wers)

@@ -261,8 +261,11 @@ def test_training_alone_is_augmented_from_the_update_that_is_asked_for(dynamic, 
 
 def test_schedule_and_encoder_know_how_far_the_training_is(dynamic):
     brain, told = dynamic(), []
-    brain.schedule = SimpleNamespace(set_epoch=told.append, draw=lambda: "drawn")
-    assert brain.draw() == "drawn" and told == [1.5]
+    drawn = Draw.even([(True, False), (True, True), (False, True), (True, False)])
+    brain.schedule = SimpleNamespace(set_epoch=told.append, draw=lambda: drawn)
+    assert brain.draw() is drawn and told == [1.5]
+    # For the curves: how often each block ran.
+    assert brain.notes == {"gates/block_01": 0.75, "gates/block_02": 0.5, "gates/depth": 1.25}
     brain.network.encoder.on_update = told.append
     brain.optimizer_step = 17
     brain.on_fit_batch_start(None, True)
@@ -325,11 +328,18 @@ def test_the_line_on_an_epoch(dynamic):
 
 
 @pytest.mark.parametrize(
-    ("shares", "warned"), [([0.95], False), ([0.95, 0.91], True), ([0.9, 0.95], False), ([0.1, 1.0, 1.0], True)]
+    ("shares", "warmup", "warned"),
+    [
+        *(([0.95], 0, False), ([0.95, 0.91], 0, True), ([0.9, 0.95], 0, False), ([0.1, 1.0, 1.0], 0, True)),
+        # Once in a run, also after a pause.
+        *(([1.0, 1.0, 1.0], 0, False), ([1.0, 1.0, 0.5, 1.0, 1.0], 0, False)),
+        # Not of epochs that end during the warm-up (7 updates in an epoch, the first entry is of update 0).
+        *(([1.0, 1.0, 1.0], 14, False), ([1.0, 1.0, 1.0], 8, False), ([1.0, 1.0, 1.0], 7, True)),
+    ],
 )
-def test_a_model_is_stuck_after_two_epochs_of_almost_nothing(shares, warned, caplog):
+def test_a_model_is_stuck_after_two_epochs_of_almost_nothing(shares, warmup, warned, caplog):
     history = [{"empty_share": share, "blank_share": 0.987, "updates": 7 * i} for i, share in enumerate(shares)]
-    warn_if_stuck(history)
+    warn_if_stuck(history, warmup)
     assert ("stuck on blanks" in caplog.text) == warned
     if warned:
         text = f"{100 * shares[-1]:.0f} % of the dev hypotheses are empty and 99 % of the frames blank after"

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import signal
 from types import SimpleNamespace
 
@@ -223,6 +224,31 @@ def test_the_log_of_an_epoch(make):
     assert sorted((meta["epoch"], meta["error"]) for meta in metas) == [(1, 99.0), (2, 98.0)]
 
 
+def test_an_epoch_is_logged_when_its_checkpoint_is_safe(make, monkeypatch, caplog):
+    engine, data = make(), rows(3)
+    real, safe = WholeCheckpointer._finish, []
+
+    def finish(self, saved, *rest):
+        logged = engine.folder / "train_log.jsonl"
+        safe.append((len(log(engine)) if logged.exists() else 0, caplog.text.count('{"epoch"')))
+        return real(self, saved, *rest)
+
+    monkeypatch.setattr(WholeCheckpointer, "_finish", finish)
+    with caplog.at_level(logging.INFO):
+        fit(engine, data)
+    assert safe == [(0, 0), (1, 1)]
+    assert len(log(engine)) == 2 and caplog.text.count('{"epoch"') == 2
+    assert "left" in caplog.text.partition('{"epoch": 1')[2].partition("\n")[0]
+
+
+def test_a_checkpoint_whose_line_was_not_written_brings_it_back(make):
+    whole = fit(make(), rows(3))
+    for name in ("train_log.txt", "train_log.jsonl"):
+        (whole.folder / name).unlink()
+    again = fit(make(), rows(3))
+    assert [entry["epoch"] for entry in log(again)] == [1, 2]
+
+
 def test_only_checkpoints_that_something_needs_are_kept(make):
     engine = fit(make(num_epochs=5), rows(2))
     epochs = {checkpoint.meta["epoch"] for checkpoint in engine.checkpointer.list_checkpoints()}
@@ -336,10 +362,14 @@ def test_several_processes_look_for_a_stop_seldom_and_the_first_decides(make, mo
 
 
 @pytest.mark.parametrize("criterion_better", [True, False])
-def test_the_final_weights_are_those_whose_scores_are_given(make, monkeypatch, criterion_better):
+def test_the_final_weights_are_those_whose_scores_are_given(make, monkeypatch, caplog, criterion_better):
     engine = fit(make(num_epochs=2), rows(3))
     best = copy.deepcopy(engine.network.state_dict())
     monkeypatch.setattr(Squares, "scores", lambda self: {"error": 97.0 if criterion_better else 99.5})
-    epochs, _ = engine.average_best(loader(rows(2)), 2)
+    with caplog.at_level(logging.INFO):
+        epochs, _ = engine.average_best(loader(rows(2)), 2)
     assert epochs == ([1, 2] if criterion_better else [2])
+    means = "kept the mean of epochs 2 (98.00), 1 (99.00): error 97.00 on dev is not worse than 98.00 of epoch 2 alone"
+    alone = "kept epoch 2 alone: error 98.00 on dev is better than 99.50 of the mean of epochs 2 (98.00), 1 (99.00)"
+    assert caplog.messages[-1] == (means if criterion_better else alone)
     assert torch.equal(engine.network.weight, best["weight"]) != criterion_better

@@ -1,5 +1,6 @@
 """What a run is put together from, each part without a training."""
 
+import contextlib
 import copy
 import errno
 import inspect
@@ -20,6 +21,7 @@ from dld.frontends import GlobalCMVN, LogMel, SpeedPerturb
 from dld.network import GatedCTC
 from dld.training import run as runs
 from dld.training.run import Data, _finish, fill_cache, load_first_weights, prepare_front_end, training_limits
+from dld.training.watch import Watch
 
 
 @pytest.fixture
@@ -167,7 +169,8 @@ def test_a_front_end_without_statistics_is_compared_with_the_teachers(values):
 def test_filling_the_cache_counts_as_training(data, monkeypatch, caplog):
     clock = iter([10.0, 17.0])
     monkeypatch.setattr(runs.time, "perf_counter", lambda: next(clock))
-    brain = SimpleNamespace(progress=SimpleNamespace(train_seconds=3.0), fill_cache=lambda loader: seen.extend(loader))
+    progress = SimpleNamespace(train_seconds=3.0)
+    brain = SimpleNamespace(progress=progress, fill_cache=lambda loader: seen.extend(loader), watch=Watch())
     seen = []
     with caplog.at_level(logging.INFO):
         fill_cache(brain, data.train.dataset, 10)
@@ -227,3 +230,23 @@ def test_nothing_is_removed_unless_asked_for():
 def test_a_run_estimates_the_statistics_that_its_front_end_needs(experiment, tmp_path):
     settings = {"frontend.normalisation": "!new:dld.frontends.GlobalCMVN {n_features: 80}", "num_epochs": 1}
     assert not load_trained(experiment("static", tmp_path, **settings)).network.frontend.needs_statistics
+
+
+@pytest.mark.parametrize(("bar", "interval"), [(True, 0), (False, 60)])
+def test_there_are_lines_where_there_is_no_progress_bar(tmp_path, bar, interval):
+    brain = SimpleNamespace(noprogressbar=not bar)
+    with runs._watch(brain, tmp_path, {"log_interval": 60}, None):
+        assert brain.watch.interval.seconds == interval and brain.watch.curves is None
+
+
+@pytest.mark.parametrize("failure", [None, DldError("stopped")])
+def test_curves_end_with_the_run(tmp_path, monkeypatch, failure):
+    asked = []
+    curves = SimpleNamespace(close=lambda: asked.append("closed"))
+    monkeypatch.setattr(runs, "open_curves", lambda *given: asked.append(given) or curves)
+    newest = SimpleNamespace(meta={"updates": 30})
+    values = {"logger": "tensorboard"}
+    with contextlib.suppress(DldError), runs._watch(SimpleNamespace(noprogressbar=True), tmp_path, values, newest):
+        if failure:
+            raise failure
+    assert asked == [("tensorboard", tmp_path, values, 30), "closed"]

@@ -1,0 +1,79 @@
+"""Say how far a long piece of work is: times in words, and when another line is due."""
+
+import logging
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+def spell(seconds: float) -> str:
+    """Return a span of time in words, with two units at most.
+
+    Examples
+    --------
+    >>> [spell(seconds) for seconds in (0.4, 59.6, 3540, 4330, 180000)]
+    ['0 s', '1 min', '59 min', '1 h 12 min', '2 d 2 h']
+    """
+    if round(seconds) < 60:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+class Interval:
+    """Know when a span of time has passed since the last line.
+
+    Parameters
+    ----------
+    seconds : float
+        0: never.
+    clock : callable
+        Returns seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic):
+        self.seconds = seconds
+        self.clock = clock
+        self.last = clock()
+
+    def due(self) -> bool:
+        """Return whether the span has passed; if so, the next one begins."""
+        now = self.clock()
+        if self.seconds <= 0 or now - self.last < self.seconds:
+            return False
+        self.last = now
+        return True
+
+
+class Lines:
+    """Write a line now and then on a task that goes through batches.
+
+    Parameters
+    ----------
+    interval : Interval
+    """
+
+    def __init__(self, interval: Interval):
+        self.interval = interval
+        self.begin("", 0)
+
+    def begin(self, task: str, size: int) -> None:
+        """Begin a task of `size` batches."""
+        self.task, self.size, self.done, self.began = task, size, 0, self.interval.clock()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the task began."""
+        return self.interval.clock() - self.began
+
+    def step(self) -> None:
+        """Take note of a batch; write a line where one is due."""
+        self.done += 1
+        if self.interval.due():
+            left = self.seconds / self.done * max(0, self.size - self.done)
+            logger.info("%s: batch %d/%d, %s left", self.task, self.done, self.size, spell(left))
