@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from dld.errors import DldError
 
+#: The value of a key that follows from the data.
+AUTO = "auto"
 # Booleans in YAML 1.1, text in YAML 1.2: even "no" would count as true.
 _FORMER_BOOLEANS = {"no": "false", "off": "false", "n": "false", "yes": "true", "on": "true", "y": "true"}
 
@@ -180,6 +182,25 @@ class Nullable:
     def __str__(self) -> str:
         """Return the kind as messages name it."""
         return f"{self.kind}, or null"
+
+
+@dataclass(frozen=True)
+class OrAuto:
+    """A value of another kind, or `auto`: it follows from the data."""
+
+    kind: Kind
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is allowed."""
+        return (isinstance(value, str) and value == AUTO) or self.kind.accepts(value)
+
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
+        return _hint(self.kind, value)
+
+    def __str__(self) -> str:
+        """Return the kind as messages name it."""
+        return f"{self.kind}, or {AUTO}"
 
 
 @dataclass(frozen=True)

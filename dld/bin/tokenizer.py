@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from dld.bin import command
 from dld.bin.options import Parser, of
-from dld.checks import Whole
+from dld.checks import AUTO, Whole
 from dld.data.symbols import reserved_symbol
 from dld.errors import DldError
 from dld.files import writable_folder
@@ -21,12 +21,16 @@ def make_parser() -> Parser:
     parser.add_argument("--output", required=True, metavar="LANG", help="folder to write, such as data/lang")
     parser.add_argument(
         "--vocab-size",
-        type=of(Whole(3, 2**20)),
+        type=_size,
         metavar="N",
-        help="number of tokens, blank and unknown included (not for char)",
+        help="number of tokens, blank and unknown included (not for char); auto: what the text is enough for",
     )
     parser.add_argument("--model-type", choices=("bpe", "unigram", "char"), default="bpe", help="kind of tokens")
     return parser
+
+
+def _size(text: str) -> float | str:
+    return AUTO if text == AUTO else of(Whole(3, 2**20))(text)
 
 
 def read_training_text(paths: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from dld.checks import AUTO
 from dld.data.symbols import reserved_symbol
 from dld.errors import DldError
 from dld.files import atomic_write
@@ -116,6 +117,20 @@ class Tokenizer:
         return [self._processor.id_to_piece(number) for number in range(len(self))]
 
 
+def auto_size(lines):
+    """Return the number of tokens that a text is enough for: 8 sqrt(words / 250), at most 256, or one per character.
+
+    Examples
+    --------
+    >>> [auto_size(["seven one two"] * number) for number in (30, 10_000, 1_000_000)]
+    [10, 88, 256]
+    """
+    lines = list(lines)
+    words = sum(len(line.split()) for line in lines)
+    characters = {c for line in lines for c in line if c != " "}
+    return max(len(characters) + 3, min(256, round(8 * (words / 250) ** 0.5)))
+
+
 def train(lines, folder, vocab_size=None, model_type="bpe"):
     """Train SentencePiece tokens on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
 
@@ -128,9 +143,9 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         Transcripts, without utterance ids.
     folder : str or Path
         Where the files go; the folder is made.
-    vocab_size : int
-        Number of tokens, the blank and the unknown included. With `model_type="char"` the text decides: leave it
-        out, or set exactly that number.
+    vocab_size : int or "auto"
+        Number of tokens, the blank and the unknown included; `auto`: what the text is enough for, see `auto_size`. With
+        `model_type="char"` the text decides: leave it out, or set exactly that number.
     model_type : {"bpe", "unigram", "char"}
 
     Returns
@@ -163,6 +178,31 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         raise DldError(f"unknown kind of tokens {model_type!r}; choose bpe, unigram or char")
     elif vocab_size is None:
         raise DldError(f"{model_type} tokens need a vocabulary size")
+    if vocab_size == AUTO:
+        model = _largest(lines, auto_size(lines), model_type)
+    else:
+        model = _trained(lines, vocab_size, model_type)
+    folder = Path(folder)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    with atomic_write(folder / "bpe.vocab") as out:
+        out.writelines(f"{processor.id_to_piece(i)}\t{processor.get_score(i):g}\n" for i in range(len(processor)))
+    with atomic_write(folder / "units.txt") as out:
+        out.writelines(f"{processor.id_to_piece(i)} {i}\n" for i in range(len(processor)))
+    # Last, since this is the file that a reader looks for.
+    with atomic_write(folder / MODEL, "wb") as out:
+        out.write(model)
+    return Tokenizer(folder / MODEL)
+
+
+def _largest(lines, size, model_type):
+    """Return a model of `size` tokens, or of as many as the text is enough for."""
+    try:
+        return _trained(lines, size, model_type)
+    except _TooLarge as error:
+        return _trained(lines, error.highest, model_type)
+
+
+def _trained(lines, vocab_size, model_type):
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -185,24 +225,26 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise DldError(_training_error(str(error), vocab_size)) from None
-    folder = Path(folder)
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    with atomic_write(folder / "bpe.vocab") as out:
-        out.writelines(f"{processor.id_to_piece(i)}\t{processor.get_score(i):g}\n" for i in range(len(processor)))
-    with atomic_write(folder / "units.txt") as out:
-        out.writelines(f"{processor.id_to_piece(i)} {i}\n" for i in range(len(processor)))
-    # Last, since this is the file that a reader looks for.
-    with atomic_write(folder / MODEL, "wb") as out:
-        out.write(model.getvalue())
-    return Tokenizer(folder / MODEL)
+        raise _training_error(str(error), vocab_size) from None
+    return model.getvalue()
+
+
+class _TooLarge(DldError):
+    """A text that is not enough for a vocabulary."""
+
+    def __init__(self, message, highest):
+        super().__init__(message)
+        self.highest = highest
 
 
 def _training_error(message, vocab_size):
     highest = re.search(r"value <= (\d+)", message)
     lowest = re.search(r"required_chars\. \d+ vs (\d+)", message)
     if highest:
-        return f"this text is enough for at most {highest[1]} tokens, not {vocab_size}; lower the vocabulary size"
+        text = f"this text is enough for at most {highest[1]} tokens, not {vocab_size}; lower the vocabulary size"
+        return _TooLarge(text, int(highest[1]))
     if lowest:
-        return f"this text needs at least {lowest[1]} tokens for its characters, not {vocab_size}; raise the size"
-    return f"SentencePiece cannot train {vocab_size} tokens on this text: {' '.join(message.split())}"
+        return DldError(
+            f"this text needs at least {lowest[1]} tokens for its characters, not {vocab_size}; raise the size"
+        )
+    return DldError(f"SentencePiece cannot train {vocab_size} tokens on this text: {' '.join(message.split())}")
