@@ -7,6 +7,8 @@ set -euo pipefail
 # A link to it in another folder runs it here.
 _self=${BASH_SOURCE[0]}
 [[ -e $(dirname "$_self")/tools/environment.sh ]] || _self=$(readlink -f "$_self")
+# Where relative paths start for a recipe of the user's own data.
+_from=$PWD
 cd "$(dirname "$_self")"
 
 fail() {
@@ -79,4 +81,4 @@ fi
 if [[ $target == docs ]]; then
   exec tools/build_docs.sh "$@"
 fi
-exec "recipes/$target/run.sh" "$@"
+DLD_CALLED_FROM=$_from exec "recipes/$target/run.sh" "$@"

@@ -14,10 +14,6 @@ unset passed_on
 [[ $# -eq 0 ]] || wrong_option "unexpected argument '$1'; see ./run.sh --help"
 read_options
 . ./path.sh
-fitted=()
-if [[ -n $update_batches ]]; then fit_to_machine "$update_batches"; fi
-# The user's settings come last.
-setting_words=("${recipe_words[@]}" "${fitted[@]}" "${train_words[@]}")
 listen
 
 if begin_stage 1 "corpus → data directories"; then
@@ -31,6 +27,13 @@ if begin_stage 2 "validate the data directories"; then
     run python -m dld.bin.data stats "$data/$set"
   done
 fi
+
+# A recipe whose settings follow from its data has this function.
+if [[ $stop_stage -ge 3 ]] && declare -F after_data >/dev/null; then after_data; fi
+fitted=()
+if [[ -n $update_batches ]]; then fit_to_machine "$update_batches"; fi
+# The user's settings come last.
+setting_words=("${recipe_words[@]}" "${fitted[@]}" "${train_words[@]}")
 
 if begin_stage 3 "tokenizer"; then
   need "$data/${train_names[0]}/text" 1
