@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from dld.checks import AUTO, complaint
+from dld.checks import AUTO
 from dld.config.keys import KEYS
 from dld.errors import DldError
 
@@ -158,12 +158,12 @@ def numbers_for(values: Mapping) -> dict[str, float]:
 
 def _read(values, key, folder_key, read):
     """Return what `read` finds in a folder that the settings name; errors name the key that needs it."""
-    # A setting without its value, as `max_batch_seconds: !new:…`, is named before the data are read.
-    wrong = (complaint(name, values[name], KEYS[name].kind) for name in (folder_key, *COUNTED) if name in values)
+    # What a tag makes is no value yet; it is refused before the data are read.
+    for name in (folder_key, *COUNTED):
+        if name in values and not KEYS[name].kind.accepts(values[name]):
+            raise DldError(f"{name} must be {KEYS[name].kind}, as {key} is auto")
     try:
-        if found := next(filter(None, wrong), None):
-            raise DldError(found)
-        return read(values[folder_key])
+        return read(values.get(folder_key, ""))
     except DldError as error:
         raise DldError(f"{key} is auto, so it follows from {folder_key}: {error}") from None
 

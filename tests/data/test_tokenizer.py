@@ -110,3 +110,20 @@ def test_command_line(tmp_path, capsys):
     assert main([*command, "--vocab-size", "4000"]) == 1
     assert "dld tokenizer: error: this text is enough for at most" in capsys.readouterr().err
     assert len(Tokenizer.load(tmp_path / "lang")) == 40
+
+
+def test_the_text_decides_the_size(tmp_path, capsys):
+    few = train(LINES, tmp_path / "few", "auto")
+    characters = {c for line in LINES for c in line if c != " "}
+    assert len(few) >= len(characters) + 3
+    for line in LINES:
+        assert few.decode(few.encode(line)) == line
+    # Many words, but too few different ones for as many tokens.
+    same = train(["seven one two"] * 10_000, tmp_path / "same", "auto")
+    assert 11 <= len(same) < 88
+    more = [" ".join(chr(97 + (i * j) % 26) * 2 + chr(97 + j % 26) for j in range(1, 9)) for i in range(4000)]
+    assert len(train(more, tmp_path / "more", "auto")) > len(few)
+    (tmp_path / "text").write_text("".join(f"utt{i} {line}\n" for i, line in enumerate(LINES)))
+    command = ["--text", str(tmp_path / "text"), "--output", str(tmp_path / "lang"), "--vocab-size", "auto"]
+    assert main(command) == 0
+    assert f"{len(few)} tokens from 5 utterances" in capsys.readouterr().out
