@@ -2,7 +2,7 @@
 
 They follow from the hours of the training directory, so that a run that resumes gets the same ones. With h hours
 there are 60 h^-0.3 epochs (20 to 200) of batches of 12 h^0.5 seconds (8 to 60). The learning rate is at its peak
-after 2 % of the updates, and SpecAugment begins after 5 %; both later in a short training. `vocab_size` is the
+after 2 % of the updates, and SpecAugment begins after 10 %; both later in a short training. `vocab_size` is the
 tokenizer's.
 """
 
@@ -54,14 +54,14 @@ def auto_warmup(updates: int) -> int:
 
 
 def auto_augment_after(updates: int) -> int:
-    """Return the updates before SpecAugment begins.
+    """Return the updates before SpecAugment begins: after CTC has left its plateau, on which masks would keep it.
 
     Examples
     --------
     >>> [auto_augment_after(updates) for updates in (10, 1000, 14_000, 100_000)]
-    [2, 200, 700, 5000]
+    [3, 300, 2000, 10000]
     """
-    return round(max(updates / 20, min(500, updates / 5)))
+    return round(max(updates / 10, min(2000, updates * 0.3)))
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,10 @@ class Tokenizer:
         return [self._processor.id_to_piece(number) for number in range(len(self))]
 
 
-def auto_size(lines):
+def auto_size(lines, characters=""):
     """Return the number of tokens that a text is enough for: 8 sqrt(words / 250), at most 256, or one per character.
+
+    `characters` are others that get a token, too.
 
     Examples
     --------
@@ -127,11 +129,11 @@ def auto_size(lines):
     """
     lines = list(lines)
     words = sum(len(line.split()) for line in lines)
-    characters = {c for line in lines for c in line if c != " "}
+    characters = {*characters, *(c for line in lines for c in line if c != " ")}
     return max(len(characters) + 3, min(256, round(8 * (words / 250) ** 0.5)))
 
 
-def train(lines, folder, vocab_size=None, model_type="bpe"):
+def train(lines, folder, vocab_size=None, model_type="bpe", characters=""):
     """Train SentencePiece tokens on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
 
     The text is taken as it is (no Unicode normalisation) and every character of it gets a token. The result
@@ -147,6 +149,8 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         Number of tokens, the blank and the unknown included; `auto`: what the text is enough for, see `auto_size`. With
         `model_type="char"` the text decides: leave it out, or set exactly that number.
     model_type : {"bpe", "unigram", "char"}
+    characters : str
+        That get a token although the texts may lack them.
 
     Returns
     -------
@@ -159,16 +163,17 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         works.
     """
     lines = list(lines)
-    characters = {c for line in lines for c in line if c != " "}
-    if not characters:
+    there = {c for line in lines for c in line if c != " "}
+    added = "".join(sorted(set(characters) - there - {" "}))
+    if not there:
         raise DldError("no text to train a tokenizer on; give the training set's transcripts")
     for number, line in enumerate(lines, 1):
         if symbol := reserved_symbol(line):
             raise DldError(f"text {number} of {len(lines)}, '{line[:60]}': {_RESERVED.format(symbol)}")
-    if _SPACE in characters:
+    if _SPACE in there or _SPACE in added:
         raise DldError(f"the text has {_SPACE!r} (U+2581), which SentencePiece keeps for spaces; replace it")
     if model_type == "char":
-        needed = len(characters) + 3
+        needed = len(there) + len(added) + 3
         if vocab_size not in (None, needed):
             raise DldError(
                 f"char tokens are one per character: this text has {needed}, not {vocab_size}; drop the size"
@@ -179,9 +184,9 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     elif vocab_size is None:
         raise DldError(f"{model_type} tokens need a vocabulary size")
     if vocab_size == AUTO:
-        model = _largest(lines, auto_size(lines), model_type)
+        model = _largest(lines, auto_size(lines, added), model_type, added)
     else:
-        model = _trained(lines, vocab_size, model_type)
+        model = _trained(lines, vocab_size, model_type, added)
     folder = Path(folder)
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     with atomic_write(folder / "bpe.vocab") as out:
@@ -194,15 +199,15 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
     return Tokenizer(folder / MODEL)
 
 
-def _largest(lines, size, model_type):
+def _largest(lines, size, model_type, added):
     """Return a model of `size` tokens, or of as many as the text is enough for."""
     try:
-        return _trained(lines, size, model_type)
+        return _trained(lines, size, model_type, added)
     except _TooLarge as error:
-        return _trained(lines, error.highest, model_type)
+        return _trained(lines, error.highest, model_type, added)
 
 
-def _trained(lines, vocab_size, model_type):
+def _trained(lines, vocab_size, model_type, added):
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -218,6 +223,7 @@ def _trained(lines, vocab_size, model_type):
             eos_id=-1,
             character_coverage=1.0,
             normalization_rule_name="identity",
+            required_chars=added,
             # Longer lines would be left out without an error; SentencePiece refuses limits below 10.
             max_sentence_length=max(10, *(1 + len(line.encode()) for line in lines)),
             # With more threads the sums of floats, and with them the tokens, depend on timing.

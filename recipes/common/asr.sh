@@ -38,8 +38,9 @@ setting_words=("${recipe_words[@]}" "${fitted[@]}" "${train_words[@]}")
 if begin_stage 3 "tokenizer"; then
   need "$data/${train_names[0]}/text" 1
   size=$(setting_of static vocab_size)
+  need "$data/$dev_set/text" 1
   run_alone_in "$data" python -m dld.bin.tokenizer --text "$data/${train_names[0]}/text" --output "$data/lang" \
-    --vocab-size "$size"
+    --vocab-size "$size" --characters "$data/$dev_set/text"
 fi
 
 if begin_stage 4 "teacher: the static network" && has_system static; then

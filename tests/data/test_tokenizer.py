@@ -127,3 +127,17 @@ def test_the_text_decides_the_size(tmp_path, capsys):
     command = ["--text", str(tmp_path / "text"), "--output", str(tmp_path / "lang"), "--vocab-size", "auto"]
     assert main(command) == 0
     assert f"{len(few)} tokens from 5 utterances" in capsys.readouterr().out
+
+
+def test_characters_that_only_dev_has_get_a_token(tmp_path, capsys, caplog):
+    without = train(LINES, tmp_path / "without", 40)
+    assert train(LINES, tmp_path / "same", 40, characters="".join(LINES)).sha256 == without.sha256
+    for size, kind in ((40, "bpe"), ("auto", "bpe"), ("auto", "unigram"), (None, "char")):
+        tokenizer = train(LINES, tmp_path / "with", size, kind, characters="\u00df9 a")
+        assert tokenizer.decode(tokenizer.encode("9 a\u00df")) == "9 a\u00df"
+    (tmp_path / "text").write_text("".join(f"utt{i} {line}\n" for i, line in enumerate(LINES)))
+    (tmp_path / "dev").write_text("utt 9 to 9\n")
+    command = ["--text", str(tmp_path / "text"), "--output", str(tmp_path / "lang"), "--vocab-size", "auto"]
+    assert main([*command, "--characters", str(tmp_path / "dev")]) == 0
+    assert Tokenizer.load(tmp_path / "lang").encode("9")
+    assert "1 characters are not in the training text, so that nothing trains their tokens: 9" in caplog.text

@@ -172,8 +172,7 @@ def hold_out(utterances: list[kaldi.Utterance], source: Path) -> tuple[list, lis
     by_speaker: dict[str, list[str]] = defaultdict(list)
     for u in utterances:
         by_speaker[u.speaker].append(u.id)
-    choices = {"speakers": by_speaker, "utterances": {key: [key] for key in lengths}}
-    for what, groups in choices.items():
+    for groups in (by_speaker, {key: [key] for key in lengths}):
         chosen = _chosen({name: sum(lengths[key] for key in ids) for name, ids in groups.items()}, wanted)
         if chosen:
             break
@@ -182,8 +181,9 @@ def hold_out(utterances: list[kaldi.Utterance], source: Path) -> tuple[list, lis
         if len(lengths) == 1:
             raise DldError(f"{source}: one utterance cannot be divided into train and dev; give --dev")
         chosen = [min(lengths, key=lambda key: (lengths[key], key))]
-    held = {key for name in chosen for key in choices[what][name]}
-    said = f"dev: {len(held)} utterances of train ({len(chosen)} of its {len(choices[what])} {what}), which are not trained on"
+    held = {key for name in chosen for key in groups[name]}
+    what = "speakers" if groups is by_speaker else "utterances"
+    said = f"dev: {len(held)} utterances of train ({len(chosen)} of its {len(groups)} {what}), which are not trained on"
     return [u for u in utterances if u.id not in held], [u for u in utterances if u.id in held], said
 
 
