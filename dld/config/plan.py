@@ -2,7 +2,7 @@
 
 They follow from the hours of the training directory, so that a run that resumes gets the same ones. With h hours
 there are 60 h^-0.3 epochs (20 to 200) of batches of 12 h^0.5 seconds (8 to 60). The learning rate is at its peak
-after 2 % of the updates, and SpecAugment begins after 10 %; both later in a short training. `vocab_size` is the
+after 5 % of the updates, and SpecAugment begins after 10 %; both later in a short training. `vocab_size` is the
 tokenizer's.
 """
 
@@ -43,14 +43,14 @@ def auto_batch_seconds(hours: float) -> int:
 
 
 def auto_warmup(updates: int) -> int:
-    """Return the updates until the peak of the learning rate.
+    """Return the updates until the peak of the learning rate: a static network that reaches it early stays on blanks.
 
     Examples
     --------
     >>> [auto_warmup(updates) for updates in (10, 1000, 14_000, 100_000)]
-    [1, 100, 280, 2000]
+    [2, 250, 1000, 5000]
     """
-    return round(max(updates / 50, min(200, updates / 10)))
+    return round(max(updates / 20, min(1000, updates / 4)))
 
 
 def auto_augment_after(updates: int) -> int:
@@ -116,7 +116,7 @@ def plan(values: Mapping, hours: float, batches: Callable[[float], int]) -> Plan
     --------
     >>> values = {"num_epochs": "auto", "max_batch_seconds": 12, "warmup": "auto", "augment_after": 0}
     >>> print(plan(values, 0.8, lambda seconds: 290))
-    0.8 h of speech: 64 epochs of 290 updates, 18,560 in all; batches of 12 s, warm-up of 371, SpecAugment after 0
+    0.8 h of speech: 64 epochs of 290 updates, 18,560 in all; batches of 12 s, warm-up of 1,000, SpecAugment after 0
     """
 
     def value_of(key: str, derived: Callable, amount: float):
