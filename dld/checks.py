@@ -7,7 +7,7 @@ and constructors check their arguments with `require`.
 
 import difflib
 import inspect
-import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -74,7 +74,7 @@ class Number:
         """Return whether a value is allowed."""
         return (
             _is_number(value)
-            and math.isfinite(value)
+            and abs(value) <= sys.float_info.max
             and (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
             and (self.above is None or value > self.above)

@@ -249,7 +249,10 @@ def parse_overrides(arguments):
     while rest:
         argument = rest.pop(0)
         if not argument.startswith("--") or argument == "--":
-            raise DldError(f"unexpected argument {argument!r}; overrides have the form --key value")
+            raise DldError(
+                f"unexpected argument {argument!r}; overrides have the form --key value, and a value with blanks "
+                "is in quotes"
+            )
         key, equals, value = argument[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dld.checks import AT_LEAST_0, is_whole
 from dld.data import kaldi
 from dld.data.audio import TOLERANCE
 from dld.data.corpora.reading import Problems, check_recordings
-from dld.data.kaldi.tables import has_odd_character, parse_seconds, shown, spaced, text_complaint
+from dld.data.kaldi.tables import LONGEST, has_odd_character, parse_seconds, shown, spaced, text_complaint
 from dld.errors import DldError, UsageError
 from dld.files import read_lines
 
@@ -64,6 +64,7 @@ class Row:
     where: str
     fields: dict[str, Any]
     path: Path = Path()
+    key: str = ""
     speaker: str = ""
     text: str | None = None
     start: float = 0.0
@@ -224,6 +225,7 @@ def _understood(row: Row, table: Path, options: Options, problems: Problems) -> 
             row.text = spaced(_words(row, "text"))
             if fault := text_complaint(row.text, options.allow_empty):
                 raise _Fault(*fault)
+        row.key = _word(_words(row, "id"))
         row.start, row.end = _times_of(row)
     except _Fault as fault:
         problems.add(fault.kind, row.where, fault.what)
@@ -239,11 +241,15 @@ class _Fault(Exception):
 
 
 def _words(row, meaning):
-    """Return a text field."""
+    """Return a text field; names may be numbers in JSON."""
     value = row.fields.get(meaning)
     value = "" if value is None else value
+    if meaning in ("id", "speaker") and is_whole(value):
+        value = str(value)
     if not isinstance(value, str):
         raise _Fault("not text", f"the {meaning} is {shown(json.dumps(value))}; it must be text")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise _Fault("not text", f"the {meaning} is {shown(json.dumps(value))}, which has half of a surrogate pair")
     return value.strip()
 
 
@@ -277,12 +283,10 @@ def _seconds(row, meaning):
     value = row.fields.get(meaning)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    number = parse_seconds(value.strip()) if isinstance(value, str) else math.nan
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value)
-    if not 0 <= number < math.inf:
+    number = parse_seconds(value.strip()) if isinstance(value, str) else value
+    if not AT_LEAST_0.accepts(number) or number > LONGEST:
         raise _Fault("times", f"the {meaning} is {shown(str(value))}; it must be a number of seconds, such as 12.5")
-    return number
+    return float(number)
 
 
 def _with_audio(rows, problems):
@@ -335,9 +339,8 @@ def _file_names(rows) -> dict[Path, str]:
 
 def _id_of(row, name):
     """Return the id of the table, or one made of speaker, file name and times."""
-    given = row.fields.get("id")
-    if given not in (None, ""):
-        return _word(str(given).strip())
+    if row.key:
+        return row.key
     key = name
     if row.is_part:
         end = "end" if row.end is None else f"{round(row.end * 1000):07d}"

@@ -97,6 +97,11 @@ def test_ids_and_speakers_may_be_given_or_missing(table):
     assert [(u.id, u.speaker) for u in named] == [("Ann_Smith-a", "Ann_Smith")]
 
 
+def test_names_may_be_numbers_in_json(table):
+    path = table("t.jsonl", '{"path": "ann/a.wav", "text": "one", "speaker": 84, "id": 7}\n')
+    assert [(u.id, u.speaker) for u in read_manifest(path, ALL)] == [("7", "84")]
+
+
 def test_parts_of_recordings(table, tmp_path):
     rows = [
         {"path": "ann/a.wav", "text": "one", "speaker": "ann", "offset": 0.25, "duration": 0.5},
@@ -196,6 +201,10 @@ def test_faulty_rows_are_named_with_their_line_and_left_out_only_if_that_is_allo
         ({"start": 2.5}, "2.5 s to 2 s is not inside the recording, which is 2.000 s long"),
         ({"end": 3}, "0 s to 3 s is not inside the recording"),
         ({"text": 5}, "the text is 5; it must be text"),
+        ({"start": 10**400}, "the start is '?1000.*; it must be a number"),
+        ({"text": "o\ud800ne"}, "the text is .*half of a surrogate pair"),
+        ({"id": "\udfff"}, "the id is .*half of a surrogate pair"),
+        ({"id": [1]}, r"the id is \[1\]; it must be text"),
         ({"path": ["a"]}, "the path is .*; it must be text"),
     ],
 )
