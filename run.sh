@@ -7,6 +7,8 @@ set -euo pipefail
 # A link to it in another folder runs it here.
 _self=${BASH_SOURCE[0]}
 [[ -e $(dirname "$_self")/tools/environment.sh ]] || _self=$(readlink -f "$_self")
+# Where relative paths start for a recipe of the user's own data.
+_from=$PWD
 cd "$(dirname "$_self")"
 
 fail() {
@@ -79,5 +81,5 @@ fi
 if [[ $target == docs ]]; then
   exec tools/build_docs.sh "$@"
 fi
-export DLD_CALLED_AS="./run.sh $target"
+export DLD_CALLED_FROM=$_from DLD_CALLED_AS="./run.sh $target"
 exec "recipes/$target/run.sh" "$@"

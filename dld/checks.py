@@ -7,13 +7,15 @@ and constructors check their arguments with `require`.
 
 import difflib
 import inspect
-import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dld.errors import DldError
 
+#: The value of a key that follows from the data.
+AUTO = "auto"
 # Booleans in YAML 1.1, text in YAML 1.2: even "no" would count as true.
 _FORMER_BOOLEANS = {"no": "false", "off": "false", "n": "false", "yes": "true", "on": "true", "y": "true"}
 
@@ -72,7 +74,7 @@ class Number:
         """Return whether a value is allowed."""
         return (
             _is_number(value)
-            and math.isfinite(value)
+            and abs(value) <= sys.float_info.max
             and (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
             and (self.above is None or value > self.above)
@@ -180,6 +182,25 @@ class Nullable:
     def __str__(self) -> str:
         """Return the kind as messages name it."""
         return f"{self.kind}, or null"
+
+
+@dataclass(frozen=True)
+class OrAuto:
+    """A value of another kind, or `auto`: it follows from the data."""
+
+    kind: Kind
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is allowed."""
+        return (isinstance(value, str) and value == AUTO) or self.kind.accepts(value)
+
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
+        return _hint(self.kind, value)
+
+    def __str__(self) -> str:
+        """Return the kind as messages name it."""
+        return f"{self.kind}, or {AUTO}"
 
 
 @dataclass(frozen=True)

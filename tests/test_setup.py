@@ -169,6 +169,13 @@ def test_the_driver_sets_up_and_starts_the_recipe(checkout, arguments, output):
     assert _run(checkout, *arguments) == (0, output, "", True)
 
 
+def test_a_recipe_is_told_where_the_user_is(checkout, tmp_path):
+    (checkout / "recipes/mini/run.sh").write_text('#!/bin/sh\necho "$DLD_CALLED_FROM $PWD"\n')
+    (tmp_path / "mine").mkdir()
+    done = subprocess.run([checkout / "run.sh"], capture_output=True, text=True, cwd=tmp_path / "mine")
+    assert done.stdout.splitlines()[-1] == f"{tmp_path / 'mine'} {checkout}"
+
+
 def test_help_lists_the_recipes_without_setting_up(checkout):
     status, output, error, installed = _run(checkout, "--help")
     assert (status, error, installed) == (0, "", False)

@@ -1,4 +1,4 @@
-"""Check, repair, count, cut and join Kaldi data directories."""
+"""Make, check, repair, count, cut and join Kaldi data directories."""
 
 import json
 import sys
@@ -53,6 +53,18 @@ def _parser():
     action.add_argument("source", metavar="SRC")
     action.add_argument("destination", metavar="DEST")
     action.set_defaults(run=_subset)
+
+    action = actions.add_parser("import", help="make a directory of a table of audio files, texts and speakers")
+    action.add_argument("table", metavar="FILE", help="FILE.tsv or .csv with a header, or .jsonl, one object a line")
+    action.add_argument("destination", metavar="DIR", help="data directory to write")
+    action.add_argument("--audio-root", metavar="DIR", help="where relative paths start (default: FILE's folder)")
+    action.add_argument("--text", type=boolean, default=True, help="false: there is no text, for what is only decoded")
+    action.add_argument(
+        "--quotes", type=boolean, default=True, help="quotes enclose fields; false: they are characters"
+    )
+    action.add_argument("--allow-partial", type=boolean, default=False, help="leave out, with a count, what is faulty")
+    _add_empty_option(action, "take rows")
+    action.set_defaults(run=_import)
 
     action = actions.add_parser("archive", help="write a copy whose recordings are entries of one Kaldi archive")
     add_pipes_option(action)
@@ -142,6 +154,19 @@ def _subset(args):
         choice["ids"] = kaldi.read_table(args.ids)
     chosen = kaldi.subset(args.source, args.destination, **choice)
     print(f"{args.destination}: {len(chosen)} utterances of {args.source}")
+
+
+def _import(args):
+    from dld.data import kaldi
+    from dld.data.manifest import Options, read_manifest
+
+    writable_folder(args.destination)
+    names = ("audio_root", "text", "quotes", "allow_empty", "allow_partial")
+    utterances = read_manifest(args.table, Options(**{name: getattr(args, name) for name in names}))
+    kaldi.write(args.destination, utterances)
+    speakers = len({u.speaker for u in utterances})
+    hours = sum(u.seconds for u in kaldi.load(args.destination, need=("utt2dur",))) / 3600
+    print(f"{args.destination}: {len(utterances)} utterances of {speakers} speakers, {hours:.2f} h, of {args.table}")
 
 
 def _archive(args):

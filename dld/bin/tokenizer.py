@@ -1,14 +1,17 @@
 """Train SentencePiece tokens on the text of data directories."""
 
+import logging
 import sys
 from collections.abc import Sequence
 
 from dld.bin import command
 from dld.bin.options import Parser, of
-from dld.checks import Whole
+from dld.checks import AUTO, Whole
 from dld.data.symbols import reserved_symbol
 from dld.errors import DldError
 from dld.files import writable_folder
+
+logger = logging.getLogger(__name__)
 
 
 def make_parser() -> Parser:
@@ -18,15 +21,26 @@ def make_parser() -> Parser:
         description="Train SentencePiece tokens; write bpe.model, bpe.vocab and units.txt. Token 0 is the CTC blank.",
     )
     parser.add_argument("--text", nargs="+", required=True, metavar="FILE", help="Kaldi text tables of training data")
+    parser.add_argument(
+        "--characters",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="text tables whose characters get tokens, too, such as that of dev: the loss is measured on it",
+    )
     parser.add_argument("--output", required=True, metavar="LANG", help="folder to write, such as data/lang")
     parser.add_argument(
         "--vocab-size",
-        type=of(Whole(3, 2**20)),
+        type=_size,
         metavar="N",
-        help="number of tokens, blank and unknown included (not for char)",
+        help="number of tokens, blank and unknown included (not for char); auto: what the text is enough for",
     )
     parser.add_argument("--model-type", choices=("bpe", "unigram", "char"), default="bpe", help="kind of tokens")
     return parser
+
+
+def _size(text: str) -> float | str:
+    return AUTO if text == AUTO else of(Whole(3, 2**20))(text)
 
 
 def read_training_text(paths: Sequence[str]) -> list[str]:
@@ -60,7 +74,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     writable_folder(arguments.output)
     lines = read_training_text(arguments.text)
-    trained = tokenizer.train(lines, arguments.output, arguments.vocab_size, arguments.model_type)
+    characters = {c for line in read_training_text(arguments.characters) for c in line}
+    if new := sorted(characters.difference(" ", *lines)):
+        logger.warning(
+            "%s: %d characters are not in the training text, so that nothing trains their tokens: %s",
+            *(" ".join(arguments.characters), len(new), " ".join(new)),
+        )
+    settings = (arguments.vocab_size, arguments.model_type, "".join(sorted(characters)))
+    trained = tokenizer.train(lines, arguments.output, *settings)
     words = sum(len(line.split(" ")) for line in lines if line)
     tokens = sum(len(trained.encode(line)) for line in lines)
     print(f"{trained.path}: {len(trained)} tokens from {len(lines)} utterances, {tokens / words:.2f} tokens per word")

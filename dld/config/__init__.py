@@ -5,7 +5,7 @@ replace or extend its keys; of several, `extends: [base.yaml, ld.yaml]`, each ex
 merged key by key unless the tag (`!new:…`) changes, then the new one replaces the old whole; `removes: [drop_prob]`
 takes away keys of the bases that nothing reads any more. Command-line overrides are the last layer and may only name
 keys that exist; `--encoder.dropout 0.2` reaches inside. Values are checked against the types and ranges of
-`dld.config.keys` before anything is built.
+`dld.config.keys` before anything is built. A number that is `auto` follows from the data, by `dld.config.plan`.
 
 Several files may be given, as `base.yaml ld.yaml`: each extends those before it, as if it named them in `extends`.
 
@@ -30,6 +30,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from dld.checks import ListOf, Text, complaint, no_argument
 from dld.config.keys import EXPERIMENT_KEYS, KEYS, TEACHER_KEYS, check_together, check_values, is_text
 from dld.config.overrides import is_plain, read_override
+from dld.config.plan import numbers_for
 from dld.errors import DldError, describe_os_error
 
 # The first line of a resolved file. Without references it does not show which keys are read.
@@ -122,7 +123,12 @@ def _layered(paths, overrides):
 
 def _load(paths, overrides):
     path = described(paths)
-    resolved, values = _resolve(_dump(_layered(paths, overrides)), path)
+    tree = _layered(paths, overrides)
+    resolved, values = _resolve(_dump(tree), path)
+    numbers = _numbers(values, path)
+    if numbers:
+        tree.update(numbers)
+        resolved, values = _resolve(_dump(tree), path)
     import torch
 
     # The weights of the network are drawn when it is built.
@@ -131,6 +137,13 @@ def _load(paths, overrides):
     torch.manual_seed(values.get("seed", 0))
     random.seed(values.get("seed", 0))
     return _construct(resolved, path)
+
+
+def _numbers(values, path):
+    try:
+        return numbers_for(values)
+    except DldError as error:
+        raise DldError(f"{path}: {error}") from None
 
 
 def build(text, path):
@@ -236,7 +249,10 @@ def parse_overrides(arguments):
     while rest:
         argument = rest.pop(0)
         if not argument.startswith("--") or argument == "--":
-            raise DldError(f"unexpected argument {argument!r}; overrides have the form --key value")
+            raise DldError(
+                f"unexpected argument {argument!r}; overrides have the form --key value, and a value with blanks "
+                "is in quotes"
+            )
         key, equals, value = argument[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):

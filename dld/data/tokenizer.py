@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from dld.checks import AUTO
 from dld.data.symbols import reserved_symbol
 from dld.errors import DldError
 from dld.files import atomic_write
@@ -116,7 +117,23 @@ class Tokenizer:
         return [self._processor.id_to_piece(number) for number in range(len(self))]
 
 
-def train(lines, folder, vocab_size=None, model_type="bpe"):
+def auto_size(lines, characters=""):
+    """Return the number of tokens that a text is enough for: 8 sqrt(words / 250), at most 256, or one per character.
+
+    `characters` are others that get a token, too.
+
+    Examples
+    --------
+    >>> [auto_size(["seven one two"] * number) for number in (30, 10_000, 1_000_000)]
+    [10, 88, 256]
+    """
+    lines = list(lines)
+    words = sum(len(line.split()) for line in lines)
+    characters = {*characters, *(c for line in lines for c in line if c != " ")}
+    return max(len(characters) + 3, min(256, round(8 * (words / 250) ** 0.5)))
+
+
+def train(lines, folder, vocab_size=None, model_type="bpe", characters=""):
     """Train SentencePiece tokens on texts and write `bpe.model`, `bpe.vocab` and `units.txt`.
 
     The text is taken as it is (no Unicode normalisation) and every character of it gets a token. The result
@@ -128,10 +145,12 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         Transcripts, without utterance ids.
     folder : str or Path
         Where the files go; the folder is made.
-    vocab_size : int
-        Number of tokens, the blank and the unknown included. With `model_type="char"` the text decides: leave it
-        out, or set exactly that number.
+    vocab_size : int or "auto"
+        Number of tokens, the blank and the unknown included; `auto`: what the text is enough for, see `auto_size`. With
+        `model_type="char"` the text decides: leave it out, or set exactly that number.
     model_type : {"bpe", "unigram", "char"}
+    characters : str
+        That get a token although the texts may lack them.
 
     Returns
     -------
@@ -144,16 +163,17 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         works.
     """
     lines = list(lines)
-    characters = {c for line in lines for c in line if c != " "}
-    if not characters:
+    there = {c for line in lines for c in line if c != " "}
+    added = "".join(sorted(set(characters) - there - {" "}))
+    if not there:
         raise DldError("no text to train a tokenizer on; give the training set's transcripts")
     for number, line in enumerate(lines, 1):
         if symbol := reserved_symbol(line):
             raise DldError(f"text {number} of {len(lines)}, '{line[:60]}': {_RESERVED.format(symbol)}")
-    if _SPACE in characters:
+    if _SPACE in there or _SPACE in added:
         raise DldError(f"the text has {_SPACE!r} (U+2581), which SentencePiece keeps for spaces; replace it")
     if model_type == "char":
-        needed = len(characters) + 3
+        needed = len(there) + len(added) + 3
         if vocab_size not in (None, needed):
             raise DldError(
                 f"char tokens are one per character: this text has {needed}, not {vocab_size}; drop the size"
@@ -163,6 +183,31 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
         raise DldError(f"unknown kind of tokens {model_type!r}; choose bpe, unigram or char")
     elif vocab_size is None:
         raise DldError(f"{model_type} tokens need a vocabulary size")
+    if vocab_size == AUTO:
+        model = _largest(lines, auto_size(lines, added), model_type, added)
+    else:
+        model = _trained(lines, vocab_size, model_type, added)
+    folder = Path(folder)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    with atomic_write(folder / "bpe.vocab") as out:
+        out.writelines(f"{processor.id_to_piece(i)}\t{processor.get_score(i):g}\n" for i in range(len(processor)))
+    with atomic_write(folder / "units.txt") as out:
+        out.writelines(f"{processor.id_to_piece(i)} {i}\n" for i in range(len(processor)))
+    # Last, since this is the file that a reader looks for.
+    with atomic_write(folder / MODEL, "wb") as out:
+        out.write(model)
+    return Tokenizer(folder / MODEL)
+
+
+def _largest(lines, size, model_type, added):
+    """Return a model of `size` tokens, or of as many as the text is enough for."""
+    try:
+        return _trained(lines, size, model_type, added)
+    except _TooLarge as error:
+        return _trained(lines, error.highest, model_type, added)
+
+
+def _trained(lines, vocab_size, model_type, added):
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -178,6 +223,7 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
             eos_id=-1,
             character_coverage=1.0,
             normalization_rule_name="identity",
+            required_chars=added,
             # Longer lines would be left out without an error; SentencePiece refuses limits below 10.
             max_sentence_length=max(10, *(1 + len(line.encode()) for line in lines)),
             # With more threads the sums of floats, and with them the tokens, depend on timing.
@@ -185,24 +231,26 @@ def train(lines, folder, vocab_size=None, model_type="bpe"):
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise DldError(_training_error(str(error), vocab_size)) from None
-    folder = Path(folder)
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    with atomic_write(folder / "bpe.vocab") as out:
-        out.writelines(f"{processor.id_to_piece(i)}\t{processor.get_score(i):g}\n" for i in range(len(processor)))
-    with atomic_write(folder / "units.txt") as out:
-        out.writelines(f"{processor.id_to_piece(i)} {i}\n" for i in range(len(processor)))
-    # Last, since this is the file that a reader looks for.
-    with atomic_write(folder / MODEL, "wb") as out:
-        out.write(model.getvalue())
-    return Tokenizer(folder / MODEL)
+        raise _training_error(str(error), vocab_size) from None
+    return model.getvalue()
+
+
+class _TooLarge(DldError):
+    """A text that is not enough for a vocabulary."""
+
+    def __init__(self, message, highest):
+        super().__init__(message)
+        self.highest = highest
 
 
 def _training_error(message, vocab_size):
     highest = re.search(r"value <= (\d+)", message)
     lowest = re.search(r"required_chars\. \d+ vs (\d+)", message)
     if highest:
-        return f"this text is enough for at most {highest[1]} tokens, not {vocab_size}; lower the vocabulary size"
+        text = f"this text is enough for at most {highest[1]} tokens, not {vocab_size}; lower the vocabulary size"
+        return _TooLarge(text, int(highest[1]))
     if lowest:
-        return f"this text needs at least {lowest[1]} tokens for its characters, not {vocab_size}; raise the size"
-    return f"SentencePiece cannot train {vocab_size} tokens on this text: {' '.join(message.split())}"
+        return DldError(
+            f"this text needs at least {lowest[1]} tokens for its characters, not {vocab_size}; raise the size"
+        )
+    return DldError(f"SentencePiece cannot train {vocab_size} tokens on this text: {' '.join(message.split())}")

@@ -15,10 +15,6 @@ unset passed_on
 [[ $# -eq 0 ]] || wrong_option "unexpected argument '$1'; see ./run.sh --help"
 read_options
 . ./path.sh
-fitted=()
-if [[ -n $update_batches ]]; then fit_to_machine "$update_batches"; fi
-# The user's settings come last.
-setting_words=("${recipe_words[@]}" "${fitted[@]}" "${train_words[@]}")
 listen
 need_earlier_stages
 
@@ -34,11 +30,19 @@ if begin_stage 2 "validate the data directories"; then
   done
 fi
 
+# A recipe whose settings follow from its data has this function.
+if [[ $stop_stage -ge 3 ]] && declare -F after_data >/dev/null; then after_data; fi
+fitted=()
+if [[ -n $update_batches ]]; then fit_to_machine "$update_batches"; fi
+# The user's settings come last.
+setting_words=("${recipe_words[@]}" "${fitted[@]}" "${train_words[@]}")
+
 if begin_stage 3 "tokenizer"; then
   need "$data/${train_names[0]}/text" 1
   size=$(setting_of static vocab_size)
+  need "$data/$dev_set/text" 1
   run_alone_in "$data" python -m dld.bin.tokenizer --text "$data/${train_names[0]}/text" --output "$data/lang" \
-    --vocab-size "$size"
+    --vocab-size "$size" --characters "$data/$dev_set/text"
 fi
 
 if begin_stage 4 "teacher: the static network" && has_system static; then

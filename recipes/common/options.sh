@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034  # asr.sh reads these
+# shellcheck shell=bash disable=SC2034,SC2154  # asr.sh and words.sh read and set these
 # The options of asr.sh with their defaults, and what --help says of them. To be sourced.
 
 # ---- what every user may set
@@ -10,6 +10,7 @@ train_args=
 decode_args=
 report_args=
 lm=
+base=
 restart=false
 data=data
 exp=exp
@@ -23,12 +24,13 @@ dev_set=dev
 data_options=
 lm_options=
 hparams_suffix=
+paths_start="in this folder"
 update_batches=
 settings=
 
 help_message() {
   cat <<END
-Usage: ./run.sh [options]; paths are relative to this folder
+Usage: ./run.sh [options]; relative paths start $paths_start
   --stage N, --stop-stage N   first and last stage to run ($stage, $stop_stage):
       1 corpus   2 validate   3 tokenizer   4 teacher   5 LD baseline   6 dynamic students
       7 gate tables   8 decode   9 score   10 report
@@ -41,6 +43,7 @@ $recipe_help
   --report-args 'ARGS'   options of dld report for stage 10, as '--baseline ld'
   --lm WHAT           decode with a language model too, its weights tuned on dev in stage 7: train (a 3-gram of the
                       training text), corpus (what LibriSpeech and TED-LIUM 3 come with) or an ARPA file (none)
+  --base FILE         experiment file that systems extend, instead of the recipe's own
   --restart BOOL      train again from scratch where there is a run already ($restart)
   --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
   --device NAME       cpu or cuda (${device:-cuda where there is one})
@@ -65,6 +68,7 @@ read_options() {
   option_words lm_words --lm-options "$lm_options"
   option_words recipe_words --settings "$settings"
   option_words train_words --train-args "$train_args"
+  option_of_driver "${train_words[@]}"
   option_words decode_words --decode-args "$decode_args"
   option_words report_words --report-args "$report_args"
 }

@@ -64,3 +64,15 @@ option_names() {
 option_number() {
   [[ $2 =~ ^[0-9]{1,9}$ ]] || wrong_option "$1 takes a whole number, not '$2'"
 }
+
+# option_of_driver WORD…: ends the script where words for training name a folder that the other stages would not know of.
+option_of_driver() {
+  local _word _key
+  for _word in "$@"; do
+    _key=${_word%%=*}
+    case ${_key//-/_} in
+      __exp | __exp_dir) wrong_option "--train-args: $_key trains elsewhere than what is decoded; give --exp DIR by itself" ;;
+      __data) wrong_option "--train-args: $_key trains on other data than the other stages; give --data DIR by itself" ;;
+    esac
+  done
+}

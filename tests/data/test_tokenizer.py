@@ -110,3 +110,34 @@ def test_command_line(tmp_path, capsys):
     assert main([*command, "--vocab-size", "4000"]) == 1
     assert "dld tokenizer: error: this text is enough for at most" in capsys.readouterr().err
     assert len(Tokenizer.load(tmp_path / "lang")) == 40
+
+
+def test_the_text_decides_the_size(tmp_path, capsys):
+    few = train(LINES, tmp_path / "few", "auto")
+    characters = {c for line in LINES for c in line if c != " "}
+    assert len(few) >= len(characters) + 3
+    for line in LINES:
+        assert few.decode(few.encode(line)) == line
+    # Many words, but too few different ones for as many tokens.
+    same = train(["seven one two"] * 10_000, tmp_path / "same", "auto")
+    assert 11 <= len(same) < 88
+    more = [" ".join(chr(97 + (i * j) % 26) * 2 + chr(97 + j % 26) for j in range(1, 9)) for i in range(4000)]
+    assert len(train(more, tmp_path / "more", "auto")) > len(few)
+    (tmp_path / "text").write_text("".join(f"utt{i} {line}\n" for i, line in enumerate(LINES)))
+    command = ["--text", str(tmp_path / "text"), "--output", str(tmp_path / "lang"), "--vocab-size", "auto"]
+    assert main(command) == 0
+    assert f"{len(few)} tokens from 5 utterances" in capsys.readouterr().out
+
+
+def test_characters_that_only_dev_has_get_a_token(tmp_path, capsys, caplog):
+    without = train(LINES, tmp_path / "without", 40)
+    assert train(LINES, tmp_path / "same", 40, characters="".join(LINES)).sha256 == without.sha256
+    for size, kind in ((40, "bpe"), ("auto", "bpe"), ("auto", "unigram"), (None, "char")):
+        tokenizer = train(LINES, tmp_path / "with", size, kind, characters="\u00df9 a")
+        assert tokenizer.decode(tokenizer.encode("9 a\u00df")) == "9 a\u00df"
+    (tmp_path / "text").write_text("".join(f"utt{i} {line}\n" for i, line in enumerate(LINES)))
+    (tmp_path / "dev").write_text("utt 9 to 9\n")
+    command = ["--text", str(tmp_path / "text"), "--output", str(tmp_path / "lang"), "--vocab-size", "auto"]
+    assert main([*command, "--characters", str(tmp_path / "dev")]) == 0
+    assert Tokenizer.load(tmp_path / "lang").encode("9")
+    assert "1 characters are not in the training text, so that nothing trains their tokens: 9" in caplog.text

@@ -55,12 +55,12 @@ def test_arguments_reach_the_commands_unchanged(checkout):
     checkout.make("2", "4", "*x")
     done = checkout.run(
         *("./run.sh", "--stage", "4", "--stop-stage", "8", "--systems", "static"),
-        *("--train-args", "--decode_depths [2,4,6] --exp_dir 'exp/my run' --note '* ?'"),
+        *("--train-args", "--decode_depths [2,4,6] --lang_dir 'data/my run' --note '* ?'"),
         *("--decode-args", "--depths [24] --variant 'a b'"),
     )
     assert done.returncode == 0, done.stderr
     (train,), (decode,) = checkout.calls("train"), checkout.calls("decode")
-    assert train[-6:] == ["--decode_depths", "[2,4,6]", "--exp_dir", "exp/my run", "--note", "* ?"]
+    assert train[-6:] == ["--decode_depths", "[2,4,6]", "--lang_dir", "data/my run", "--note", "* ?"]
     assert decode[-4:] == ["--depths", "[24]", "--variant", "a b"]
 
 
@@ -91,6 +91,10 @@ def test_report_arguments_and_the_corpus_arguments_too(checkout):
         (["--test-sets", ".."], "--test-sets: '..' is not a name"),
         (["--test-sets", "a[$(touch made)]"], "--test-sets: 'a[$(touch' is not a name"),
         (["--train-args", "--exp_dir 'my run"], "--train-args: a quote is not closed: --exp_dir 'my run"),
+        (["--train-args", "--lr 1 --exp x"], "--train-args: --exp trains elsewhere than what is decoded"),
+        (["--train-args", "--exp=x"], "--train-args: --exp trains elsewhere than what is decoded"),
+        (["--train-args", "--exp-dir x"], "--train-args: --exp-dir trains elsewhere than what is decoded"),
+        (["--train-args", "--data x"], "--train-args: --data trains on other data than the other stages"),
         (["--decode-args", '"'], '--decode-args: a quote is not closed: "'),
         (["--report-args", "it's"], "--report-args: a quote is not closed: it's"),
         (["--stage", "a[$(touch made)]"], "--stage takes a whole number, not 'a[$(touch made)]'"),

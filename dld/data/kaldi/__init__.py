@@ -6,7 +6,7 @@ then its value. Tables are sorted in C order. Relative paths in `wav.scp` start 
 """
 
 from dld.data.kaldi.archives import archive
-from dld.data.kaldi.directory import Utterance, load, write
+from dld.data.kaldi.directory import Utterance, load, with_durations, write
 from dld.data.kaldi.parts import combine, spread, stats, subset
 from dld.data.kaldi.repair import FixReport, fix
 from dld.data.kaldi.tables import read_table, read_text
@@ -25,5 +25,6 @@ __all__ = [
     "stats",
     "subset",
     "validate",
+    "with_durations",
     "write",
 ]

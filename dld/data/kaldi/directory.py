@@ -128,7 +128,7 @@ def write(folder: str | Path, utterances: Iterable[Utterance]) -> None:
     1.5
     """
     folder = Path(folder)
-    utterances = _with_durations(_checked(folder, utterances))
+    utterances = with_durations(_checked(folder, utterances))
     for name, table in _tables_of(utterances).items():
         if table is None:
             (folder / name).unlink(missing_ok=True)
@@ -225,7 +225,9 @@ def measure(recordings):
         return dict(pool.map(measure, recordings))
 
 
-def _with_durations(utterances):
+def with_durations(utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Return utterances whose duration is known: of the others it is read from the audio."""
+    utterances = list(utterances)
     unknown = {u.recording_id: u.recording for u in utterances if u.duration is None and u.end is None}
     measured = measure(unknown.items())
     for length in measured.values():
