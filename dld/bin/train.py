@@ -21,6 +21,12 @@ def make_parser():
     parser.add_argument("experiments", nargs="+", help="HyperPyYAML files, each of which extends those before it")
     parser.add_argument("--restart", type=boolean, default=False, help="train again from scratch")
     parser.add_argument(
+        "--finish",
+        type=boolean,
+        default=False,
+        help="train no further: make a model of the checkpoints of a run that was stopped",
+    )
+    parser.add_argument(
         "--device", type=options.device, help="cpu, cuda, cuda:1 … (default: the GPU where there is one)"
     )
     add_pipes_option(parser)
@@ -53,7 +59,7 @@ def main(argv=None):
             logging.getLogger().setLevel(logging.ERROR)
     config = load_config(arguments.experiments, parse_overrides(rest))
     try:
-        train(config, run_opts, arguments.restart)
+        train(config, run_opts, arguments.restart, arguments.finish)
     except Stopped as stopped:
         print(f"dld train: {stopped}", file=sys.stderr)
         return 128 + stopped.signal

@@ -50,11 +50,14 @@ class Config:
         The YAML with all layers and overrides merged and references resolved.
     path : str
         The file, for messages.
+    written : str
+        The YAML with all layers and overrides merged, references as they are.
     """
 
     values: dict
     text: str
     path: str = "experiment"
+    written: str = ""
 
 
 def load_config(paths, overrides=None):
@@ -122,7 +125,8 @@ def _layered(paths, overrides):
 
 def _load(paths, overrides):
     path = described(paths)
-    resolved, values = _resolve(_dump(_layered(paths, overrides)), path)
+    written = _dump(_layered(paths, overrides))
+    resolved, values = _resolve(written, path)
     import torch
 
     # The weights of the network are drawn when it is built.
@@ -130,13 +134,13 @@ def _load(paths, overrides):
         raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
     torch.manual_seed(values.get("seed", 0))
     random.seed(values.get("seed", 0))
-    return _construct(resolved, path)
+    return _construct(resolved, path, written)
 
 
 def build(text, path):
     """Resolve, check and build YAML text; `path` is named in errors."""
     resolved, _ = _resolve(text, path)
-    return _construct(resolved, path)
+    return _construct(resolved, path, text)
 
 
 _PLAIN = (type(None), str, int, float, list, tuple, dict)
@@ -194,7 +198,7 @@ def _check_resolved(node, path):
         raise DldError(f"{path}: {text!r} is read as a tuple, and a tuple may not hold tags; write a list")
 
 
-def _construct(resolved, path):
+def _construct(resolved, path, written):
     from hyperpyyaml import load_hyperpyyaml
 
     from dld.gates import Ramp
@@ -207,7 +211,7 @@ def _construct(resolved, path):
         raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
     # Again, for what `!apply:` and the like returned.
     check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
-    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path))
+    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path), written)
 
 
 def _detail(error):

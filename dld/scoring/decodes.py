@@ -31,6 +31,8 @@ class DecodeRecord(Record):
         10⁹ multiply-accumulates per second of audio; decoding time over audio time.
     train_seconds : float
         How long the training took; `updates` is how many updates it had.
+    epochs, num_epochs : int
+        Epochs of the training, and those that were planned: fewer than these where it was stopped.
     lm : str
         Name of the language model, None without one; the fields after it describe the search.
     lmwt, wip : float
@@ -67,6 +69,8 @@ class DecodeRecord(Record):
     seed: int | None = None
     updates: int | None = None
     train_seconds: float | None = None
+    epochs: int | None = optional()
+    num_epochs: int | None = optional()
     trained_git: str | None = optional()
     git: str | None = None
     lm: str | None = None

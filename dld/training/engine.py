@@ -121,8 +121,7 @@ class Engine(sb.Brain):
         """Train from where the newest checkpoint is; a signal that asks for the end is followed where work is saved."""
         self.train_sampler = train_loader.batch_sampler
         updates = -(-self.batches // self.grad_accumulation_factor)
-        # A run that resumes loads the plan it began with.
-        self.progress.total_updates = updates * self.hparams.num_epochs
+        self.planned_updates = self.progress.total_updates = updates * self.hparams.num_epochs
         self.progress.processes = processes()
         with self.stop.deferred():
             super().fit(epochs, train_loader, valid_loader)
@@ -137,6 +136,18 @@ class Engine(sb.Brain):
                 f"{self.hparams.exp_dir}: this run began on {planned} process(es), and its batches and learning rates "
                 f"are planned for that; resume it on {planned} instead of {processes()} (--ngpu {planned}), or give "
                 "another exp_dir"
+            )
+        self.follow_plan()
+
+    def follow_plan(self):
+        """Let the learning rate of a run that resumes follow the number of epochs that it has now."""
+        before, self.progress.total_updates = self.progress.total_updates, self.planned_updates
+        if before != self.planned_updates:
+            update = self.optimizer_step + 1
+            was, rate = (self.hparams.lr_schedule(update, total) for total in (before, self.planned_updates))
+            logger.info(
+                "the learning rate follows the schedule of %d updates from here, no longer of %d: %.2e instead of %.2e",
+                *(self.planned_updates, before, rate, was),
             )
 
     def init_optimizers(self):
