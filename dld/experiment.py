@@ -21,6 +21,7 @@ from dld.files import check_kind, open_file, read_bytes, read_json, read_lines, 
 from dld.network import GatedCTC
 from dld.records import Record, optional
 from dld.saved import Settings
+from dld.scoring.decodes import stopped_at
 
 logger = logging.getLogger(__name__)
 
@@ -85,19 +86,8 @@ class ModelRecord(Record):
 
     @property
     def stopped(self) -> str:
-        """Where a run was stopped whose checkpoints the model is of, `epoch 12 of 60`; "" of one that reached its end."""
+        """Where the run was stopped, `epoch 12 of 60`; "" where it reached its end."""
         return stopped_at(self.epochs, self.num_epochs)
-
-
-def stopped_at(epochs: int | None, num_epochs: int | None) -> str:
-    """Return where a run was stopped, "" where it reached its end or that is not known.
-
-    Examples
-    --------
-    >>> stopped_at(12, 60), stopped_at(60, 60), stopped_at(None, None)
-    ('epoch 12 of 60', '', '')
-    """
-    return f"epoch {epochs} of {num_epochs}" if epochs and num_epochs and epochs < num_epochs else ""
 
 
 class Epoch(NamedTuple):
@@ -121,7 +111,7 @@ def logged(folder: str | Path) -> Epoch | None:
 
 
 def last_command(folder: str | Path) -> str:
-    """Return the command that resumes what last trained in a folder, to be pasted into a shell; "" if it is not known."""
+    """Return the command that resumes the run in a folder, to be pasted into a shell; "" where it is not known."""
     try:
         start = read_json(Path(folder) / RUN)["starts"][-1]
         words = shlex.split(start["command"])
@@ -165,8 +155,8 @@ def _how_to_finish(folder: str | Path) -> str:
     if last is None:
         return "train it first (dld train)"
     return (
-        f"its training was stopped after epoch {last.epoch}, at {last.mean_wer:.2f} % WER on dev; resume it: {command}; "
-        "the same command with --finish true makes a model of what is trained so far"
+        f"its training was stopped after epoch {last.epoch}, at {last.mean_wer:.2f} % WER on dev; resume it: {command}"
+        "; the same command with --finish true makes a model of what is trained so far"
     )
 
 

@@ -8,6 +8,12 @@ from typing import Any
 from dld.checks import shown
 
 _REFERENCE = re.compile(r"<([A-Za-z_]\w*)")
+# Where a run is and on what machine, and what decoding alone reads: with others it is still the same run.
+_ELSEWHERE = {"exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"}
+# Paths that may move: what is meant is compared by its hash.
+_BY_HASH = {"data", "train_data", "dev_data", "lang_dir", "teacher", "init_from", "soft_targets.experiment"}
+#: Keys that may differ between two starts of one run.
+NOT_OF_TRAINING = frozenset(_ELSEWHERE | _BY_HASH)
 #: Stands for the value of a key that is not there.
 ABSENT = object()
 #: Differences that a message names; it counts the others.
@@ -40,7 +46,9 @@ class Difference:
         return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
 
 
-def differences(old: Mapping, new: Mapping, written: Mapping, ignored: frozenset[str] = frozenset()) -> list[Difference]:
+def differences(
+    old: Mapping, new: Mapping, written: Mapping, ignored: frozenset[str] = frozenset()
+) -> list[Difference]:
     """Return where two settings differ, without what follows from another difference by a reference.
 
     Parameters

@@ -97,6 +97,11 @@ class DecodeRecord(Record):
             if getattr(self, name) <= 0:
                 raise DldError(f"{name} is {getattr(self, name)!r}, a positive number was expected")
 
+    @property
+    def stopped(self) -> str:
+        """Where the training was stopped whose model this is of, `epoch 12 of 60`; "" where it reached its end."""
+        return stopped_at(self.epochs, self.num_epochs)
+
     @classmethod
     def from_json(cls, content: Any, where: str, advice: str = AGAIN):
         """Return the record that JSON describes; gates may be a list, as the first version of dld wrote them."""
@@ -115,6 +120,17 @@ class DecodeRecord(Record):
     def save(self, path: str | Path) -> None:
         """Write a `decode.json`."""
         write_json(path, self.to_json())
+
+
+def stopped_at(epochs: int | None, num_epochs: int | None) -> str:
+    """Return where a training was stopped, "" where it reached its end or that is not known.
+
+    Examples
+    --------
+    >>> stopped_at(12, 60), stopped_at(60, 60), stopped_at(None, None)
+    ('epoch 12 of 60', '', '')
+    """
+    return f"epoch {epochs} of {num_epochs}" if epochs and num_epochs and epochs < num_epochs else ""
 
 
 def name_of_set(data: str | Path) -> str:

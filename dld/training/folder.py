@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from dld.config import Config
-from dld.config.differences import Difference, differences, summary
+from dld.config.differences import NOT_OF_TRAINING, Difference, differences, summary
 from dld.data.fingerprint import Fingerprint, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
@@ -79,10 +79,6 @@ class RunRecord(Record):
     starts: list[Start] = field(default_factory=list)
 
 
-# Where a run is and on what machine, and what decoding alone reads: with others it is still the same run.
-NOT_OF_TRAINING = {"exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"}
-# Paths that may move: what is meant is compared by its hash.
-BY_HASH = {"data", "train_data", "dev_data", "lang_dir", "teacher", "init_from", "soft_targets.experiment"}
 EPOCHS = "num_epochs"
 ELSEWHERE = "give another exp_dir, or --restart true to train again from the start"
 
@@ -185,7 +181,7 @@ def changed_settings(path: Path, config: Config) -> list[Difference]:
     """Return what a user changed since the settings of a run were written; nothing is built, whatever they ask for."""
     texts = (None, config.text.encode(), config.written.encode())
     old, new, written = (Settings(path, text, finished=False).values for text in texts)
-    return differences(old, new, written, frozenset(NOT_OF_TRAINING | BY_HASH))
+    return differences(old, new, written, NOT_OF_TRAINING)
 
 
 def check_epochs(folder: Path, change: Difference) -> None:
@@ -234,13 +230,6 @@ def remove_run(folder):
     remove_checkpoints(folder / CHECKPOINTS)
     for name in (MODEL, GATE_TABLE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
         (folder / name).unlink(missing_ok=True)
-
-
-def _changed_keys(path, new):
-    # Neither text is built, whatever it asks for.
-    old, new = (_without_teacher(Settings(path, *text, finished=False).values) for text in ((), (new.encode(),)))
-    keys = sorted((old.keys() | new.keys()) - NOT_OF_TRAINING - BY_HASH)
-    return [key for key in keys if key not in old or key not in new or old[key] != new[key]]
 
 
 def save_model(folder, network, about):

@@ -39,9 +39,7 @@ logger = logging.getLogger(__name__)
 CMVN_UTTERANCES = 2000
 
 
-def train(
-    config: Config, run_opts: dict[str, Any] | None = None, restart: bool = False, finish: bool = False
-) -> Path:
+def train(config: Config, run_opts: dict[str, Any] | None = None, restart: bool = False, finish: bool = False) -> Path:
     """Train what an experiment file describes, resuming from the last checkpoint where there is one.
 
     A run whose number of epochs was raised continues from its last checkpoint, also when it was finished; its model

@@ -11,6 +11,7 @@ decode_args=
 report_args=
 lm=
 restart=false
+finish=false
 data=data
 exp=exp
 device=
@@ -42,6 +43,7 @@ $recipe_help
   --lm WHAT           decode with a language model too, its weights tuned on dev in stage 7: train (a 3-gram of the
                       training text), corpus (what LibriSpeech and TED-LIUM 3 come with) or an ARPA file (none)
   --restart BOOL      train again from scratch where there is a run already ($restart)
+  --finish BOOL       train no further: make models of the checkpoints of runs that were stopped ($finish)
   --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
   --device NAME       cpu or cuda (${device:-cuda where there is one})
   --ngpu N            GPUs to train on, through torchrun ($ngpu)
