@@ -5,6 +5,7 @@ Validation, gate search, tuning, decoding, timing and the command line all call 
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,8 +129,14 @@ class Recognizer:
         depth = blocks if depth is None else check_depth(depth, blocks)
         policy = policy or self.policy
         table = self.gate_table() if policy == "table" else None
-        if policy == "table" and table is None and depth == blocks:
-            return (True,) * blocks
+        if policy == "table" and table is None:
+            if depth == blocks:
+                return (True,) * blocks
+            of = "" if self.folder is None else f" --exp {shlex.quote(str(self.folder))}"
+            raise DldError(
+                f"the gate policy 'table' needs a gate table: dld gates{of} --data DEV searches one; or take another "
+                "policy, such as evenly-spaced"
+            )
         return gates_for_depth(policy, blocks, depth, table, seed)
 
     def gate_table(self) -> GateTable | None:

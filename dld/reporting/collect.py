@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +111,8 @@ def collect(exp: str | Path, systems: list[str] | None = None) -> list[ScoredDec
     directories = sorted(path for path in exp.glob("*/decode_*") if path.is_dir())
     if not directories:
         raise DldError(
-            f"{exp}: no decode directories (<system>/decode_<set>_n<depth>); run the decoding stage (stage 8)"
+            f"{exp}: no decode directories (<run>/decode_<set>_n<depth>); run the decoding stage (stage 8) with "
+            f"--exp {shlex.quote(str(exp))}, or give the folder that has the runs"
         )
     records = {directory: DecodeRecord.load(directory / "decode.json") for directory in directories}
     lines = Lines(records)

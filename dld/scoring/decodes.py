@@ -1,6 +1,7 @@
 """What `decode.json` says of a decode, and which decodes an experiment has of a test set."""
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,8 @@ def decodes_of(exp: str | Path, data: str | Path) -> list[Path]:
             _check_origin(path, record.data_dir, data)
             found.append((record.depth, path))
     if not found:
-        raise DldError(f"{exp} has no decodes of {test_set}; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8")
+        command = shlex.join(["dld", "decode", "--exp", str(exp), "--data", str(data)])
+        raise DldError(f"{exp} has no decodes of {test_set}; stage 8 makes them, or {command}")
     return [path for _, path in sorted(found)]
 
 
