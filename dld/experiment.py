@@ -1,9 +1,14 @@
 """A finished experiment as it is read: its settings, its tokenizer, its final model."""
 
 import hashlib
+import json
+import logging
 import os
+import shlex
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -12,16 +17,21 @@ from safetensors.torch import load_file
 from dld.config.plain import one_line
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.files import check_kind, open_file, read_bytes, read_record
+from dld.files import check_kind, open_file, read_bytes, read_json, read_lines, read_record
 from dld.network import GatedCTC
-from dld.records import Record
+from dld.records import Record, optional
 from dld.saved import Settings
+from dld.scoring.decodes import stopped_at
+
+logger = logging.getLogger(__name__)
 
 HYPERPARAMS = "hyperparams.yaml"
 MODEL = "model.safetensors"
 ABOUT = "model.json"
 TOKENIZER = "bpe.model"
 GATE_TABLE = "gate_table.json"
+RUN = "run.json"
+LOG = "train_log.jsonl"
 
 #: What is read of the settings when a model runs.
 SETTING_KINDS: dict[str, type | tuple[type, ...]] = {
@@ -45,6 +55,8 @@ class ModelRecord(Record):
     system : str
         Name of the system in tables.
     seed, updates : int
+    epochs, num_epochs : int, optional
+        Epochs that it was trained, and that were planned: of a run that was stopped the former are fewer.
     train_seconds : float
     averaged_epochs : list of int, optional
         Epochs whose mean the weights are.
@@ -69,6 +81,50 @@ class ModelRecord(Record):
     init_sha256: str | None = None
     teacher_sha256: str | None = None
     git: str | None = None
+    epochs: int | None = optional()
+    num_epochs: int | None = optional()
+
+    @property
+    def stopped(self) -> str:
+        """Where the run was stopped, `epoch 12 of 60`; "" where it reached its end."""
+        return stopped_at(self.epochs, self.num_epochs)
+
+
+class Epoch(NamedTuple):
+    """What the log of a training says of an epoch: its number and the mean WER on dev, in percent."""
+
+    epoch: int
+    mean_wer: float
+
+
+def logged(folder: str | Path) -> Epoch | None:
+    """Return the last epoch in the log of a training, None where there is none."""
+    path = Path(folder) / LOG
+    if not path.is_file():
+        return None
+    last = deque(read_lines(path), maxlen=1)
+    try:
+        entry = json.loads(last[0][1]) if last else None
+        return entry and Epoch(int(entry["epoch"]), float(entry["mean_wer"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def last_command(folder: str | Path) -> str:
+    """Return the command that resumes the run in a folder, to be pasted into a shell; "" where it is not known."""
+    try:
+        start = read_json(Path(folder) / RUN)["starts"][-1]
+        words = shlex.split(start["command"])
+        directory = shlex.quote(start["directory"])
+    except (DldError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return ""
+    if words[0] not in ("dld", "torchrun"):  # it was called from Python
+        return ""
+    for name in ("--restart", "--finish"):
+        while name in words:
+            at = words.index(name)
+            del words[at : at + 2]
+    return f"cd {directory} && {shlex.join(words)}"
 
 
 def state_hash(module: torch.nn.Module) -> str:
@@ -89,8 +145,19 @@ def read_about(folder: str | Path) -> ModelRecord:
     """Return what `model.json` says of a finished experiment."""
     path = Path(folder) / ABOUT
     if not path.exists():
-        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); train it first (dld train)")
+        raise DldError(f"{folder}: no finished model there ({ABOUT} is missing); {_how_to_finish(folder)}")
     return ModelRecord.from_json(read_record(path, {}, COPY_AGAIN), str(path), COPY_AGAIN)
+
+
+def _how_to_finish(folder: str | Path) -> str:
+    """Return what to do about a missing model: train, or finish a run that was stopped."""
+    last, command = logged(folder), last_command(folder) or "the command that trained it"
+    if last is None:
+        return "train it first (dld train)"
+    return (
+        f"its training was stopped after epoch {last.epoch}, at {last.mean_wer:.2f} % WER on dev; resume it: {command}"
+        "; the same command with --finish true makes a model of what is trained so far"
+    )
 
 
 def model_hash(folder: str | Path) -> str:
@@ -142,6 +209,8 @@ def load_trained(folder: str | os.PathLike, device: str = "cpu") -> Trained:
     """
     folder = Path(folder)
     about = read_about(folder)
+    if about.stopped:
+        logger.warning("%s: the training of this model was stopped at %s", folder, about.stopped)
     settings = Settings(folder / HYPERPARAMS)
     for key, kind in SETTING_KINDS.items():
         if key not in settings.values:

@@ -308,6 +308,8 @@ def open_file(path: Pathlike) -> BinaryIO:
     DldError
         It is missing, cannot be opened, or is not a regular file.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DldError(f"the path of a file was expected, not {type(path).__name__}")
     try:
         if os.path.isdir(path):
             raise DldError(f"{path}: is a folder, a file was expected")

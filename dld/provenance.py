@@ -1,5 +1,6 @@
 """Record what produced a result: code, command, libraries, machine."""
 
+import os
 import platform
 import shlex
 import subprocess
@@ -49,9 +50,19 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+#: Modules of `dld.bin` that have another name than their sub-command.
+_SUBCOMMANDS = {"gate_table": ["gates"], "main": []}
+
+
 def command_line() -> str:
-    """Return the command that is running, quoted for a shell."""
+    """Return the command that is running, quoted for a shell, so that it can be pasted into one."""
     program = Path(sys.argv[0])
-    # `python -m dld` runs the file __main__.py of the package.
-    name = program.parent.name if program.name == "__main__.py" else program.name
-    return shlex.join([name, *sys.argv[1:]])
+    words = [program.name]
+    if program.name == "__main__.py":  # python -m dld
+        words = [program.parent.name]
+    elif program.parent == Path(__file__).resolve().parent / "bin":  # python -m dld.bin.train
+        words = ["dld", *_SUBCOMMANDS.get(program.stem, [program.stem.replace("_", "-")])]
+        if "RANK" in os.environ:
+            size = os.environ.get("LOCAL_WORLD_SIZE", "1")
+            words = ["torchrun", "--standalone", f"--nproc-per-node={size}", "-m", f"dld.bin.{program.stem}"]
+    return shlex.join([*words, *sys.argv[1:]])

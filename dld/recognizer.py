@@ -5,6 +5,7 @@ Validation, gate search, tuning, decoding, timing and the command line all call 
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dld.checks import POSITIVE, complaint, shown
 from dld.data.clips import Audio, Source, listed
 from dld.data.dataset import unpack
 from dld.data.tokenizer import Tokenizer
@@ -20,7 +22,7 @@ from dld.decoding.settings import LM_WEIGHTS, Search
 from dld.encoders.base import Embedded
 from dld.errors import DldError
 from dld.experiment import GATE_TABLE, ModelRecord, load_trained
-from dld.gates import GateTable, check_depth, check_gates, gates_for_depth, parse_depths, parse_gates
+from dld.gates import GateTable, check_depth, check_gates, gates_for_depth, parse_gates
 from dld.network import GatedCTC, Output, precision_context
 
 if TYPE_CHECKING:
@@ -127,8 +129,14 @@ class Recognizer:
         depth = blocks if depth is None else check_depth(depth, blocks)
         policy = policy or self.policy
         table = self.gate_table() if policy == "table" else None
-        if policy == "table" and table is None and depth == blocks:
-            return (True,) * blocks
+        if policy == "table" and table is None:
+            if depth == blocks:
+                return (True,) * blocks
+            of = "" if self.folder is None else f" --exp {shlex.quote(str(self.folder))}"
+            raise DldError(
+                f"the gate policy 'table' needs a gate table: dld gates{of} --data DEV searches one; or take another "
+                "policy, such as evenly-spaced"
+            )
         return gates_for_depth(policy, blocks, depth, table, seed)
 
     def gate_table(self) -> GateTable | None:
@@ -213,6 +221,8 @@ class Recognizer:
         """Return a `BeamSearch` with the weights of a gate vector."""
         from dld.decoding.beam import BeamSearch
 
+        if not isinstance(search, Search):
+            raise DldError(f"search is {shown(search)}; it must be a dld.Search, such as dld.Search(lm=FILE)")
         weights = self.lm_weights(search, gates)
         return BeamSearch(self.tokenizer.tokens(), search.model, weights, search.beam)
 
@@ -299,38 +309,36 @@ class Recognizer:
         self,
         audio: Audio | Iterable[Audio],
         *,
-        gates: Sequence[Gates] | None = None,
-        depths: str | Sequence[int] | None = None,
+        depth: int | Sequence[int] | None = None,
+        gates: Gates | Sequence[Gates] | None = None,
         policy: str | None = None,
         sample_rate: int | None = None,
         batch_seconds: float = BATCH_SECONDS,
-    ) -> list:
-        """Return the log probabilities of the tokens under several gate vectors, in one pass.
+    ) -> np.ndarray | list:
+        """Return the log probabilities of the tokens of a file or of samples; of a list, the list of theirs.
 
         Parameters
         ----------
         audio, policy, sample_rate, batch_seconds
             See `transcribe`.
-        gates : list of gate vectors, optional
-        depths : list of int, or text such as "2,4" or "all", optional
-            Instead of `gates` (default: full depth).
+        depth, gates : optional
+            What runs, see `gate_vector` (default: all blocks). Of a list of depths or of gate vectors all run in one
+            pass.
 
         Returns
         -------
-        list of array (frames, tokens), float32
-            One for each gate vector, nats; for a list of audio, a list of such lists.
+        array (frames, tokens), float32
+            In nats. With a list of depths or gate vectors it is a list of arrays, one for each; for a list of audio, a
+            list of what is returned for one.
         """
         from dld.decoding.beam import valid_log_probs
 
-        if isinstance(gates, str) or (gates is not None and depths is not None):
-            raise DldError("log_probs takes either a list of gate vectors or depths; put a single vector in a list")
-        if gates is not None:
-            vectors = [self.gate_vector(gates=vector, policy=policy) for vector in gates]
-        else:
-            numbers = [None] if depths is None else parse_depths(depths, self.network.num_blocks)
-            vectors = [self.gate_vector(depth=n, policy=policy) for n in numbers]
-        if not vectors:
-            raise DldError("log_probs needs at least one gate vector")
+        several = isinstance(depth, Sequence) and not isinstance(depth, str), _is_list_of_vectors(gates)
+        depths = list(depth) if isinstance(depth, Sequence) and several[0] else [depth]
+        choices = list(gates) if gates is not None and several[1] else [gates]
+        if not depths or not choices:
+            raise DldError("log_probs needs at least one depth or gate vector")
+        vectors = [self.gate_vector(depth=n, gates=g, policy=policy) for n in depths for g in choices]
         items, single = listed(audio)
         found: list[list[np.ndarray]] = [[] for _ in items]
         for indices, output in self._run_all(items, vectors, sample_rate, batch_seconds):
@@ -339,12 +347,15 @@ class Recognizer:
             for logits in output.logits:
                 for index, rows in zip(indices, valid_log_probs(logits, output.lengths), strict=True):
                     found[index].append(rows)
-        return found[0] if single else found
+        results = found if any(several) else [rows[0] for rows in found]
+        return results[0] if single else results
 
     def _run_all(
         self, audio: Sequence[Audio], vectors: Sequence[Sequence[bool]], sample_rate: int | None, batch_seconds: float
     ) -> Iterator[tuple[list[int], Output | DldError]]:
         """Yield the indices and the output of batches, and of what cannot be read, index and error."""
+        if wrong := complaint("batch_seconds", batch_seconds, POSITIVE):
+            raise DldError(wrong)
         source = Source(self.sample_rate, self.channel, self.network.encoder.max_seconds)
         for indices, batch in source.batches(audio, sample_rate, batch_seconds):
             yield indices, batch if isinstance(batch, DldError) else self.run(*batch, vectors)
@@ -360,6 +371,13 @@ class Recognizer:
         finally:
             for module in training:
                 module.training = True
+
+
+def _is_list_of_vectors(gates: object) -> bool:
+    """Return whether it is a list of gate vectors, and not one vector or none."""
+    if gates is None or isinstance(gates, str) or not isinstance(gates, Iterable):
+        return False
+    return not all(np.ndim(gate) == 0 and not isinstance(gate, str) for gate in gates) or not list(gates)
 
 
 def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "fp32") -> Recognizer:
@@ -380,9 +398,11 @@ def load_model(path: str | os.PathLike, device: str = "cpu", precision: str = "f
     DldError
         There is no finished model, or a file of it is damaged, hostile or of another model; or there is no such device.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DldError(f"load_model takes the folder of a model, not {shown(path)}")
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise DldError(f"device {device!r} is not available: {str(error).splitlines()[0]}") from None
     trained = load_trained(path, device)
     return Recognizer(

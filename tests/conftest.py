@@ -97,10 +97,10 @@ def experiment(tiny_corpus, tmp_path_factory):
     from dld.config import load_config
     from dld.training.run import train
 
-    def make(system, exp, restart=False, **overrides):
+    def make(system, exp, restart=False, finish=False, **overrides):
         settings = {**tiny_settings(tiny_corpus, exp), **overrides}
         config = load_config(system_files(f"mini/{system}"), settings)
-        return train(config, {"device": "cpu", "noprogressbar": True}, restart)
+        return train(config, {"device": "cpu", "noprogressbar": True}, restart, finish)
 
     return make
 

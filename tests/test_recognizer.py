@@ -206,13 +206,26 @@ def test_log_probs_of_several_vectors_are_those_of_each(recognizer, files):
     assert [len(rows) for rows in together] == [3] * 3
     for path, found in zip(paths, together, strict=True):
         for rows, gates in zip(found, ["100", "101", "111"], strict=True):
-            [alone] = recognizer.log_probs(path, gates=[gates])
+            alone = recognizer.log_probs(path, gates=gates)
             assert rows.dtype == np.float32 and rows.shape == alone.shape
             np.testing.assert_allclose(rows, alone, atol=1e-4)
             np.testing.assert_allclose(np.exp(rows).sum(1), 1, atol=1e-4)
-    by_depth = recognizer.log_probs(paths[0], depths="1,3", policy="first-n")
-    np.testing.assert_array_equal(by_depth[0], recognizer.log_probs(paths[0], gates=["100"])[0])
-    assert len(recognizer.log_probs(paths[0])) == 1
+
+
+def test_log_probs_take_what_runs_as_transcribe_does(recognizer, files):
+    path = next(iter(files.values()))
+    full = recognizer.log_probs(path)
+    assert full.ndim == 2
+    for one in (
+        *(recognizer.log_probs(path, depth=3), recognizer.log_probs(path, gates="111")),
+        *(recognizer.log_probs(path, gates=vector) for vector in ((True,) * 3, np.ones(3, bool), torch.ones(3).bool())),
+        *(recognizer.log_probs(path, depth=[3])[0], recognizer.log_probs([path], gates=["111"])[0][0]),
+        recognizer.log_probs([path])[0],
+    ):
+        np.testing.assert_array_equal(one, full)
+    first, second = recognizer.log_probs(path, depth=[1, 3], policy="first-n")
+    np.testing.assert_allclose(first, recognizer.log_probs(path, gates="100"), atol=1e-4)
+    assert second.shape == full.shape
 
 
 def test_the_front_end_and_a_common_prefix_run_once(babbler, files):
@@ -227,15 +240,55 @@ def test_the_front_end_and_a_common_prefix_run_once(babbler, files):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gates": "101"}, "put a single vector in a list"),
-        ({"gates": []}, "at least one gate vector"),
-        ({"gates": ["101"], "depths": [2]}, "either a list of gate vectors or depths"),
-        ({"depths": "1,9"}, "depth 9 is outside"),
+        ({"gates": []}, "at least one depth or gate vector"),
+        ({"depth": []}, "at least one depth or gate vector"),
+        ({"gates": ["101"], "depth": [2]}, "give either gates, or a depth"),
+        ({"depth": [9, 1]}, "depth 9 is outside"),
+        ({"depth": "all"}, "depth 'all' is not a whole number"),
+        ({"gates": 5}, "gate vector 5: 3 booleans were expected"),
     ],
 )
 def test_log_probs_refuses_what_is_no_list_of_vectors(recognizer, files, options, message):
     with pytest.raises(DldError, match=message):
         recognizer.log_probs(next(iter(files.values())), **options)
+
+
+@pytest.mark.parametrize(
+    ("misuse", "message"),
+    [
+        (lambda model, path: dld.load_model(None), "load_model takes the folder of a model, not null"),
+        (lambda model, path: dld.load_model(5), "load_model takes the folder of a model, not 5"),
+        (lambda model, path: dld.load_model(model.folder, device=[]), "device .. is not available"),
+        (lambda model, path: dld.load_model(model.folder, device="gpu"), "device 'gpu' is not available"),
+        (lambda model, path: dld.load_model(model.folder, precision=16), "precision must be fp32 or bf16, got 16"),
+        (lambda model, path: model.transcribe(5), "audio is a path, samples, or a list of those, not int"),
+        (lambda model, path: model.transcribe(None), "not NoneType"),
+        (lambda model, path: model.transcribe([path, 5]), "audio 1: audio is a path or an array of samples, not int"),
+        (lambda model, path: model.transcribe(path, depth=1.5), "depth 1.5 is not a whole number"),
+        (lambda model, path: model.transcribe(path, depth=[1]), r"depth \[1\] is not a whole number"),
+        (lambda model, path: model.transcribe(path, gates=5), "gate vector 5: 3 booleans"),
+        (lambda model, path: model.transcribe(path, depth=1, policy=7), "unknown gate policy 7"),
+        (
+            lambda model, path: model.transcribe(path, search="3gram.arpa"),
+            "search is '3gram.arpa'; it must be a dld.Se",
+        ),
+        (lambda model, path: model.transcribe(path, batch_seconds="60"), "batch_seconds is '60'; it must be a number"),
+        (lambda model, path: model.transcribe(np.zeros(800), sample_rate="16k"), "sample_rate is '16k'; give that"),
+        (lambda model, path: dld.Search(beam="8"), "Search: beam is '8'; it must be a BeamSettings"),
+        (lambda model, path: dld.Search(beam=8), "Search: beam is 8; it must be a BeamSettings"),
+        (lambda model, path: dld.Search(lm=5), "Search: lm is 5; it must be the path"),
+        (lambda model, path: dld.Search(lm="x.arpa", weights=0.5), "Search: weights is 0.5; it must be Weights"),
+        (lambda model, path: BeamSettings(size="8"), "BeamSettings: size is '8'; it must be a whole number"),
+        (lambda model, path: BeamSettings(beam_logp=None), "BeamSettings: beam_logp is null; it must be a number"),
+        (lambda model, path: dld.GateTable("3", {}), "GateTable: num_blocks is '3'; it must be a whole number"),
+        (lambda model, path: dld.GateTable.load(None, 3), "the path of a file was expected, not NoneType"),
+        (lambda model, path: dld.GatedConformer(num_blocks="3"), "num_blocks is '3'; it must be a whole number"),
+    ],
+)
+def test_what_is_called_in_a_wrong_way_is_one_line(recognizer, files, misuse, message):
+    with pytest.raises(DldError, match=message) as caught:
+        misuse(recognizer, next(iter(files.values())))
+    assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------- searches, precision, training
@@ -244,7 +297,7 @@ def test_log_probs_refuses_what_is_no_list_of_vectors(recognizer, files, options
 def test_a_beam_search_is_given_as_a_record(recognizer, files):
     path = next(iter(files.values()))
     search = dld.Search(beam=BeamSettings(size=4))
-    [log_probs] = recognizer.log_probs(path)
+    log_probs = recognizer.log_probs(path)
     expected = BeamSearch(recognizer.tokenizer.tokens(), settings=BeamSettings(size=4)).text(log_probs)
     assert recognizer.transcribe(path, search=search) == expected
     assert recognizer.transcribe(path, search=dld.Search(beam=BeamSettings(size=1))) == recognizer.transcribe(path)
@@ -289,7 +342,7 @@ def test_weights_without_a_language_model_are_refused():
 
 def test_the_network_runs_in_the_precision_that_was_asked_for(babbler, files):
     path = next(iter(files.values()))
-    [full], [low] = (load_model(babbler, precision=name).log_probs(path) for name in ("fp32", "bf16"))
+    full, low = (load_model(babbler, precision=name).log_probs(path) for name in ("fp32", "bf16"))
     assert not np.array_equal(full, low)
     np.testing.assert_allclose(full, low, atol=0.3)
     with pytest.raises(DldError, match="fp32 or bf16"):

@@ -61,7 +61,10 @@ def main(argv=None):
     added = (arguments.train_args, arguments.decode_args, arguments.corpus_args)
     given = Options(arguments.jobs, *(words or () for words in added))
     driver = Driver(comparison, given)
+    for run in runs:
+        driver.check(run)
     if arguments.dry_run:
+        print(f"cd {shlex.quote(str(driver.recipe))}")
         for run in runs:
             print(f"# {run.name} (a gate table only where its decode_policy is table)")
             print("\n".join(map(shlex.join, driver.commands(run))))

@@ -20,12 +20,14 @@ def make_parser():
         nargs="+",
         help="HyperPyYAML files, each of which extends those before it; or the hyperparams.yaml of an experiment",
     )
-    parser.add_argument("--get", metavar="KEY", help="print the value of one key only")
+    parser.add_argument("--get", metavar="KEY", help="print the value of one key only, such as lr or encoder.dropout")
     return parser
 
 
 def show(paths, overrides):
     """Return the resolved text of files, and their values; objects are not built.
+
+    That the classes of dld exist is checked by their names in its sources.
 
     Parameters
     ----------
@@ -40,6 +42,7 @@ def show(paths, overrides):
     PlainSettings
     """
     from dld.config import RESOLVED, described, layered, listed, replace_references
+    from dld.config.classes import missing_class
     from dld.config.plain import MOST_BYTES, PlainSettings, one_line
 
     paths = listed(paths)
@@ -56,7 +59,11 @@ def show(paths, overrides):
         text = replace_references(text)
     except (AttributeError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
         raise DldError(f"{path}: cannot resolve the references: {one_line(error)}") from None
-    return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", PlainSettings(path, text.encode(), finished=False)
+    settings = PlainSettings(path, text.encode(), finished=False)
+    for name, _ in settings.objects():
+        if wrong := missing_class(name):
+            raise DldError(f"{path}: {wrong}")
+    return f"{RESOLVED}\n{text.removeprefix(RESOLVED).lstrip()}", settings
 
 
 @command

@@ -87,6 +87,8 @@ def describe_model(recognizer):
         "seed": about.seed,
         "updates": about.updates,
         "train_seconds": about.train_seconds,
+        "epochs": about.epochs,
+        "num_epochs": about.num_epochs,
         "trained_git": about.git,
     }
 

@@ -5,21 +5,28 @@ import os
 import sys
 
 from dld.bin import add_pipes_option, add_progress_option, boolean, command, options
-from dld.config.keys import EXPERIMENT_KEYS
+from dld.config.keys import EXPERIMENT_KEYS, SHARED_KEYS
 
 
 def make_parser():
     """Return the parser of the options that are not keys of the experiment file."""
-    keys = "\n".join(f"  {name:26} {key.meaning}\n{'':30}{key.kind}" for name, key in EXPERIMENT_KEYS.items())
+    own = {name: key for name, key in SHARED_KEYS.items() if name not in EXPERIMENT_KEYS}
     parser = options.Parser(
         prog="dld train",
         description=__doc__,
         usage="dld train BASE.yaml SYSTEM.yaml … [options] [--KEY VALUE …]",
-        epilog="Any key of the experiment file can be set: --lr 5e-4, --encoder.dropout 0.2. Keys the program reads:\n"
-        + keys,
+        epilog="Any key of the experiment file can be set: --lr 5e-4, --encoder.dropout 0.2.\n\n"
+        f"Keys that the program reads:\n{_described(EXPERIMENT_KEYS)}\n\n"
+        f"Keys that recipes have in addition, each where its files refer to it:\n{_described(own)}",
     )
     parser.add_argument("experiments", nargs="+", help="HyperPyYAML files, each of which extends those before it")
     parser.add_argument("--restart", type=boolean, default=False, help="train again from scratch")
+    parser.add_argument(
+        "--finish",
+        type=boolean,
+        default=False,
+        help="train no further: make a model of the checkpoints of a run that was stopped",
+    )
     parser.add_argument(
         "--device", type=options.device, help="cpu, cuda, cuda:1 … (default: the GPU where there is one)"
     )
@@ -29,6 +36,10 @@ def make_parser():
         "--distributed-backend", default="nccl", choices=("nccl", "gloo"), help="communication under torchrun"
     )
     return parser
+
+
+def _described(keys):
+    return "\n".join(f"  {name:22} {key.meaning}\n{'':25}{key.kind}" for name, key in keys.items())
 
 
 @command
@@ -53,7 +64,7 @@ def main(argv=None):
             logging.getLogger().setLevel(logging.ERROR)
     config = load_config(arguments.experiments, parse_overrides(rest))
     try:
-        train(config, run_opts, arguments.restart)
+        train(config, run_opts, arguments.restart, arguments.finish)
     except Stopped as stopped:
         print(f"dld train: {stopped}", file=sys.stderr)
         return 128 + stopped.signal

@@ -141,6 +141,18 @@ class Driver:
     def _folder(self, run: Run) -> str:
         return f"{self.comparison.exp}/{run.name}"
 
+    def check(self, run: Run) -> None:
+        """Raise a `DldError` where a run's files cannot be read, or a setting is unknown or has a wrong value."""
+        from dld.config import layered, parse_overrides
+
+        settings = [word for word in self.train(run)[3:] if word.startswith("--") and "=" in word]
+        more = parse_overrides(self.options.train)
+        files = [os.path.relpath(self.recipe / file) for file in (*self.comparison.files, *run.files)]
+        try:
+            layered(files, {**parse_overrides(settings), **more})
+        except DldError as error:
+            raise DldError(f"{self.comparison.path}: runs: {run.name}: {error}") from None
+
     # ------------------------------------------------------------ work
 
     def make(self, names: Sequence[str], show: Callable[[Progress], None]) -> Progress:

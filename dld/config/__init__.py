@@ -7,7 +7,8 @@ takes away keys of the bases that nothing reads any more. Command-line overrides
 keys that exist; `--encoder.dropout 0.2` reaches inside. Values are checked against the types and ranges of
 `dld.config.keys` before anything is built. A number that is `auto` follows from the data, by `dld.config.plan`.
 
-Several files may be given, as `base.yaml ld.yaml`: each extends those before it, as if it named them in `extends`.
+Several files may be given, as `base.yaml ld.yaml`: each extends those before it, as if it named them in `extends`. The
+name of the last, or of one file that extends several, is that of the system, unless a file gives one (`system: ld`).
 
 An experiment file may run code (`!apply:`), as any program; an override is a plain value or a class of dld, SpeechBrain
 or torch.optim, see `dld.config.overrides`.
@@ -27,8 +28,10 @@ import ruamel.yaml
 import yaml
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from dld.checks import ListOf, Text, complaint, no_argument
+from dld.checks import complaint, no_argument
+from dld.config.classes import missing_class
 from dld.config.keys import EXPERIMENT_KEYS, KEYS, TEACHER_KEYS, check_together, check_values, is_text
+from dld.config.layers import merge, parse, read_layers, read_text, tag_of
 from dld.config.overrides import is_plain, read_override
 from dld.config.plan import numbers_for
 from dld.errors import DldError, describe_os_error
@@ -51,11 +54,14 @@ class Config:
         The YAML with all layers and overrides merged and references resolved.
     path : str
         The file, for messages.
+    written : str
+        The YAML with all layers and overrides merged, references as they are.
     """
 
     values: dict
     text: str
     path: str = "experiment"
+    written: str = ""
 
 
 def load_config(paths, overrides=None):
@@ -105,9 +111,14 @@ def _within_limits(read, paths, overrides):
 def _layered(paths, overrides):
     tree, origins, resolved = None, {}, False
     for path in map(Path, paths):
-        text = _read_text(path)
+        text = read_text(path)
         resolved |= text.partition("\n")[0].rstrip() == RESOLVED
-        tree = _read_layers(path, (), origins, text, tree)
+        file = parse(text, path)
+        several = len(paths) > 1 or (isinstance(file.get("extends"), list) and len(file["extends"]) > 1)
+        tree = read_layers(path, (), origins, file, tree)
+    if several and "system" not in tree:
+        tree.insert(0, "system", path.stem)
+        origins["system"] = described(paths)
     # Before the overrides: one that replaces a reference may leave the key it pointed to without a reader.
     if not resolved:
         _check_keys(tree, origins, described(paths))
@@ -132,11 +143,11 @@ def _load(paths, overrides):
     import torch
 
     # The weights of the network are drawn when it is built.
-    if _tag(values.get("seed")):
-        raise DldError(f"{path}: seed is made by {_tag(values['seed'])}; it must be a whole number itself")
+    if tag_of(values.get("seed")):
+        raise DldError(f"{path}: seed is made by {tag_of(values['seed'])}; it must be a whole number itself")
     torch.manual_seed(values.get("seed", 0))
     random.seed(values.get("seed", 0))
-    return _construct(resolved, path)
+    return _construct(resolved, path, _dump(tree))
 
 
 def _numbers(values, path):
@@ -149,7 +160,7 @@ def _numbers(values, path):
 def build(text, path):
     """Resolve, check and build YAML text; `path` is named in errors."""
     resolved, _ = _resolve(text, path)
-    return _construct(resolved, path)
+    return _construct(resolved, path, text)
 
 
 _PLAIN = (type(None), str, int, float, list, tuple, dict)
@@ -194,7 +205,7 @@ def _check_resolved(node, path):
 
     HyperPyYAML reads such text as a tuple, wherever it comes from, by a parser that runs what tags say.
     """
-    if _tag(node) in ("!ref", "!copy"):
+    if tag_of(node) in ("!ref", "!copy"):
         raise DldError(f"{path}: the reference {node.value} leads back to itself")
     if isinstance(node, Mapping):
         node = [*node, *node.values()]
@@ -207,7 +218,7 @@ def _check_resolved(node, path):
         raise DldError(f"{path}: {text!r} is read as a tuple, and a tuple may not hold tags; write a list")
 
 
-def _construct(resolved, path):
+def _construct(resolved, path, written):
     from hyperpyyaml import load_hyperpyyaml
 
     from dld.gates import Ramp
@@ -220,7 +231,7 @@ def _construct(resolved, path):
         raise DldError(f"{path}: cannot build the experiment: {_detail(error)}") from error
     # Again, for what `!apply:` and the like returned.
     check_values({key: value for key, value in values.items() if isinstance(value, (*_PLAIN, Ramp))}, path)
-    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path))
+    return Config(values, f"{RESOLVED}\n{resolved.removeprefix(RESOLVED).lstrip()}", str(path), written)
 
 
 def _detail(error):
@@ -230,6 +241,9 @@ def _detail(error):
     if isinstance(error, MarkedYAMLError):
         return " ".join((error.problem or error.context or "not YAML").split())
     text = " ".join(" ".join(map(str, error.args)).split()) or type(error).__name__
+    unknown = re.search(r"There is no such \w+ as ([\w.]+)", text)
+    if unknown:
+        return f"{text.rstrip('.')}: {hint}" if (hint := missing_class(unknown[1])) else text
     found = re.search(r"Invalid argument to (?:class|callable) (\S+) .*unexpected keyword argument '(\w+)'", text)
     if not found:
         return text
@@ -262,100 +276,6 @@ def parse_overrides(arguments):
     return overrides
 
 
-def _read_text(path):
-    """Return the text of an experiment file; a `DldError` says why it cannot be read."""
-    try:
-        if path.is_char_device():
-            raise DldError(f"{path}: is a device, an experiment file was expected")
-        return path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise DldError(f"{path}: no such experiment file") from None
-    except IsADirectoryError:
-        raise DldError(f"{path}: is a folder; an experiment file was expected, such as hparams/base.yaml") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DldError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
-    except OSError as error:
-        raise DldError(describe_os_error(error, path)) from None
-    except ValueError as error:
-        raise DldError(f"{path}: cannot be read ({error})") from None
-
-
-def _parse(text, path):
-    try:
-        tree = ruamel.yaml.YAML().load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        problem = " ".join((error.problem or error.context or "").split())
-        raise DldError(f"{path}:{line}: not YAML: {problem}") from None
-    except YAMLError as error:
-        problem = " ".join(str(getattr(error, "reason", None) or error).split())
-        raise DldError(f"{path}: not YAML: {problem}") from None
-    if tree is None:
-        raise DldError(f"{path}: is empty; an experiment file is a mapping of keys to values")
-    if not isinstance(tree, Mapping):
-        raise DldError(f"{path}: an experiment file is a mapping of keys to values")
-    return tree
-
-
-def _read_layers(path, above, origins, text=None, below=None):
-    """Return the tree of a file, merged over its bases, and over `below`, the tree of the files given before it.
-
-    `origins` takes key → the file that its value is of.
-    """
-    if path.resolve() in above:
-        raise DldError(f"{path}: the files extend each other in a circle")
-    tree = _parse(_read_text(path) if text is None else text, path)
-    names = _pop_names(tree, "extends", path)
-    gone = _pop_names(tree, "removes", path)
-    result = below
-    for name in names:
-        try:
-            base = _read_layers(path.parent / name, (*above, path.resolve()), origins)
-        except DldError as error:
-            raise DldError(str(error) if above else f"{error} (read for {path})") from None
-        result = _merged(result, base)
-    for key in gone:
-        if result is None or key not in result:
-            raise DldError(f"{path}: removes {key!r}, which no file that it extends has")
-        del result[key]
-    origins.update(dict.fromkeys(tree, path))
-    return _merged(result, tree)
-
-
-def _merged(below, above):
-    if below is None:
-        return above
-    _merge(below, above)
-    return below
-
-
-def _pop_names(tree, key, path):
-    """Take out `extends` or `removes`: a name or a list of names."""
-    if key not in tree:
-        return []
-    names = tree.pop(key)
-    names = [names] if isinstance(names, str) else names
-    wrong = complaint(key, names, ListOf(Text(), meaning="a name or a list of names"))
-    if wrong:
-        raise DldError(f"{path}: {wrong}")
-    return names
-
-
-def _tag(node):
-    tag = getattr(node, "tag", None)
-    return getattr(tag, "value", None)
-
-
-def _merge(below, above):
-    for key, value in above.items():
-        mergeable = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        if mergeable and _tag(value) in (None, _tag(below[key])):
-            _merge(below[key], value)
-        else:
-            below[key] = value
-
-
 def _unknown(key, known, where):
     near = difflib.get_close_matches(str(key), list(map(str, known)), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -374,7 +294,7 @@ def _override(tree, dotted, value, path):
     if isinstance(value, str):
         literal = not parents and is_text(last)
         value = read_override(dotted, value, literal, literal and complaint(last, None, KEYS[last].kind) is None)
-    _merge(node, {last: value})
+    merge(node, {last: value})
 
 
 def _dotted_keys(tree, prefix=""):

@@ -12,6 +12,7 @@ import ruamel.yaml
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from dld.config.classes import missing_class
 from dld.errors import DldError
 
 #: Packages whose classes an override may name.
@@ -101,7 +102,7 @@ def _check_tag(tag, where):
         )
     found = _locate(name)
     if found is None:
-        raise DldError(f"{where}: there is no class {name}")
+        raise DldError(f"{where}: {missing_class(name) or f'there is no class {name}'}")
     # By its own module: a class of another package that a module here imports has the name of that module, too.
     if not inspect.isclass(found) or not any(f"{found.__module__}.".startswith(f"{p}.") for p in PACKAGES):
         raise DldError(f"{where}: {name} is not a class of {', '.join(PACKAGES)}; put it into the experiment file")

@@ -4,8 +4,10 @@ The file is parsed into nodes only. Plain values become plain Python values, and
 would call a function, import a module or read a file is refused wherever it is. Needs no torch.
 """
 
+import difflib
+import io
 import re
-from collections.abc import ItemsView
+from collections.abc import ItemsView, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,37 @@ class PlainSettings:
             raise DldError(f"{path}: nested too deeply for settings of an experiment") from None
 
     def text_of(self, key: str) -> str:
-        """Return the value of a key as `dld config --get` prints it."""
-        if key not in self.values:
-            raise DldError(f"{self.path}: no key {key!r}")
-        return str(self.values[key])
+        """Return the value of a key, such as `lr` or `encoder.dropout`, as `dld config --get` prints it: as YAML."""
+        node: Node = self.root
+        for count, part in enumerate(key.split(".")):
+            below = dict(self._pairs(node)) if isinstance(node, MappingNode) else {}
+            if part not in below:
+                known = [".".join([*key.split(".")[:count], name]) for name in below]
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise DldError(f"{self.path}: no key {key!r}{hint}")
+            node = below[part]
+        if isinstance(node, ScalarNode) and tag_of(node) in _PLAIN_TAGS:
+            return "null" if tag_of(node) == f"{_YAML}null" else node.value
+        out = io.StringIO()
+        yaml = ruamel.yaml.YAML()
+        yaml.width = 1 << 16
+        yaml.serialize(node, out)
+        # The end of a document follows a scalar without a key.
+        return out.getvalue().removesuffix("...\n").strip()
+
+    def objects(self) -> Iterator[tuple[str, str]]:
+        """Yield what the tags `!new:` and `!name:` name, and where that is."""
+        for key, node in self._pairs(self.root):
+            waiting = [node]
+            while waiting:
+                node = waiting.pop()
+                if is_object(node):
+                    yield tag_of(node).partition(":")[2], self._where(node, key)
+                if isinstance(node, MappingNode):
+                    waiting += [value for _, value in node.value]
+                elif isinstance(node, SequenceNode):
+                    waiting += node.value
 
     # ------------------------------------------------------------ parsing
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dld.checks import COUNT, Number, require, shown
 from dld.errors import DldError
 
 if TYPE_CHECKING:
@@ -40,12 +41,8 @@ class BeamSettings:
 
     def __post_init__(self) -> None:
         """Raise a `DldError` for a setting out of its range."""
-        if self.size < 1:
-            raise DldError(f"beam size {self.size}: must be at least 1")
-        if not (self.beam_logp < 0 and self.token_logp < 0):
-            raise DldError(
-                f"beam limits {self.beam_logp:g} and {self.token_logp:g}: both are log probabilities, below 0"
-            )
+        require(self, COUNT, size=self.size)
+        require(self, Number(below=0), beam_logp=self.beam_logp, token_logp=self.token_logp)
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,17 @@ class Search:
     beam: BeamSettings = field(default_factory=BeamSettings)
 
     def __post_init__(self) -> None:
-        """Raise a `DldError` for weights without a model."""
+        """Raise a `DldError` for weights without a model, and for what is of another type."""
+        if not isinstance(self.beam, BeamSettings):
+            raise DldError(
+                f"Search: beam is {shown(self.beam)}; it must be a BeamSettings, such as BeamSettings(size=8)"
+            )
+        if not isinstance(self.lm, (str, os.PathLike, type(None))):
+            raise DldError(f"Search: lm is {shown(self.lm)}; it must be the path of a language model")
+        if self.weights is not None and not hasattr(self.weights, "alpha") and not hasattr(self.weights, "weights"):
+            raise DldError(
+                f"Search: weights is {shown(self.weights)}; it must be Weights(alpha, beta), or an LmWeights"
+            )
         if self.weights is not None and self.lm is None:
             raise DldError("weights of a language model need the model; give lm, too")
 

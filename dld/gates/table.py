@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 
+from dld.checks import COUNT, require
 from dld.errors import DldError
 from dld.files import read_record, write_json
 from dld.gates.vectors import check_gates, depth, format_gates, parse_gates
@@ -29,6 +30,7 @@ class GateTable:
 
     def __post_init__(self):
         """Raise a `DldError` if a vector does not have its depth."""
+        require(self, COUNT, num_blocks=self.num_blocks)
         for n, gates in self.vectors.items():
             if depth(check_gates(gates, self.num_blocks)) != n:
                 raise DldError(f"gate table: the vector {format_gates(gates)} at depth {n} opens {depth(gates)} gates")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,12 @@ import numpy as np
 
 from dld.errors import DldError
 from dld.files import read_lines
+from dld.reporting.lines import Lines, system_order
 from dld.reporting.results import Curve, Row, system_label
 from dld.scoring.alignment import Alignment, ErrorCounts
 from dld.scoring.bootstrap import wer_interval
 from dld.scoring.decodes import DecodeRecord, check_model
 from dld.scoring.kaldi import scored_alignments
-
-# The order in which a reader meets the systems: the static network, the baseline, the method; then the alphabet.
-ORDER = ("static", "dedicated", "ld", "dld", "dld_plus")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class ScoredDecode:
     directory : Path
         `exp/<run>/decode_<set>_n<depth>[_<variant>]`.
     record : DecodeRecord
-        Its `decode.json`.
+        Its `decode.json`, with the name of its line as `system`, see `dld.reporting.lines`.
     variant : str
         What the directory's name has after the depth; empty for the main decode.
     alignments : dict of str to Alignment
@@ -50,11 +49,6 @@ class ScoredDecode:
     def __post_init__(self) -> None:
         """Add up the alignments."""
         object.__setattr__(self, "total", _total(self.alignments))
-
-    @property
-    def key(self) -> tuple:
-        """What two decodes must not have in common."""
-        return *self.group, self.record.depth, self.record.seed
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -84,11 +78,6 @@ def _total(alignments):
     return sum((alignment.counts for alignment in alignments.values()), ErrorCounts())
 
 
-def system_order(name: str) -> tuple[int, str]:
-    """Return the sort key of a system's name."""
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
-
-
 def group_lines(decodes: Iterable[ScoredDecode]) -> dict[tuple[str, str, str], dict[int, list[ScoredDecode]]]:
     """Return the decodes by (test set, system, variant), then by depth: the runs with different seeds."""
     groups: dict[tuple[str, str, str], dict[int, list[ScoredDecode]]] = {}
@@ -105,7 +94,7 @@ def collect(exp: str | Path, systems: list[str] | None = None) -> list[ScoredDec
     exp : str or Path
         Holds `<run>/decode_<set>_n<depth>[_<variant>]/` with `decode.json`, `text` and the scores.
     systems : list of str, optional
-        Only these (default: all that are there).
+        Only these, names of lines or of runs (default: all that are there).
 
     Returns
     -------
@@ -116,22 +105,22 @@ def collect(exp: str | Path, systems: list[str] | None = None) -> list[ScoredDec
     ------
     DldError
         No decode directories, an unknown system, a directory without scores or with scores of other hypotheses, a
-        `decode.json` that lacks a field or contradicts itself, two directories of one system, set and depth, or decodes
-        of one test set whose reference words differ.
+        `decode.json` that lacks a field or contradicts itself, or decodes of one test set whose reference words differ.
     """
     exp = Path(exp)
     directories = sorted(path for path in exp.glob("*/decode_*") if path.is_dir())
     if not directories:
         raise DldError(
-            f"{exp}: no decode directories (<system>/decode_<set>_n<depth>); run the decoding stage (stage 8)"
+            f"{exp}: no decode directories (<run>/decode_<set>_n<depth>); run the decoding stage (stage 8) with "
+            f"--exp {shlex.quote(str(exp))}, or give the folder that has the runs"
         )
     records = {directory: DecodeRecord.load(directory / "decode.json") for directory in directories}
-    known = sorted({record.system for record in records.values()}, key=system_order)
-    unknown = [name for name in systems or () if name not in known]
-    if unknown:
-        raise DldError(f"{exp}: no decodes of system '{unknown[0]}'; there are {', '.join(known)}")
+    lines = Lines(records)
+    chosen = {line for name in systems for line in lines.named(name)} if systems else set(lines.of_run.values())
     decodes = [
-        _read_decode(path, record) for path, record in records.items() if not systems or record.system in systems
+        _read_decode(path, dataclasses.replace(record, system=line))
+        for path, record in records.items()
+        if (line := lines.of_run[path.parent]) in chosen
     ]
     decodes.sort(
         key=lambda d: (
@@ -157,14 +146,8 @@ def _read_decode(directory, record):
 
 
 def _check(decodes):
-    first_of_key, first_of_set = {}, {}
+    first_of_set = {}
     for decode in decodes:
-        other = first_of_key.setdefault(decode.key, decode)
-        if other is not decode:
-            raise DldError(
-                f"{decode.directory}: same system, test set, depth and seed as {other.directory}; "
-                "give one of them another system name, seed or variant"
-            )
         other = first_of_set.setdefault(decode.record.test_set, decode)
         words, expected = ({key: value.words for key, value in d.alignments.items()} for d in (decode, other))
         if words != expected:

@@ -72,11 +72,7 @@ def make_report(exp: str | Path, output: Path, options: ReportOptions, command: 
 
 def measure(exp: str | Path, decodes: list[ScoredDecode], options: ReportOptions, command: str) -> Results:
     """Return the numbers of a report."""
-    present = sorted({decode.record.system for decode in decodes}, key=system_order)
-    missing = [name for name in options.baselines or () if name not in present]
-    if missing:
-        raise DldError(f"--baseline {missing[0]}: no decodes of that system; there are {', '.join(present)}")
-    baselines = options.baselines or ["ld"]
+    baselines = [_line_of(decodes, name) for name in options.baselines or ()] or ["ld"]
     curves = training_curves(exp, decodes)
     sampling = (options.replicates, options.seed)
     return Results(
@@ -97,6 +93,16 @@ def measure(exp: str | Path, decodes: list[ScoredDecode], options: ReportOptions
             seed=options.seed,
         ),
     )
+
+
+def _line_of(decodes: list[ScoredDecode], name: str) -> str:
+    """Return the line that a baseline's name is of: that of a line, without the mark of a stopped run, or of a run."""
+    present = sorted({decode.record.system for decode in decodes}, key=system_order)
+    runs = {decode.run: decode.record.system for decode in decodes}
+    marked = [line for line in present if line.partition(" (")[0] == name]
+    if name not in runs and not marked:
+        raise DldError(f"--baseline {name}: no decodes of that system; there are {', '.join(present)}")
+    return marked[0] if marked else runs[name]
 
 
 def render(results: Results, output: Path, notes: str = "") -> None:

@@ -1,6 +1,7 @@
 """What `decode.json` says of a decode, and which decodes an experiment has of a test set."""
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class DecodeRecord(Record):
         10⁹ multiply-accumulates per second of audio; decoding time over audio time.
     train_seconds : float
         How long the training took; `updates` is how many updates it had.
+    epochs, num_epochs : int
+        Epochs of the training, and those that were planned: fewer than these where it was stopped.
     lm : str
         Name of the language model, None without one; the fields after it describe the search.
     lmwt, wip : float
@@ -67,6 +70,8 @@ class DecodeRecord(Record):
     seed: int | None = None
     updates: int | None = None
     train_seconds: float | None = None
+    epochs: int | None = optional()
+    num_epochs: int | None = optional()
     trained_git: str | None = optional()
     git: str | None = None
     lm: str | None = None
@@ -93,6 +98,11 @@ class DecodeRecord(Record):
             if getattr(self, name) <= 0:
                 raise DldError(f"{name} is {getattr(self, name)!r}, a positive number was expected")
 
+    @property
+    def stopped(self) -> str:
+        """Where the training was stopped whose model this is of, `epoch 12 of 60`; "" where it reached its end."""
+        return stopped_at(self.epochs, self.num_epochs)
+
     @classmethod
     def from_json(cls, content: Any, where: str, advice: str = AGAIN):
         """Return the record that JSON describes; gates may be a list, as the first version of dld wrote them."""
@@ -111,6 +121,17 @@ class DecodeRecord(Record):
     def save(self, path: str | Path) -> None:
         """Write a `decode.json`."""
         write_json(path, self.to_json())
+
+
+def stopped_at(epochs: int | None, num_epochs: int | None) -> str:
+    """Return where a training was stopped, "" where it reached its end or that is not known.
+
+    Examples
+    --------
+    >>> stopped_at(12, 60), stopped_at(60, 60), stopped_at(None, None)
+    ('epoch 12 of 60', '', '')
+    """
+    return f"epoch {epochs} of {num_epochs}" if epochs and num_epochs and epochs < num_epochs else ""
 
 
 def name_of_set(data: str | Path) -> str:
@@ -152,7 +173,8 @@ def decodes_of(exp: str | Path, data: str | Path) -> list[Path]:
             _check_origin(path, record.data_dir, data)
             found.append((record.depth, path))
     if not found:
-        raise DldError(f"{exp} has no decodes of {test_set}; stage 8 makes them: ./run.sh --stage 8 --stop-stage 8")
+        command = shlex.join(["dld", "decode", "--exp", str(exp), "--data", str(data)])
+        raise DldError(f"{exp} has no decodes of {test_set}; stage 8 makes them, or {command}")
     return [path for _, path in sorted(found)]
 
 

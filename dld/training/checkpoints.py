@@ -161,6 +161,18 @@ def has_checkpoints(folder):
     return folder.is_dir() and any(map(_is_checkpoint, folder.iterdir()))
 
 
+def epochs_begun(folder):
+    """Return the latest epoch that checkpoints in a folder are of, at its end or within it; 0 where there are none."""
+    found = [0]
+    for path in filter(_is_checkpoint, folder.iterdir() if folder.is_dir() else ()):
+        try:
+            meta = yaml.safe_load((path / METAFNAME).read_text(encoding="utf-8"))
+            found.append(int(meta.get("epoch") or meta.get("within_epoch") or 0))
+        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+            continue  # a damaged one, which `sweep` reports
+    return max(found)
+
+
 def remove_checkpoints(folder):
     """Remove the checkpoints in a folder, damaged and half-written ones too; anything else in it stays."""
     if not folder.is_dir():
@@ -249,7 +261,7 @@ class Progress:
     Attributes
     ----------
     total_updates : int
-        Updates planned when the run began; learning-rate schedules count towards it.
+        Updates planned, for the number of epochs that the run has; learning-rate schedules count towards it.
     train_seconds : float
         Time spent in training steps, without validation, over all starts of the run.
     history : list of dict

@@ -142,8 +142,7 @@ class Engine(sb.Brain):
         """Train from where the newest checkpoint is; a signal that asks for the end is followed where work is saved."""
         self.train_sampler = train_loader.batch_sampler
         updates = -(-self.batches // self.grad_accumulation_factor)
-        # A run that resumes loads the plan it began with.
-        self.progress.total_updates = updates * self.hparams.num_epochs
+        self.planned_updates = self.progress.total_updates = updates * self.hparams.num_epochs
         self.progress.processes = processes()
         self.dev_batches = len(valid_loader)
         with self.stop.deferred():
@@ -162,6 +161,18 @@ class Engine(sb.Brain):
             )
         if sb.utils.distributed.if_main_process() and self.progress.history:
             self.write_log()  # what was killed after a checkpoint may not have written its line
+        self.follow_plan()
+
+    def follow_plan(self):
+        """Let the learning rate of a run that resumes follow the number of epochs that it has now."""
+        before, self.progress.total_updates = self.progress.total_updates, self.planned_updates
+        if before != self.planned_updates:
+            update = self.optimizer_step + 1
+            was, rate = (self.hparams.lr_schedule(update, total) for total in (before, self.planned_updates))
+            logger.info(
+                "the learning rate follows the schedule of %d updates from here, no longer of %d: %.2e instead of %.2e",
+                *(self.planned_updates, before, rate, was),
+            )
 
     def init_optimizers(self):
         """Make one optimizer over all parameter groups."""

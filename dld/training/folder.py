@@ -1,34 +1,60 @@
 """The folder of a run: made or re-entered when training begins, and its final model when it ends."""
 
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save
 
+from dld.config import Config
+from dld.config.differences import NOT_OF_TRAINING, Difference, differences, summary
 from dld.data.fingerprint import Fingerprint, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
-from dld.experiment import ABOUT, GATE_TABLE, HYPERPARAMS, MODEL, TOKENIZER, ModelRecord, model_hash, tensors_hash
+from dld.experiment import (
+    ABOUT,
+    GATE_TABLE,
+    HYPERPARAMS,
+    LOG,
+    MODEL,
+    RUN,
+    TOKENIZER,
+    ModelRecord,
+    logged,
+    model_hash,
+    read_about,
+    tensors_hash,
+)
 from dld.files import atomic_write, read_record, write_json
 from dld.provenance import command_line, git_hash, processor, versions
-from dld.records import Record
+from dld.records import Record, optional
 from dld.saved import Settings
-from dld.training.checkpoints import has_checkpoints, remove_checkpoints
+from dld.training.checkpoints import epochs_begun, has_checkpoints, remove_checkpoints
 
 logger = logging.getLogger(__name__)
 
-RUN = "run.json"
-LOGS = ("train_log.txt", "train_log.jsonl")
+LOGS = ("train_log.txt", LOG)
 CHECKPOINTS = "save"
 
 
 @dataclass(frozen=True)
 class Start(Record):
-    """One start of a run: the command, and what it ran on."""
+    """One start of a run.
+
+    Attributes
+    ----------
+    command, directory : str
+        The command, quoted for a shell, and the folder that it ran in.
+    seed, num_epochs : int
+    git, versions, processor
+        What it ran on.
+    """
 
     command: str
     seed: int
+    directory: str | None = optional()
+    num_epochs: int | None = optional()
     git: str | None = None
     versions: dict | None = None
     processor: str | None = None
@@ -53,21 +79,16 @@ class RunRecord(Record):
     starts: list[Start] = field(default_factory=list)
 
 
-# Where a run is and on what machine, and what decoding alone reads: with others it is still the same run.
-NOT_OF_TRAINING = {
-    *("exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"),
-    *("log_interval", "logger"),
-}
-# Paths that may move: what is meant is compared by its hash.
-BY_HASH = {"data", "train_data", "dev_data", "lang_dir", "teacher", "init_from"}
+EPOCHS = "num_epochs"
+ELSEWHERE = "give another exp_dir, or --restart true to train again from the start"
 
 
-def begin(config, made_from, restart=False):
+def begin(config: Config, made_from: Sources, restart: bool = False) -> Path:
     """Make or re-enter an experiment folder.
 
     Keeps the fully resolved YAML, the tokenizer, what the run is made from, and one line for each start: command, git
     hash, versions, seed. Folder, data, teacher and start may have been moved, and what decoding alone reads may differ
-    from before: dld decode takes what is new.
+    from before: dld decode takes what is new. So may the number of epochs, see `check_epochs`.
 
     Parameters
     ----------
@@ -93,7 +114,11 @@ def begin(config, made_from, restart=False):
             "put the file back, or --restart true to train again from the start"
         )
     if settings.exists():
-        refuse_other_run(folder, run.made_from, made_from, _changed_keys(settings, config.text))
+        changed = changed_settings(settings, config)
+        refuse_other_run(folder, run.made_from, made_from, [change for change in changed if change.path != EPOCHS])
+        for change in changed:
+            if change.path == EPOCHS:
+                check_epochs(folder, change)
     with atomic_write(settings) as out:
         out.write(config.text)
     try:
@@ -103,7 +128,8 @@ def begin(config, made_from, restart=False):
     source = Path(config.values["lang_dir"]) / TOKENIZER
     with atomic_write(folder / TOKENIZER, "wb") as out:
         out.write(source.read_bytes())
-    start = Start(command_line(), config.values["seed"], git_hash(), versions(), processor())
+    seed, epochs = config.values["seed"], config.values[EPOCHS]
+    start = Start(command_line(), seed, os.getcwd(), epochs, git_hash(), versions(), processor())
     write_json(folder / RUN, RunRecord(made_from, [*run.starts, start]).to_json())
     return folder
 
@@ -129,9 +155,8 @@ def read_run(folder: str | Path) -> RunRecord | None:
     return RunRecord.from_json(read_record(path, {"starts": list}, advice), str(path), advice)
 
 
-def refuse_other_run(folder, before, now, changed):
+def refuse_other_run(folder: Path, before: Sources | None, now: Sources, changed: list[Difference]) -> None:
     """Raise if a folder's run has other settings than a new start, or is made from something else."""
-    advice = "give another exp_dir, or --restart true to train again from the start"
     if before is None:
         logger.warning("%s: %s does not say what the run is made from; its data are not compared", folder, RUN)
     else:
@@ -141,15 +166,58 @@ def refuse_other_run(folder, before, now, changed):
             if what:
                 raise DldError(
                     f"{name} {data.path} changed since the run in {folder} began: {what}; "
-                    f"put the data back, or {advice}"
+                    f"put the data back, or {ELSEWHERE}"
                 )
         for name in ("tokenizer", "teacher", "init_from"):
             if getattr(before, name) != getattr(now, name):
-                raise DldError(f"the run in {folder} began with another {name}; put that back, or {advice}")
-    if "brain" in changed and "objectives" in changed:
-        raise DldError(f"{folder} holds a run that an older version of dld began, with other keys; {advice}")
+                raise DldError(f"the run in {folder} began with another {name}; put that back, or {ELSEWHERE}")
+    if {"brain", "objectives"} <= {change.key for change in changed}:
+        raise DldError(f"{folder} holds a run that an older version of dld began, with other keys; {ELSEWHERE}")
     if changed:
-        raise DldError(f"{folder} holds a run with other settings ({', '.join(changed)}); {advice}")
+        raise DldError(f"{folder} holds a run with other settings ({summary(changed)}); {ELSEWHERE}")
+
+
+def changed_settings(path: Path, config: Config) -> list[Difference]:
+    """Return what a user changed since the settings of a run were written; nothing is built, whatever they ask for."""
+    texts = (None, config.text.encode(), config.written.encode())
+    old, new, written = (Settings(path, text, finished=False).values for text in texts)
+    return differences(old, new, written, NOT_OF_TRAINING)
+
+
+def check_epochs(folder: Path, change: Difference) -> None:
+    """Raise if a run cannot take another number of epochs.
+
+    It can take more, also when it is finished, and fewer than were planned while those are not reached. From there on
+    the learning rate follows the schedule of the new number.
+
+    Raises
+    ------
+    DldError
+        They are reached already, or there is nothing to continue from.
+    """
+    planned, done, checkpoints = change.new, trained_epochs(folder), epochs_begun(folder / CHECKPOINTS)
+    if done is not None and done < planned and not checkpoints:
+        raise DldError(
+            f"{folder} is trained to epoch {done}, and its checkpoints ({folder / CHECKPOINTS}) are gone, so that it "
+            f"cannot be continued to {planned}; start another run from its weights (--exp_dir OTHER --init_from "
+            f"{folder}), or --restart true to train again from the start"
+        )
+    reached = max(done or 0, checkpoints)
+    if planned <= reached and planned != done:
+        raise DldError(
+            f"{folder} has reached epoch {reached} of {change.old}, num_epochs {planned} is not above that; give more "
+            "epochs, --finish true for a model of what is trained so far, or another exp_dir"
+        )
+    logger.info("%s: %d epochs, planned were %s", folder, planned, change.old)
+
+
+def trained_epochs(folder: Path) -> int | None:
+    """Return how many epochs the final model of a run had, None where there is none."""
+    if not (folder / ABOUT).exists():
+        return None
+    # The first version did not write it; its runs were trained to the end of their logs.
+    last = logged(folder)
+    return read_about(folder).epochs or (last.epoch if last else None)
 
 
 def remove_run(folder):
@@ -162,22 +230,6 @@ def remove_run(folder):
     remove_checkpoints(folder / CHECKPOINTS)
     for name in (MODEL, GATE_TABLE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
         (folder / name).unlink(missing_ok=True)
-
-
-def _changed_keys(path, new):
-    # Neither text is built, whatever it asks for.
-    old, new = (_without_teacher(Settings(path, *text, finished=False).values) for text in ((), (new.encode(),)))
-    keys = sorted((old.keys() | new.keys()) - NOT_OF_TRAINING - BY_HASH)
-    return [key for key in keys if key not in old or key not in new or old[key] != new[key]]
-
-
-def _without_teacher(values):
-    """Leave out the folder of the teacher, which is compared by its hash."""
-    source = values.get("soft_targets")
-    if not isinstance(source, dict):
-        return values
-    kept = {tag: {k: v for k, v in (arguments or {}).items() if k != "experiment"} for tag, arguments in source.items()}
-    return {**values, "soft_targets": kept}
 
 
 def save_model(folder, network, about):

@@ -25,14 +25,14 @@ from dld.data.dataset import (
 from dld.data.feasibility import check_evaluation
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError, describe_os_error
-from dld.experiment import ABOUT, load_start
+from dld.experiment import load_start
 from dld.files import alone_in, writable_folder
 from dld.progress import spell
 from dld.training.brain import DynamicBrain
-from dld.training.checkpoints import WholeCheckpointer, load_state, save_state
+from dld.training.checkpoints import WholeCheckpointer, epochs_begun, load_state, save_state
 from dld.training.curves import open_curves
 from dld.training.distributed import shard
-from dld.training.folder import CHECKPOINTS, begin, save_model, sources
+from dld.training.folder import CHECKPOINTS, begin, save_model, sources, trained_epochs
 from dld.training.opening import describe_start
 from dld.training.preconditions import check_run
 from dld.training.stopping import StopRequest
@@ -43,8 +43,11 @@ logger = logging.getLogger(__name__)
 CMVN_UTTERANCES = 2000
 
 
-def train(config: Config, run_opts: dict[str, Any] | None = None, restart: bool = False) -> Path:
+def train(config: Config, run_opts: dict[str, Any] | None = None, restart: bool = False, finish: bool = False) -> Path:
     """Train what an experiment file describes, resuming from the last checkpoint where there is one.
+
+    A run whose number of epochs was raised continues from its last checkpoint, also when it was finished; its model
+    stays until the new one is written.
 
     Parameters
     ----------
@@ -53,6 +56,9 @@ def train(config: Config, run_opts: dict[str, Any] | None = None, restart: bool 
         SpeechBrain's run options.
     restart : bool
         Train again from scratch, removing what an earlier run left in `exp_dir`.
+    finish : bool
+        Train no further: make a model of the checkpoints that a run which was stopped has. Its `model.json` says so,
+        and the run can be resumed later.
 
     Returns
     -------
@@ -60,6 +66,8 @@ def train(config: Config, run_opts: dict[str, Any] | None = None, restart: bool 
         The experiment folder, with `model.safetensors` and `model.json` in it.
     """
     values = config.values
+    if restart and finish:
+        raise DldError("give either restart or finish: one begins again, the other keeps what is there")
     check_run(values, config.path)
     folder = writable_folder(values["exp_dir"])
     tokenizer = Tokenizer.load(values["lang_dir"])
@@ -72,23 +80,29 @@ def train(config: Config, run_opts: dict[str, Any] | None = None, restart: bool 
     # Two trainings in one folder would write over each other's checkpoints.
     hold = alone_in(folder) if sb.utils.distributed.if_main_process() else contextlib.nullcontext()
     with StopRequest().listening() as stop, hold:
-        _train_in(folder, config, tokenizer, run_opts, restart, stop)
+        _train_in(folder, config, tokenizer, run_opts, restart, finish, stop)
     return folder
 
 
-def _train_in(folder, config, tokenizer, run_opts, restart, stop):
+def _train_in(folder, config, tokenizer, run_opts, restart, finish, stop):
     values = config.values
     utterances, dev_utterances = kaldi.load(values["train_data"]), kaldi.load(values["dev_data"])
+    if finish and not epochs_begun(folder / CHECKPOINTS):
+        raise DldError(f"{folder}: no checkpoint there to make a model of; train it first, without --finish true")
     if sb.utils.distributed.if_main_process():
         begin(config, sources(values, tokenizer, utterances, dev_utterances), restart)
     sb.utils.distributed.ddp_barrier()
-    if (folder / ABOUT).exists():
-        logger.info("%s is trained already; --restart true trains it again", folder)
+    done = trained_epochs(folder)
+    if done is not None and done >= values["num_epochs"]:
+        logger.info(
+            "%s is trained already, %d epochs; a larger num_epochs continues it, --restart true trains it again",
+            *(folder, done),
+        )
         return
 
     checkpointer = WholeCheckpointer(folder / CHECKPOINTS)
     checkpointer.add_recoverable("network", values["network"], load_state, save_state)
-    epochs = EpochCounter(values["num_epochs"])
+    epochs = EpochCounter(0 if finish else values["num_epochs"])
     checkpointer.add_recoverable("counter", epochs)
     sb.utils.distributed.run_on_main(checkpointer.sweep)
     newest = checkpointer.find_checkpoint()
@@ -103,7 +117,12 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     for line in describe_start(values, data, brain.device, newest):
         logger.info("%s", line)
     with _watch(brain, folder, values, newest):
-        _fit(folder, values, brain, data, epochs, fresh)
+        if fresh:
+            prepare_front_end(values, data, brain.device)
+        if brain.soft_targets is not None and brain.soft_targets.cache and not finish:
+            fill_cache(brain, data.train.dataset, values["eval_batch_seconds"])
+        brain.fit(epochs, data.train, data.dev)
+        _finish(folder, values, brain, data.dev)
 
 
 @contextlib.contextmanager
@@ -122,15 +141,6 @@ def _watch(brain, folder, values, newest):
     finally:
         if curves is not None:
             curves.close()
-
-
-def _fit(folder, values, brain, data, epochs, fresh):
-    if fresh:
-        prepare_front_end(values, data, brain.device)
-    if brain.soft_targets is not None and brain.soft_targets.cache:
-        fill_cache(brain, data.train.dataset, values["eval_batch_seconds"])
-    brain.fit(epochs, data.train, data.dev)
-    _finish(folder, values, brain, data.dev)
 
 
 def load_first_weights(values: dict[str, Any], tokenizer: Tokenizer) -> None:
@@ -226,12 +236,17 @@ def _finish(folder, values, brain, dev_loader):
     source = brain.soft_targets
     if source is not None:
         source.check_unchanged()
+    if not brain.progress.history:
+        raise DldError(f"{folder}: no epoch is finished, so that there is no model to make; resume the training")
     averaged, scores = brain.average_best(dev_loader, values["average_checkpoints"])
+    last = brain.progress.history[-1]
     about = {
         "system": values["system"],
         "seed": values["seed"],
-        "updates": brain.optimizer_step,
-        "train_seconds": round(brain.progress.train_seconds, 1),
+        "updates": last["updates"],
+        "train_seconds": round(last["seconds"], 1),
+        "epochs": last["epoch"],
+        "num_epochs": values["num_epochs"],
         "averaged_epochs": averaged,
         "dev_wer": scores["wer"],
         "teacher_sha256": source and source.sha256,

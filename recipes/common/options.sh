@@ -12,6 +12,7 @@ report_args=
 lm=
 base=
 restart=false
+finish=false
 data=data
 exp=exp
 device=
@@ -45,6 +46,7 @@ $recipe_help
                       training text), corpus (what LibriSpeech and TED-LIUM 3 come with) or an ARPA file (none)
   --base FILE         experiment file that systems extend, instead of the recipe's own
   --restart BOOL      train again from scratch where there is a run already ($restart)
+  --finish BOOL       train no further: make models of the checkpoints of runs that were stopped ($finish)
   --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
   --device NAME       cpu or cuda (${device:-cuda where there is one})
   --ngpu N            GPUs to train on, through torchrun ($ngpu)

@@ -34,9 +34,12 @@ make_train_command() {
   local launch=(python -m dld.bin.train) args=()
   if [[ $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m dld.bin.train); fi
   if [[ $restart == true ]]; then args+=(--restart true); fi
+  if [[ $finish == true ]]; then args+=(--finish true); fi
   if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
   hparams_of "$1"
-  train_command=("${launch[@]}" "${hparams[@]}" "${args[@]}" --data "$data" --exp "$exp" "${setting_words[@]}")
+  # The folder has the name that the user gave, whatever name the file gives the system.
+  args+=(--data "$data" --exp "$exp" --exp_dir "$exp/$1")
+  train_command=("${launch[@]}" "${hparams[@]}" "${args[@]}" "${setting_words[@]}")
 }
 
 train() {
@@ -47,7 +50,7 @@ train() {
 
 # The static network; and the LD baseline next to it, where that needs no teacher and --nj allows it.
 train_first() {
-  if [[ $nj -le 1 || $stop_stage -lt 5 ]] || ! has_system ld || [[ $(setting_of ld init_from) != None ]]; then
+  if [[ $nj -le 1 || $stop_stage -lt 5 ]] || ! has_system ld || [[ $(setting_of ld init_from) != null ]]; then
     train static
     return
   fi

@@ -1,5 +1,6 @@
 """Experiment files: layers, overrides, unknown keys."""
 
+import re
 import subprocess
 import sys
 
@@ -208,3 +209,96 @@ def test_reading_a_value_builds_nothing_and_needs_no_torch(root, files, base, ca
     command = [sys.executable, "-c", code, *files("mini/dld"), "--get", "teacher"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert (done.returncode, done.stdout, done.stderr) == (0, "exp/static\n", "")
+
+
+# ---- the system's name
+
+
+def test_a_system_is_named_after_the_last_file_unless_a_file_names_it(base):
+    text = base.read_text().replace("system: static\n", "")
+    base.write_text(text)
+    mine = base.parent / "mine.yaml"
+    mine.write_text("p: 0.25\n")
+    values = load_config([base, mine]).values
+    assert (values["system"], values["exp_dir"]) == ("mine", "exp/mine")
+    assert load_config([base, mine], {"system": "other"}).values["exp_dir"] == "exp/other"
+    mine.write_text("extends: [base.yaml, more.yaml]\n")
+    (base.parent / "more.yaml").write_text("p: 0.125\n")
+    assert load_config(mine).values["system"] == "mine"
+    mine.write_text("system: named\n")
+    assert load_config([base, mine]).values["system"] == "named"
+    assert load_config([base, mine, base.parent / "more.yaml"]).values["system"] == "named"
+    for alone in (base, child(base, "p: 0.25\n")):
+        with pytest.raises(DldError, match="missing key 'system'.*BASE.yaml SYSTEM.yaml"):
+            load_config(alone)
+
+
+def test_a_file_name_that_cannot_be_a_system_is_one_line(base):
+    base.write_text(base.read_text().replace("system: static\n", ""))
+    (base.parent / "my system.yaml").write_text("p: 0.25\n")
+    with pytest.raises(DldError, match="system is 'my system'; it must be a name without spaces"):
+        load_config([base, base.parent / "my system.yaml"])
+
+
+# ---- dld config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schedule", "!new:dld.gates.Bernoulli\nnum_blocks: 4\np: 0.5"),
+        ("schedule.p", "0.5"),
+        ("nothing", "null"),
+        ("flag", "false"),
+        ("numbers", "[1, 2.5, x]"),
+        ("inner.empty", "''"),
+        ("inner", "a: !new:dld.gates.AllOpen\n  num_blocks: 4\nempty: ''"),
+    ],
+)
+def test_a_value_is_printed_as_yaml(base, capsys, key, value):
+    path = child(
+        base,
+        "nothing: null\nflag: false\nnumbers: [1, 2.5, x]\n"
+        "inner:\n    a: !new:dld.gates.AllOpen\n        num_blocks: !ref <num_blocks>   # a comment\n    empty: ''\n"
+        "optimizer: !name:builtins.dict\n    a: [!ref <nothing>, !ref <flag>, !ref <numbers>, !ref <inner>]\n",
+    )
+    assert config([str(path), "--get", key]) == 0
+    out = capsys.readouterr().out
+    assert out == ("\n" if value == "''" else f"{value}\n")
+
+
+@pytest.mark.parametrize(("key", "near"), [("schedul", "schedule"), ("schedule.q", "schedule.p"), ("sed", "seed")])
+def test_a_wrong_key_has_the_nearest_one(base, capsys, key, near):
+    assert config([str(base), "--get", key]) == 1
+    assert f"no key '{key}'; did you mean '{near}'?" in capsys.readouterr().err
+
+
+def test_comments_of_merged_files_are_left_out(base, capsys):
+    base.write_text("# head\n" + base.read_text().replace("seed: 7", "seed: 7   # of all\n\n# about the folder"))
+    assert config([str(child(base, "# above\np: 0.25   # mine\n"))]) == 0
+    out = capsys.readouterr().out
+    assert out.count("#") == 1 and "\n\n" not in out and "p: 0.25" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dld.gates.Bernouli", "there is no class dld.gates.Bernouli; did you mean dld.gates.Bernoulli?"),
+        ("dld.features.LogMel", "it is dld.frontends.LogMel now, the file is of an older version"),
+        ("dld.training.optim.Nothing", "there is no class dld.training.optim.Nothing"),
+        ("dld.nowhere.Nothing", "there is no class dld.nowhere.Nothing"),
+    ],
+)
+def test_a_class_that_does_not_exist_is_an_error_without_building(base, capsys, name, message):
+    path = child(base, f"objectives:\n    ctc: !new:{name}\n")
+    assert config([str(path)]) == 1
+    assert message in capsys.readouterr().err
+    with pytest.raises(DldError, match=re.escape(message)):
+        load_config(path)
+
+
+def test_an_object_of_recipes_is_printed_without_torch(root, files, capsys):
+    assert config([*files("mini/dld"), "--get", "spec_augment"]) == 0
+    assert capsys.readouterr().out == (
+        "!new:dld.frontends.SpecAugment\ntime_masks: 2\ntime_width: 10\nfreq_masks: 2\nfreq_width: 10\n"
+    )

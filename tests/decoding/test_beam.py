@@ -166,7 +166,7 @@ def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BeamSettings(size=0), "beam size 0"),
+        (lambda: BeamSettings(size=0), "BeamSettings: size is 0; it must be a whole number"),
         (lambda: BeamSettings(beam_logp=1.0), "below 0"),
         (lambda: SearchPool(TOKENS, jobs=0), "--jobs 0"),
         (lambda: BeamSearch(TOKENS, weights=Weights(0.5)), "go together"),

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -185,10 +186,35 @@ def test_a_wrong_list_is_one_line(tmp_path, text, message):
 def test_a_dry_run_shows_the_commands(root, capsys):
     path = str(root / "recipes/mini/runs/comparison.yaml")
     assert compare([path, "--runs", "dld_plus_seed2", "--dry-run", "true", "--train-args", "--lr 1e-3"]) == 0
-    train, search, decode, score = capsys.readouterr().out.splitlines()[1:]
+    change, _, train, search, decode, score = capsys.readouterr().out.splitlines()
+    assert change == f"cd {root / 'recipes/mini'}"
     assert train.endswith("--exp_dir=exp/dld_plus_seed2 --seed=2 --teacher=exp/static --init_from=exp/static --lr 1e-3")
     assert "gate_table --exp exp/dld_plus_seed2 --data data/dev" in search and "data/test_large" in decode
     assert score.startswith("local/score.sh --all true data/test_large data/lang exp/dld_plus_seed2")
+
+
+@pytest.mark.parametrize(
+    ("ld", "options", "message"),
+    [
+        ("{files: hparams/ldd.yaml}", [], "x.yaml: runs: ld: hparams/ldd.yaml: no such experiment file"),
+        ("{files: hparams/ld.yaml, settings: {lrr: 3}}", [], "override --lrr: unknown key 'lrr'; did you mean 'lr'?"),
+        ("{files: hparams/ld.yaml, settings: {lr: fast}}", [], "runs: ld: .* lr is 'fast'; it must be a number"),
+        ("{files: hparams/ld.yaml}", ["--train-args", "--lrr 3"], "runs: ld: .*unknown key 'lrr'"),
+    ],
+)
+@pytest.mark.parametrize("dry", ["true", "false"])
+def test_a_list_that_cannot_be_run_is_refused_before_anything(
+    root, tmp_path, capsys, monkeypatch, ld, options, message, dry
+):
+    common = root / "recipes/common/hparams/systems"
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/x.yaml").write_text(f"files: {root}/recipes/mini/hparams/base.yaml\nruns:\n  ld: {ld}\n")
+    (tmp_path / "hparams").mkdir()
+    (tmp_path / "hparams/ld.yaml").write_text((common / "ld.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert compare(["runs/x.yaml", "--dry-run", dry, *options]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and re.search(message, err) and not (tmp_path / "exp").exists()
 
 
 def test_a_run_without_the_run_that_it_needs_is_refused(root, tmp_path, capsys):
@@ -301,18 +327,18 @@ def alive(pid):
 
 def test_a_comparison_makes_the_runs_that_were_asked_for(stubbed):
     stubbed.checkout.hook(TRAINS)
-    status, out, errors = stubbed.run("--runs", "static_seed2,dld,static", "--train-args", "--note 'a *'")
+    status, out, errors = stubbed.run("--runs", "static_seed2,dld,static", "--train-args", "--lang_dir 'a *'")
     assert status == 0, out + errors
     trained = stubbed.lines("trained")
     assert sorted(trained) == ["dld", "static", "static_seed2"] and trained.index("static") < trained.index("dld")
     calls = {call[-3]: call for call in stubbed.checkout.calls("train")}
-    assert all(call[-2:] == ["--note", "a *"] for call in calls.values())
+    assert all(call[-2:] == ["--lang_dir", "a *"] for call in calls.values())
     (second,) = [call for call in calls.values() if "--exp_dir=exp/static_seed2" in call]
     assert "--seed=2" in second and second[2:4] == ["hparams/base.yaml", "hparams/static.yaml"]
-    assert stubbed.run("--runs", "static_seed2,dld,static", "--train-args", "--note 'a *'")[0] == 0
+    assert stubbed.run("--runs", "static_seed2,dld,static", "--train-args", "--lang_dir 'a *'")[0] == 0
     assert stubbed.lines("trained") == trained
     # The rest, then the report.
-    assert stubbed.run("--train-args", "--note 'a *'")[0] == 0
+    assert stubbed.run("--train-args", "--lang_dir 'a *'")[0] == 0
     assert stubbed.lines("trained")[len(trained) :] == ["ld"]
     assert stubbed.checkout.calls("report")[0][2:4] == ["--exp=exp", "--output=exp/report"]
 

@@ -91,6 +91,25 @@ def test_a_model_has_experiment_files_of_its_own(root, drive, tmp_path, recipe, 
     assert drive(probe, cwd=root / "recipes" / recipe).stdout.split() == files.split()
 
 
+@pytest.mark.parametrize(
+    ("option", "words"), [("restart", "--restart true"), ("finish", "--finish true"), ("ngpu", "")]
+)
+def test_a_run_has_the_folder_of_its_name_and_the_options_of_the_driver(root, drive, tmp_path, option, words):
+    probe = tmp_path / "probe.sh"
+    lines = [
+        f'. "{root}/recipes/common/options.sh"',
+        f'. "{root}/recipes/common/steps.sh"',
+        f"[[ {option} = ngpu ]] ||",
+    ]
+    lines += [f"{option}=true", "exp='my exp' setting_words=(--lr 1)", "make_train_command ld"]
+    probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines, 'printf "%s\\n" "${train_command[@]}"']))
+    probe.chmod(0o755)
+    command = drive(probe, cwd=root / "recipes/mini").stdout.splitlines()
+    given = [] if option == "none" else [f"--{option}", "true"]
+    folders = ["--data", "data", "--exp", "my exp", "--exp_dir", "my exp/ld", "--lr", "1"]
+    assert command[3:] == ["hparams/base.yaml", "../common/hparams/systems/ld.yaml", *given, *folders]
+
+
 def test_a_system_without_a_file_is_named(root, drive, tmp_path):
     probe = tmp_path / "probe.sh"
     probe.write_text(f'#!/bin/bash\nset -eu\n. "{root}/recipes/common/steps.sh"\nhparams_suffix=\nhparams_of dlt\n')

@@ -303,6 +303,16 @@ def edit(folder, **changes):
     path.write_text(json.dumps({key: value for key, value in info.items() if value is not None}))
 
 
+def test_a_second_run_of_a_system_is_a_row_of_its_own_and_may_be_the_baseline(exp):
+    edit(add_decode(exp, "ld_lr2", 4, sentences(150), 0.1), system="ld")
+    edit(add_decode(exp, "ld_long", 4, sentences(150), 0.1), system="ld", epochs=3, num_epochs=9)
+    _, results = run(exp, "--systems", "ld,ld_lr2,ld_long", "--baseline", "ld_long")
+    rows = {(row["run"], row["system"]) for row in results["rows"]}
+    assert rows == {("ld", "ld"), ("ld_lr2", "ld_lr2"), ("ld_long", "ld_long (epoch 3 of 9)")}
+    assert {entry["baseline"] for entry in results["comparisons"]} == {"ld_long (epoch 3 of 9)"}
+    assert "ld_long (epoch 3 of 9)" in (exp / "report/README.md").read_text()
+
+
 def test_errors_are_one_line_and_leave_no_report(exp, capsys):
     folder = exp / "ld" / "decode_test_n4"
 
@@ -323,10 +333,6 @@ def test_errors_are_one_line_and_leave_no_report(exp, capsys):
     edit(folder, depth=4, test_set="dev")
     assert "its decode.json says set dev" in said()
     edit(folder, test_set="test")
-    copy = add_decode(exp, "copy", 4, sentences(150), 0.1)
-    edit(copy, system="ld")
-    assert "same system, test set, depth and seed" in said()
-    edit(copy, system="copy")
     (exp / "ld" / "model.json").write_text(json.dumps({"state_sha256": "1" * 64}))
     assert "decoded with other weights than" in said() and "decode again (stage 8)" in said()
     (exp / "ld" / "model.json").unlink()

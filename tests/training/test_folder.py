@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from dld.config import Config, replace_references
+from dld.config.differences import Difference
 from dld.data.fingerprint import MEANINGS, Fingerprint
 from dld.data.tokenizer import train as train_tokenizer
 from dld.errors import DldError
@@ -37,17 +38,18 @@ def start(tmp_path, lang):
     """Begin a run: `start(lr="0.1", exp="/exp")`."""
 
     def start(made_from=None, restart=False, **settings):
-        settings = {"seed": "7", "lr": "0.001", "exp": "exp", "data": "data", **settings}
-        text = "".join(f"{name}: {value}\n" for name, value in settings.items())
-        values = {"exp_dir": str(tmp_path / "deep/exp"), "lang_dir": str(lang), "seed": int(settings["seed"])}
-        return begin(SimpleNamespace(values=values, text=text), made_from or described(), restart)
+        settings = {"seed": "7", "num_epochs": "3", "lr": "0.001", "exp": "exp", "data": "data", **settings}
+        written = "".join(f"{name}: {value}\n" for name, value in settings.items())
+        values = {"exp_dir": str(tmp_path / "deep/exp"), "lang_dir": str(lang)}
+        values |= {name: int(settings[name]) for name in ("seed", "num_epochs")}
+        return begin(Config(values, replace_references(written), "x.yaml", written), made_from or described(), restart)
 
     return start
 
 
 def test_a_run_keeps_its_settings_its_tokenizer_and_each_start(start, lang):
     folder = start()
-    assert (folder / "hyperparams.yaml").read_text() == "seed: 7\nlr: 0.001\nexp: exp\ndata: data\n"
+    assert (folder / "hyperparams.yaml").read_text() == "seed: 7\nnum_epochs: 3\nlr: 0.001\nexp: exp\ndata: data\n"
     assert (folder / "bpe.model").read_bytes() == (lang / "bpe.model").read_bytes()
     start()
     run = read_run(folder)
@@ -73,12 +75,21 @@ def test_what_training_does_not_depend_on_may_differ(start, settings):
     assert len(read_run(folder).starts) == 2
 
 
+OPTIMIZER = {"optimizer": "{a: !ref <lr>, b: [!ref <lr> * 2]}", "half": "!ref <lr> / 2"}
+
+
 @pytest.mark.parametrize(
     ("settings", "names"),
-    [({"lr": "0.002"}, "lr"), ({"batch": "3"}, "batch"), ({"lr": "1.0", "seed": "8", "zeta": "1"}, "lr, seed, zeta")],
+    [
+        ({"lr": "0.002"}, "lr: 0.001 -> 0.002"),
+        ({"batch": "3"}, "batch: not there -> 3"),
+        ({"lr": "1.0", "seed": "8", "zeta": "a b"}, "lr: 0.001 -> 1.0, seed: 7 -> 8, zeta: not there -> a b"),
+        # What follows from it is not named.
+        ({"lr": "0.002", **OPTIMIZER}, "lr: 0.001 -> 0.002"),
+    ],
 )
 def test_other_settings_are_refused_by_name_and_change_nothing(start, settings, names):
-    folder = start()
+    folder = start(**(OPTIMIZER if "optimizer" in settings else {}))
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(DldError, match=rf"holds a run with other settings \({names}\); give another exp_dir"):
         start(**settings)
@@ -97,6 +108,13 @@ def test_of_the_teacher_only_the_folder_may_differ(start, tag, refused):
         return
     with pytest.raises(DldError, match="other settings .soft_targets."):
         start(soft_targets=other)
+
+
+def test_a_setting_that_follows_from_one_of_decoding_is_named(start):
+    start(decode_depths="[1]", schedule="{depths: !ref <decode_depths>}")
+    message = r"other settings \(schedule.depths: \[1\] -> \[2\]\)"
+    with pytest.raises(DldError, match=message):
+        start(decode_depths="[2]", schedule="{depths: !ref <decode_depths>}")
 
 
 @pytest.mark.parametrize("name", ["train_data", "dev_data"])
@@ -143,13 +161,13 @@ def test_checkpoints_need_the_settings_that_they_are_of(start):
     ("changed", "message"),
     [
         (["brain", "objectives"], "an older version of dld began"),
-        (["brain"], r"other settings \(brain\)"),
-        (["objectives"], r"other settings \(objectives\)"),
+        (["brain"], r"other settings \(brain: 1 -> 2\)"),
+        (["objectives"], r"other settings \(objectives: 1 -> 2\)"),
     ],
 )
 def test_a_run_of_an_older_version_is_one_with_other_keys(changed, message):
     with pytest.raises(DldError, match=message):
-        refuse_other_run("exp", described(), described(), changed)
+        refuse_other_run("exp", described(), described(), [Difference(key, 1, 2) for key in changed])
     refuse_other_run("exp", described(), described(), [])
 
 
