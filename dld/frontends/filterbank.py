@@ -27,6 +27,8 @@ class FilterBank(FrontEnd):
     normalisation : UtteranceCMVN or GlobalCMVN, optional
     """
 
+    normalisation: UtteranceCMVN | GlobalCMVN | None
+
     def __init__(
         self,
         sample_rate: int,
@@ -121,7 +123,7 @@ class FilterBank(FrontEnd):
             features = self.normalisation(features, lengths)
         return features.masked_fill(padding_mask(lengths, features.shape[1])[..., None], 0.0), lengths
 
-    def _log_mel(self, waveforms, lengths):
+    def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         waveforms = waveforms.masked_fill(padding_mask(lengths, waveforms.shape[1]), 0.0)
         # Low precision would lose the quiet end of the spectrum.
         with torch.autocast(waveforms.device.type, enabled=False):

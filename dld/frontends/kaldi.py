@@ -107,7 +107,7 @@ class KaldiFbank(FilterBank):
         power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
         return (power @ self.filters).clamp_min(FLOOR).log(), frames
 
-    def _extended(self, waveforms, lengths, frames):
+    def _extended(self, waveforms: Tensor, lengths: Tensor, frames: int) -> Tensor:
         """Return samples for all windows, (batch, samples): before and after an utterance there is its mirror image."""
         first = 0 if self.snip_edges else self.hop // 2 - self.window // 2
         index = torch.arange(first, first + (frames - 1) * self.hop + self.window, device=waveforms.device)
