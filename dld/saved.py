@@ -14,7 +14,7 @@ from dld.checks import no_argument
 from dld.config.plain import PlainSettings, is_object, one_line, shown, tag_of
 from dld.encoders import GatedConformer, GatedEncoder, GatedWavLM, GatedWhisper
 from dld.errors import DldError
-from dld.frontends import GlobalCMVN, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
+from dld.frontends import GlobalCMVN, KaldiFbank, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
 from dld.network import GatedCTC
 
 LARGEST_NUMBER = 1_000_000
@@ -44,7 +44,7 @@ def allow(cls: type) -> type:
 _cls: type
 for _cls in (GatedConformer, GatedWavLM, GatedWhisper):
     CLASSES[f"dld.encoders.{_cls.__name__}"] = allow(_cls)
-for _cls in (LogMel, Waveform, WhisperLogMel, UtteranceCMVN, GlobalCMVN):
+for _cls in (KaldiFbank, LogMel, Waveform, WhisperLogMel, UtteranceCMVN, GlobalCMVN):
     CLASSES[f"dld.frontends.{_cls.__name__}"] = allow(_cls)
     # The name before version 0.2.
     CLASSES[f"dld.features.{_cls.__name__}"] = _cls

@@ -50,6 +50,7 @@ def main(argv=None):
     import torch
 
     from dld.config import load_config, parse_overrides
+    from dld.memory import keep_freed_memory
     from dld.training.run import train
     from dld.training.stopping import Stopped
 
@@ -62,6 +63,7 @@ def main(argv=None):
         sb.utils.distributed.ddp_init_group(run_opts)
         if os.environ["RANK"] != "0":
             logging.getLogger().setLevel(logging.ERROR)
+    keep_freed_memory()
     config = load_config(arguments.experiments, parse_overrides(rest))
     try:
         train(config, run_opts, arguments.restart, arguments.finish)

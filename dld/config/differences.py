@@ -8,7 +8,7 @@ from typing import Any
 from dld.checks import shown
 
 _REFERENCE = re.compile(r"<([A-Za-z_]\w*)")
-# Where a run is and on what machine, what it tells, and what decoding alone reads: with others it is still the same run.
+# Where a run is and on what machine, what it prints, and what decoding alone reads: with others it is the same run.
 _ELSEWHERE = {
     *("exp", "exp_dir", "decode_depths", "decode_policy", "num_workers", "ckpt_interval_minutes"),
     *("log_interval", "logger"),

@@ -4,34 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer, ConvolutionModule
-from speechbrain.nnet.activations import Swish
 from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
 
 from dld.checks import AT_LEAST_0, COUNT, Choice, Nullable
 from dld.encoders.base import Embedded, GatedEncoder
 from dld.encoders.config import Count, EncoderConfig, Rate, Switch, configured
+from dld.encoders.conformer_block import ConformerBlock, rotary_positions
 from dld.encoders.subsampling import ConvSubsampling
 from dld.errors import DldError
 from dld.padding import padding_mask
-
-
-class PaddingFreeConvolution(ConvolutionModule):
-    """SpeechBrain's convolution module, with padded frames zeroed before the depth-wise convolution.
-
-    The parent zeroes them afterwards only: up to half a kernel of valid frames then depends on how far the batch is
-    padded, and a hypothesis on what it is batched with.
-    """
-
-    def forward(self, x: Tensor, mask: Tensor | None = None, dynchunktrain_config=None) -> Tensor:
-        """Compute (batch, frames, width) → the same shape; `mask` (batch, frames, 1) is True on padded frames."""
-        if dynchunktrain_config is not None:
-            return super().forward(x, mask, dynchunktrain_config)
-        hidden = self.bottleneck(self.layer_norm(x).transpose(1, 2))
-        if mask is not None:
-            hidden = hidden.masked_fill(mask.transpose(1, 2), 0.0)
-        return self.after_conv(self.conv(hidden).transpose(1, 2))
 
 
 @dataclass(frozen=True)
@@ -62,6 +44,9 @@ class ConformerConfig(EncoderConfig):
     num_heads: Count = 8
     kernel_size: Count = 31
     dropout: Rate = 0.1
+    attention: Annotated[str, Choice("relative", "rotary")] = "relative"
+    """Positions in attention: "rotary" (arXiv 2104.09864), or "relative" as in Transformer-XL (arXiv 1901.02860), which
+    is slower and what networks without this setting have."""
     subsampling: Annotated[str, Choice("conv1d", "conv2d")] = "conv1d"
     """See `ConvSubsampling`."""
     subsampling_channels: Annotated[int | None, Nullable(COUNT)] = None
@@ -78,6 +63,10 @@ class ConformerConfig(EncoderConfig):
         """Raise a `DldError` where values contradict each other, though each is allowed."""
         if self.d_model % self.num_heads or self.d_model % 2:
             raise DldError(f"d_model is {self.d_model}; it must be even and a multiple of num_heads, {self.num_heads}")
+        if self.attention == "rotary" and self.d_model // self.num_heads % 2:
+            raise DldError(
+                f"d_model is {self.d_model} with num_heads {self.num_heads}; rotary attention needs heads of even width"
+            )
         if self.kernel_size % 2 == 0:
             raise DldError(f"kernel_size is {self.kernel_size}; it must be odd, so that a frame is in its middle")
 
@@ -85,8 +74,7 @@ class ConformerConfig(EncoderConfig):
 class GatedConformer(GatedEncoder):
     """Conformer encoder (arXiv 2005.08100) with a gate before each block.
 
-    Built on SpeechBrain's `ConformerEncoderLayer` with relative positions; the positions and the masks are computed
-    outside the gates, so any block can be closed.
+    Positions and masks are computed outside the gates, so any block can be closed.
 
     Parameters
     ----------
@@ -113,22 +101,12 @@ class GatedConformer(GatedEncoder):
         self.front = ConvSubsampling(
             config.input_size, config.d_model, config.subsampling, config.subsampling_channels, config.dropout
         )
-        self.positions = RelPosEncXL(config.d_model)
+        rotary = config.attention == "rotary"
+        self.positions = None if rotary else RelPosEncXL(config.d_model)
         self.layers = nn.ModuleList(
-            ConformerEncoderLayer(
-                d_model=config.d_model,
-                d_ffn=config.d_ffn,
-                nhead=config.num_heads,
-                kernel_size=config.kernel_size,
-                activation=Swish,
-                dropout=config.dropout,
-            )
+            ConformerBlock(config.d_model, config.d_ffn, config.num_heads, config.kernel_size, config.dropout, rotary)
             for _ in range(config.num_blocks)
         )
-        for layer in self.layers:
-            layer.convolution_module = PaddingFreeConvolution(
-                config.d_model, config.kernel_size, activation=Swish, dropout=config.dropout
-            )
         self.norm = nn.LayerNorm(config.d_model, eps=1e-6)
         self._scale_residuals((4 * config.num_blocks) ** -0.5 if config.residual_init is None else config.residual_init)
 
@@ -144,14 +122,14 @@ class GatedConformer(GatedEncoder):
         """Compute everything before the blocks: (batch, time, input_size), (batch,) → `Embedded`."""
         hidden, lengths = self.front(features, lengths)
         padding = padding_mask(lengths, hidden.shape[1])
-        return Embedded(hidden, lengths, padding, self.positions(hidden))
+        if self.positions is not None:
+            return Embedded(hidden, lengths, padding, self.positions(hidden))
+        size = self.config.d_model // self.config.num_heads
+        return Embedded(hidden, lengths, padding, rotary_positions(hidden.shape[1], size, hidden))
 
     def run_block(self, index: int, hidden: Tensor, embedded: Embedded) -> Tensor:
         """Return the output of block `index`, shape as `hidden`."""
-        hidden, _ = self.layers[index](
-            hidden, src_key_padding_mask=embedded.padding, pos_embs=embedded.positions.to(hidden.dtype)
-        )
-        return hidden
+        return self.layers[index](hidden, embedded.padding, embedded.positions)
 
     def skip_block(self, index: int, hidden: Tensor) -> Tensor:
         """Return the output where gate `index` is closed: the input, or with `closed_norm` its LayerNorm."""

@@ -3,6 +3,7 @@
 from dld.frontends.augmentation import SpecAugment, SpeedPerturb
 from dld.frontends.base import FrontEnd
 from dld.frontends.cmvn import GlobalCMVN, UtteranceCMVN
+from dld.frontends.kaldi import KaldiFbank
 from dld.frontends.logmel import LogMel
 from dld.frontends.waveform import Waveform
 from dld.frontends.whisper import WhisperLogMel
@@ -10,6 +11,7 @@ from dld.frontends.whisper import WhisperLogMel
 __all__ = [
     "FrontEnd",
     "GlobalCMVN",
+    "KaldiFbank",
     "LogMel",
     "SpecAugment",
     "SpeedPerturb",

@@ -11,7 +11,7 @@ import torch
 
 from dld.decoding import greedy
 from dld.encoders import GatedConformer, GatedWavLM, GatedWhisper, kernels
-from dld.frontends import GlobalCMVN, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
+from dld.frontends import GlobalCMVN, KaldiFbank, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
 from dld.gates import random_subset
 from dld.network import GatedCTC
 
@@ -35,6 +35,11 @@ NETWORKS = {
         GatedConformer,
         {**CONFORMER, "subsampling": "conv2d", "subsampling_channels": 8},
         lambda: LogMel(normalisation=GlobalCMVN(80)),
+    ),
+    "conformer, rotary": (
+        GatedConformer,
+        {**CONFORMER, "attention": "rotary"},
+        lambda: KaldiFbank(normalisation=GlobalCMVN(80)),
     ),
     "conformer, closed norm": (GatedConformer, {**CONFORMER, "closed_norm": True}, LogMel),
     "wavlm, as Base": (GatedWavLM, WAVLM, lambda: Waveform(normalise=False)),
@@ -66,7 +71,7 @@ def arithmetic(request):
 def run(request):
     """Runs signals as one batch: `run(signals, gates, extra=0) -> logits of each, hypothesis of each`."""
     kind, settings, front_end = NETWORKS[request.param]
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     network = GatedCTC(front_end(), kind(**settings), vocab_size=12, blank_bias=0.0).eval()
     # Away from where norms and biases start; otherwise all frames look the same and nothing could differ.
     with torch.no_grad():

@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer
+from speechbrain.nnet.activations import Swish
+from speechbrain.nnet.attention import RelPosEncXL
 
-from dld.encoders import GatedConformer
+from dld.encoders import GatedConformer, kernels
+from dld.encoders.conformer_block import rotary_positions, rotate
 from dld.errors import DldError
 
 N = 4
@@ -31,3 +35,55 @@ def test_a_closed_gate_may_keep_the_closing_norm():
 def test_an_unknown_subsampling_is_refused():
     with pytest.raises(DldError, match="conv1d or conv2d"):
         make(subsampling="pooling")
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_block_with_relative_positions_computes_what_speechbrains_does(on):
+    encoder = make(dropout=0.0)
+    theirs = ConformerEncoderLayer(d_model=16, d_ffn=32, nhead=2, kernel_size=5, activation=Swish, dropout=0.0)
+    theirs.load_state_dict(encoder.layers[0].state_dict())
+    hidden = torch.randn(3, 9, 16)
+    positions = RelPosEncXL(16)(hidden)
+    results = []
+    for block in (lambda x: encoder.layers[0](x, None, positions), lambda x: theirs(x, pos_embs=positions)[0]):
+        inputs = hidden.clone().requires_grad_()
+        with kernels.use(on):
+            out = block(inputs)
+            (out * torch.arange(16.0)).sum().backward()
+        results.append((out.detach(), inputs.grad))
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["relative", "rotary"])
+def test_kernels_change_neither_output_nor_gradients(attention):
+    encoder, batch = make(dropout=0.0, attention=attention), (torch.randn(3, 61, 20), torch.tensor([61, 40, 9]))
+    results = []
+    for on in (True, False):
+        encoder.zero_grad()
+        with kernels.use(on):
+            out, lengths = encoder(*batch, (True, False, True, True))
+            valid = torch.arange(out.shape[1]) < lengths[:, None]
+            (out[valid] * torch.arange(16.0)).sum().backward()
+        results.append([out[valid].detach(), *(p.grad for p in encoder.parameters() if p.grad is not None)])
+    assert len(results[0]) == len(results[1]) > 50
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_rotated_products_depend_on_the_distance_alone(on):
+    heads = torch.randn(1, 1, 2, 1, 8).expand(1, 30, 2, 1, 8)
+    with kernels.use(on):
+        rotated = rotate(heads, rotary_positions(30, 8, heads))
+    products = rotated[0, :, 0, 0] @ rotated[0, :, 1, 0].T
+    for distance in (-7, 0, 3):
+        diagonal = products.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
+    assert (products[0] - products[0, 0]).abs().max() > 0.1
+    torch.testing.assert_close(rotated[0, 0], heads[0, 0])
+
+
+def test_heads_of_odd_width_cannot_rotate():
+    with pytest.raises(DldError, match="d_model is 18 with num_heads 6; rotary attention needs heads of even width"):
+        make(d_model=18, num_heads=6, attention="rotary")

@@ -152,7 +152,7 @@ def test_lists_and_tuples_make_equal_configurations():
 
 @pytest.mark.parametrize(
     ("kind", "count", "expected"),
-    [(GatedConformer, 14936, 6.751724), (GatedWavLM, 8744, 0.979297), (GatedWhisper, 33088, -2.377939)],
+    [(GatedConformer, 14936, 1.341982), (GatedWavLM, 8744, 0.979297), (GatedWhisper, 33088, -2.377939)],
 )
 def test_a_seed_draws_the_weights_that_it_always_drew(kind, count, expected):
     torch.manual_seed(0)

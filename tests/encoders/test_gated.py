@@ -24,6 +24,7 @@ QUIET_WAVLM = {**QUIET, "attention_dropout": 0.0, "activation_dropout": 0.0, "pr
 CASES = {
     "conformer-conv1d": (GatedConformer, {"input_size": 20, "kernel_size": 5, "subsampling": "conv1d"}, QUIET),
     "conformer-conv2d": (GatedConformer, {"input_size": 20, "kernel_size": 5, "subsampling": "conv2d"}, QUIET),
+    "conformer-rotary": (GatedConformer, {"input_size": 20, "kernel_size": 5, "attention": "rotary"}, QUIET),
     "wavlm-base": (GatedWavLM, WAVLM, QUIET_WAVLM),
     "wavlm-large": (GatedWavLM, {**WAVLM, "conv_norm": "layer", "pre_norm": True}, QUIET_WAVLM),
     "whisper": (GatedWhisper, {"input_size": 20, "max_frames": 50, "stack": 1}, QUIET),

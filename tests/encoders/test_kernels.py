@@ -9,14 +9,24 @@ import torch
 from torch.nn import functional
 
 from dld.encoders import kernels
-from dld.encoders.kernels import attention, grouped_convolution, linear
+from dld.encoders.kernels import (
+    FeedForward,
+    add_dropped,
+    attention,
+    depthwise,
+    feed_forward,
+    grouped_convolution,
+    linear,
+)
+from dld.encoders.kernels import feedforward as feedforward_module
 
 
 @pytest.mark.parametrize("gelu", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_linear_layer_and_its_gradients(gelu, bias):
+@pytest.mark.parametrize("outputs", [16, 512])
+def test_a_linear_layer_and_its_gradients(gelu, bias, outputs):
     torch.manual_seed(0)
-    tensors = [torch.randn(2, 5, 24), torch.randn(16, 24), torch.randn(16) if bias else None]
+    tensors = [torch.randn(2, 5, 24), torch.randn(outputs, 24), torch.randn(outputs) if bias else None]
     results = []
     for ours in (True, False):
         hidden, weight, offset = (t if t is None else t.clone().requires_grad_() for t in tensors)
@@ -25,7 +35,7 @@ def test_a_linear_layer_and_its_gradients(gelu, bias):
         else:
             out = functional.linear(hidden, weight, offset)
             out = functional.gelu(out) if gelu else out
-        (out * torch.arange(16.0)).sum().backward()
+        (out * torch.linspace(-1, 1, outputs)).sum().backward()
         results.append([out.detach(), *(t.grad for t in (hidden, weight, offset) if t is not None)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
@@ -99,6 +109,109 @@ def test_a_grouped_convolution(frames, kernel):
     padded = functional.pad(hidden.transpose(1, 2), (kernel // 2, kernel - 1 - kernel // 2))
     expected = functional.conv1d(padded, weight, groups=4).transpose(1, 2)
     torch.testing.assert_close(grouped_convolution(hidden, weight, 4), expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.fixture
+def half_step():
+    """Hidden states (2, 7, 12), and weights of a feed-forward module with 32 hidden values."""
+    torch.manual_seed(0)
+    shapes = [(12,), (12,), (32, 12), (32,), (12, 32), (12,)]
+    return torch.randn(2, 7, 12), FeedForward(*(torch.randn(*shape) for shape in shapes))
+
+
+def leaves(hidden, weights):
+    return [tensor.clone().requires_grad_() for tensor in (hidden, *weights)]
+
+
+@pytest.mark.parametrize("frames", [1, 5, 1000])
+def test_a_feed_forward_module_and_its_gradients_in_pieces(half_step, frames, monkeypatch):
+    monkeypatch.setattr(feedforward_module, "_HIDDEN", frames * 32)
+    results = []
+    for on in (True, False):
+        with kernels.use(on):
+            tensors = leaves(*half_step)
+            out = feed_forward(tensors[0], FeedForward(*tensors[1:]), p=0.5, training=False)
+            (out * torch.arange(12.0)).sum().backward()
+        results.append([out.detach(), *(tensor.grad for tensor in tensors)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [5, 1000])
+def test_dropout_in_a_feed_forward_module_has_the_gradient_of_what_it_computed(half_step, frames, monkeypatch):
+    monkeypatch.setattr(feedforward_module, "_HIDDEN", frames * 32)
+
+    def run(tensors):
+        torch.manual_seed(1)
+        out = feed_forward(tensors[0], FeedForward(*tensors[1:]), p=0.3, training=True)
+        return (out * torch.linspace(-1, 1, 12)).sum()
+
+    tensors = leaves(*half_step)
+    run(tensors).backward()
+    # Along a direction that moves every weight.
+    torch.manual_seed(2)
+    direction = [1e-3 * torch.randn_like(tensor) for tensor in tensors]
+    ahead, behind = (
+        run([tensor.detach().requires_grad_() + sign * step for tensor, step in zip(tensors, direction, strict=True)])
+        for sign in (1, -1)
+    )
+    expected = sum((tensor.grad * step).sum() for tensor, step in zip(tensors, direction, strict=True))
+    assert (ahead - behind).item() / 2 == pytest.approx(expected.item(), rel=2e-2)
+
+
+def test_a_feed_forward_module_drops_its_share_of_both_layers():
+    torch.manual_seed(0)
+    width = 400
+    # A constant input to the expansion: each hidden value is silu(1), each output their mean.
+    weights = FeedForward(
+        torch.zeros(width),
+        torch.zeros(width),
+        torch.zeros(8, width),
+        torch.ones(8),
+        torch.zeros(width, 8),
+        torch.zeros(width),
+    )
+    weights.project_weight[:, 0] = 1.0
+    hidden = torch.zeros(1, 500, width, requires_grad=True)
+    out = feed_forward(hidden, weights, p=0.2, training=True).detach()[0]
+    # A frame whose first hidden value is dropped is zero; of the others a fifth of the outputs is.
+    rows = out.any(1)
+    assert rows.float().mean().item() == pytest.approx(0.8, abs=0.06)
+    assert (out[rows] != 0).float().mean().item() == pytest.approx(0.8, abs=0.005)
+    value = 0.5 * functional.silu(torch.tensor(1.0)) / 0.8 / 0.8
+    torch.testing.assert_close(out[out != 0], value.expand(int((out != 0).sum())), atol=0, rtol=1e-4)
+
+
+def test_dropout_on_a_branch_drops_its_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    residual, branch = torch.full((500, 500), 3.0, requires_grad=True), torch.ones(500, 500, requires_grad=True)
+    out = add_dropped(residual, branch, 0.1, training=True)
+    kept = out != 3.0
+    assert kept.float().mean().item() == pytest.approx(0.9, abs=0.005)
+    torch.testing.assert_close(out[kept], torch.full_like(out[kept], 3 + 1 / 0.9))
+    out.sum().backward()
+    assert torch.equal(residual.grad, torch.ones(500, 500))
+    torch.testing.assert_close(branch.grad, kept / torch.tensor(0.9))
+    assert torch.equal(add_dropped(residual, branch, 0.1, training=False), residual + branch)
+    torch.manual_seed(5)
+    first = add_dropped(residual, branch, 0.1, training=True)
+    torch.manual_seed(5)
+    assert torch.equal(add_dropped(residual, branch, 0.1, training=True), first)
+
+
+@pytest.mark.parametrize(("frames", "kernel"), [(1, 5), (50, 31), (3, 15)])
+def test_a_depthwise_convolution_and_its_gradients(frames, kernel):
+    torch.manual_seed(0)
+    tensors = [torch.randn(2, frames, 12), torch.randn(12, 1, kernel), torch.randn(12)]
+    results = []
+    for on in (True, False):
+        with kernels.use(on):
+            hidden, weight, bias = (tensor.clone().requires_grad_() for tensor in tensors)
+            out = depthwise(hidden, weight, bias)
+            (out * torch.arange(12.0)).sum().backward()
+        results.append([out.detach(), hidden.grad, weight.grad, bias.grad])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
 
 
 def test_one_switch_turns_the_kernels_off_and_on_again():

@@ -6,15 +6,22 @@ operators otherwise. `kernels.use(False)`, or the environment variable `DLD_KERN
 
 from dld.encoders.kernels.attention import attention
 from dld.encoders.kernels.convolution import convolve_utterance
+from dld.encoders.kernels.depthwise import depthwise
+from dld.encoders.kernels.dropout import add_dropped
+from dld.encoders.kernels.feedforward import FeedForward, feed_forward
 from dld.encoders.kernels.linear import linear
 from dld.encoders.kernels.spectral import grouped_convolution
 from dld.encoders.kernels.switch import applicable, applicable_in_inference, use
 
 __all__ = [
+    "FeedForward",
+    "add_dropped",
     "applicable",
     "applicable_in_inference",
     "attention",
     "convolve_utterance",
+    "depthwise",
+    "feed_forward",
     "grouped_convolution",
     "linear",
     "use",

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from dld.encoders.kernels.dropout import STEPS, draw, dropped, keep
+
 # Attention scores worked on at a time, so that they stay near the processor.
 _SCORES = 2**18
 
@@ -34,7 +36,7 @@ def attention(
     position_bias : Tensor (1, heads, frames, frames), optional
         Added to the scores, times `gate`.
     p : float
-        Dropout of the weights, rounded to 1/65536.
+        Dropout of the weights, rounded to `1 / STEPS`.
 
     Returns
     -------
@@ -48,29 +50,29 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, queries, keys, values, padding, gate, position_bias, p):
-        steps = min(round(p * 65536), 65535)
-        kept = 1 - steps / 65536
+        steps = dropped(p)
+        kept = 1 - steps / STEPS
         scale = queries.shape[-1] ** -0.5
         queries, keys, values = (queries * scale).contiguous(), keys.contiguous(), (values / kept).contiguous()
         out = torch.empty_like(values)
         weights = values.new_empty(*queries.shape[:3], keys.shape[2])
-        drawn = _draw(weights.shape) if steps else None
+        drawn = draw(weights.shape) if steps else None
         lowest = torch.finfo(weights.dtype).min
         with torch.autocast("cpu", enabled=False):
-            for row, heads in _pieces(weights):
-                part = row, heads
+            for part in _pieces(weights):
                 if gate is None:
-                    scores = queries[part] @ keys[part].mT
+                    scores = _flat(queries, part) @ _flat(keys, part).mT
                 else:
-                    scores = (gate[part] * position_bias[0, heads]).to(weights.dtype)
-                    scores.baddbmm_(queries[part], keys[part].mT)
+                    scores = (gate[part] * position_bias[0, part[1]]).to(weights.dtype).flatten(0, 1)
+                    scores.baddbmm_(_flat(queries, part), _flat(keys, part).mT)
                 if padding is not None:
-                    scores.masked_fill_(padding[row], lowest)
-                torch.softmax(scores, -1, out=weights[part])
-                used = weights[part]
+                    by_row = scores.view(weights[part].shape)
+                    by_row.masked_fill_(padding[part[0], None, None], lowest)
+                used = _flat(weights, part)
+                torch.softmax(scores, -1, out=used)
                 if steps:
-                    used = torch.mul(used, _keep(drawn[part], steps, used), out=scores)
-                torch.bmm(used, values[part], out=out[part])
+                    used = torch.mul(used, keep(_flat(drawn, part), steps, used), out=scores)
+                torch.bmm(used, _flat(values, part), out=_flat(out, part))
         ctx.save_for_backward(queries, keys, values, weights, drawn, gate, position_bias)
         ctx.scale, ctx.kept, ctx.steps = scale, kept, steps
         return out
@@ -84,46 +86,37 @@ class _Attention(torch.autograd.Function):
         of_gate = of_bias = None
         if gate is not None:
             of_gate, of_bias = torch.empty_like(gate), torch.zeros_like(position_bias)
-        for row, heads in _pieces(weights):
-            part = row, heads
-            used = weights[part]
-            of_weights = gradient[part] @ values[part].mT
+        for part in _pieces(weights):
+            softmax = used = _flat(weights, part)
+            of_weights = _flat(gradient, part) @ _flat(values, part).mT
             if ctx.steps:
-                keep = _keep(drawn[part], ctx.steps, used)
-                of_weights *= keep
-                used = keep.mul_(used)
-            torch.bmm(used.mT, gradient[part], out=of_values[part])
-            of_scores = torch._softmax_backward_data(of_weights, weights[part], -1, weights.dtype)
-            torch.bmm(of_scores, keys[part], out=of_queries[part])
-            torch.bmm(of_scores.mT, queries[part], out=of_keys[part])
+                kept = keep(_flat(drawn, part), ctx.steps, used)
+                of_weights *= kept
+                used = kept.mul_(used)
+            torch.bmm(used.mT, _flat(gradient, part), out=_flat(of_values, part))
+            of_scores = torch._softmax_backward_data(of_weights, softmax, -1, weights.dtype)
+            torch.bmm(of_scores, _flat(keys, part), out=_flat(of_queries, part))
+            torch.bmm(of_scores.mT, _flat(queries, part), out=_flat(of_keys, part))
             if gate is not None:
-                torch.sum(of_scores * position_bias[0, heads], -1, keepdim=True, out=of_gate[part])
-                of_bias[0, heads] += of_scores * gate[part]
+                of_scores = of_scores.view(weights[part].shape)
+                torch.sum(of_scores * position_bias[0, part[1]], -1, keepdim=True, out=of_gate[part])
+                of_bias[0, part[1]] += (of_scores * gate[part]).sum(0)
         return of_queries.mul_(ctx.scale), of_keys, of_values.div_(ctx.kept), None, of_gate, of_bias, None
 
 
-def _pieces(weights: Tensor) -> Iterator[tuple[int, slice]]:
-    """Yield indices into (batch, heads, …): for each row as many heads as have `_SCORES` scores at most."""
+def _pieces(weights: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield parts of (batch, heads, …) with `_SCORES` scores at most: some rows with all heads, or heads of a row."""
     rows, heads, queries, keys = weights.shape
     size = max(1, _SCORES // max(1, queries * keys))
-    for row in range(rows):
+    together = max(1, size // heads)
+    for row in range(0, rows, together):
         for first in range(0, heads, size):
-            yield row, slice(first, first + size)
+            yield slice(row, row + together), slice(first, first + size)
 
 
-def _draw(shape: tuple[int, ...]) -> Tensor:
-    """Return an int16 tensor of random bits.
-
-    PyTorch's dropout draws a number for each value on a CPU, which for attention takes as long as half of its products.
-    """
-    size = math.prod(shape)
-    bits = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    return bits.view(torch.int16)[:size].view(shape)
-
-
-def _keep(drawn: Tensor, steps: int, like: Tensor) -> Tensor:
-    """Return 0 for `steps` of 65536 values and 1 for the others, in the type of a tensor: faster than booleans."""
-    return torch.ge(drawn, steps - 32768, out=torch.empty_like(like))
+def _flat(tensor: Tensor, part: tuple[slice, slice]) -> Tensor:
+    """Return a part of (batch, heads, frames, width), contiguous in memory, as (batch · heads, frames, width)."""
+    return tensor[part].flatten(0, 1)
 
 
 @register_flop_formula(torch.ops.aten.baddbmm_)

@@ -9,8 +9,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dld.encoders.kernels.switch import applicable, applicable_in_inference
 
+# Below so many weights, calling the kernel costs what its product saves.
+_SMALL = 2**13
+
 # An operator that PyTorch does not promise to keep; without it everything works, a little slower.
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
@@ -32,10 +35,11 @@ def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: boo
     Tensor (…, out)
     """
     float32 = hidden.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
-    if _ONEDNN and float32 and applicable(hidden):
+    if HAS_ONEDNN and float32 and applicable(hidden):
         if applicable_in_inference(hidden):
-            return _product(hidden, weight, bias, "gelu" if gelu else "none")
-        out = _TrainedLinear.apply(hidden, weight, bias)
+            return product(hidden, weight, bias, "gelu" if gelu else "none")
+        kernel = functional.linear if weight.numel() < _SMALL else _TrainedLinear.apply
+        out = kernel(hidden, weight, bias)
     else:
         out = functional.linear(hidden, weight, bias)
     return activate(out) if gelu else out
@@ -46,18 +50,33 @@ def activate(hidden: Tensor) -> Tensor:
     return torch.ops.aten.gelu_(hidden) if applicable_in_inference(hidden) else functional.gelu(hidden)
 
 
-def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
+def product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
+    """Compute `torch.nn.functional.linear` by oneDNN, without a gradient; `then` may be "gelu"."""
     return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, then, [], "none")
 
 
+def weight_gradient(gradient: Tensor, rows: Tensor) -> Tensor:
+    """Return the gradient of a linear layer's weight, (out, in), from those of its output and from its input.
+
+    Parameters
+    ----------
+    gradient : Tensor (rows, out)
+    rows : Tensor (rows, in)
+    """
+    # oneDNN is faster where the second matrix is the larger one.
+    if gradient.shape[1] >= rows.shape[1]:
+        return product(rows.t(), gradient.t()).t()
+    return product(gradient.t(), rows.t())
+
+
 class _TrainedLinear(torch.autograd.Function):
-    """A linear layer by oneDNN with its gradients; that of the weight is not faster there and is left to MKL."""
+    """A linear layer by oneDNN with its gradients."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias):
         ctx.save_for_backward(hidden, weight)
         ctx.has_bias = bias is not None
-        return _product(hidden, weight, bias)
+        return product(hidden, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -65,13 +84,13 @@ class _TrainedLinear(torch.autograd.Function):
         hidden, weight = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
         return (
-            _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
-            rows.t() @ hidden.flatten(0, -2) if ctx.needs_input_grad[1] else None,
+            product(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
+            weight_gradient(rows, hidden.flatten(0, -2)) if ctx.needs_input_grad[1] else None,
             rows.sum(0) if ctx.has_bias and ctx.needs_input_grad[2] else None,
         )
 
 
-if _ONEDNN:
+if HAS_ONEDNN:
 
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
     def _linear_flops(hidden_shape, weight_shape, *_, **__):
