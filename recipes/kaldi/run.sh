@@ -50,14 +50,14 @@ for _i in "${!passed_on[@]}"; do
 done
 data=$(absolute "$data") exp=$(absolute "$exp")
 case $lm in '' | train | corpus) ;; *) lm=$(absolute "$lm") ;; esac
-: "${data:=data}"
+: "${data:=$_here/data}" "${exp:=$_here/exp}"
 # Later stages need not be told what stage 1 took.
 if [[ -z $_names && -z $train && -e $data/test_sets ]]; then _names=$(<"$data/test_sets"); fi
 
 . local/after_data.sh
 . ../common/asr.sh \
   --recipe-help "$recipe_help" --paths-start "where you call this" \
-  --data "$data" --exp "${exp:-exp}" --lm "$lm" --base "$(absolute "$base")" \
+  --data "$data" --exp "$exp" --lm "$lm" --base "$(absolute "$base")" \
   --test-sets "${_names:-dev}" \
   --data-options "$(quoted --train "$(absolute "$train")" --dev "$(absolute "$dev")" --test "$(quoted "${_test_words[@]}")" \
     --audio-root "$(absolute "$audio_root")")" \

@@ -20,6 +20,7 @@ WRONG_KEYS = [
     # Numbers.
     ("--lr abc", f"lr is 'abc'; it {NUMBER} of at least 0"),
     ("--lr -1e-3", f"lr is -0.001; it {NUMBER} of at least 0"),
+    (f"--lr {10**400}", f"it {NUMBER} of at least 0"),
     ("--lr .nan", f"lr is nan; it {NUMBER}"),
     ("--lr .inf", f"lr is inf; it {NUMBER}"),
     ("--lr nan", f"lr is 'nan'; it {NUMBER}"),

@@ -153,13 +153,24 @@ def test_the_same_again_is_kept(given, tmp_path, capsys):
     assert (tmp_path / "out/train/wav.scp").stat().st_mtime_ns == before
 
 
+def test_where_it_is_called_from_does_not_matter_to_absolute_paths(given, tmp_path, monkeypatch, capsys):
+    assert prepare(tmp_path / "first", *ALL) == 0
+    sets = [str(tmp_path / "first" / name) for name in ("train", "dev")]
+    for folder in (given, tmp_path):
+        monkeypatch.chdir(folder)
+        assert prepare(tmp_path / "out", "--train", sets[0], "--dev", sets[1]) == 0
+    assert "has these directories already" in capsys.readouterr().out
+
+
 def test_other_directories_are_refused_and_changed_ones_copied_again(given, tmp_path, capsys):
     shutil.copytree("data/train", "copy/train")
     assert prepare(tmp_path / "out", *ALL) == 0
     before = contents(tmp_path / "out")
-    for options in (("--train", "copy/train", *ALL[2:]), ALL[:4], ALL[:2], (*ALL, "--audio-root", "/")):
+    for options in (("--train", "copy/train", *ALL[2:]), ALL[:4], ALL[:2]):
         assert prepare(tmp_path / "out", *options) == 1
         assert "has copies of other directories" in capsys.readouterr().err
+    assert prepare(tmp_path / "out", *ALL, "--audio-root", "/") == 1
+    assert f"give --audio-root {shlex.quote(str(given))}, or another --data" in capsys.readouterr().err
     assert contents(tmp_path / "out") == before
     kaldi.write("data/test", [replace(u, duration=None) for u in kaldi.load("data/test", need=())[:3]])
     assert prepare(tmp_path / "out", *ALL) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from dld.data import kaldi
 from dld.data.audio import is_pipe
 from dld.data.corpora import Prepared
-from dld.data.kaldi.tables import TABLES
+from dld.data.kaldi.tables import TABLES, read_table
 from dld.errors import DldError
 from dld.files import atomic_write, read_json, remove_folder, sha256, write_json
 
@@ -42,7 +42,10 @@ def copy(destination: Path, options) -> Prepared:
     for source in sources.values():
         if source.resolve().is_relative_to(destination.resolve()):
             raise DldError(f"{source}: is in {destination}, which receives the copies; give another --data")
-    identity = {"audio_root": str(root), "sources": {name: str(path.resolve()) for name, path in sources.items()}}
+    identity = {
+        "audio_root": str(root) if any(map(_depends_on_folder, sources.values())) else None,
+        "sources": {name: str(path.resolve()) for name, path in sources.items()},
+    }
     state = {name: _state(source) for name, source in sources.items()}
     tests = list(dict.fromkeys(path.absolute().name for path in _test_folders(options)))
     notes = [] if "dev" in sources else ["no --dev: a part of train is held out as dev"]
@@ -118,15 +121,27 @@ def _is_there(destination, identity, state, names) -> bool:
         return False
     found = read_json(destination / STAMP)
     found = found if isinstance(found, dict) else {}
-    if {key: found.get(key) for key in identity} != identity:
+    if found.get("sources") != identity["sources"]:
         raise DldError(
             f"{destination}: has copies of other directories ({destination / STAMP} names them); give another --data "
             "and another --exp"
+        )
+    before, now = found.get("audio_root"), identity["audio_root"]
+    if None not in (before, now) and before != now:
+        raise DldError(
+            f"{destination}: relative paths and pipes of wav.scp started at {before}, and now at {now}; "
+            f"give --audio-root {shlex.quote(str(before))}, or another --data"
         )
     if found.get("tables") == state and all((destination / name / "wav.scp").exists() for name in names):
         return True
     logger.warning("%s: unfinished, or the directories have changed since; they are copied again", destination)
     return False
+
+
+def _depends_on_folder(source: Path) -> bool:
+    """Return whether audio of a directory is found from a certain folder only."""
+    values = read_table(source / "wav.scp").values()
+    return any(is_pipe(value) or not Path(value).is_absolute() for value in values)
 
 
 def _load(source: Path, root: Path) -> list[kaldi.Utterance]:
