@@ -78,8 +78,11 @@ def open_curves(kind: str | None, folder: str | Path, settings: Mapping[str, Any
 
 def _tensorboard(folder: Path, done: int | None) -> Curves:
     # It warns of a package for pictures when it is imported.
-    logging.getLogger("speechbrain.utils.train_logger").setLevel(logging.ERROR)
+    its = logging.getLogger("speechbrain.utils.train_logger")
+    its.disabled = True
     from speechbrain.utils.train_logger import TensorboardLogger
+
+    its.disabled = False
     from torch.utils.tensorboard import SummaryWriter
 
     class TensorBoard(TensorboardLogger, Curves):

@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -127,6 +129,14 @@ def test_curves_and_lines_change_nothing_in_a_run(experiment, crash, monkeypatch
     watched = experiment("ld", tmp_path / "watched", logger=None, log_interval=5, **SHORT)
     first, second = (load_trained(folder).network.state_dict() for folder in (plain, watched))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_beginning_curves_warns_of_nothing(tmp_path):
+    # In a process of its own: what warns does it when it is imported.
+    code = "import sys; from dld.training import curves; curves.open_curves('tensorboard', sys.argv[1], {}, 0).close()"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
