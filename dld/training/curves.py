@@ -48,7 +48,7 @@ def check_logger(kind: str | None) -> None:
     except ImportError as error:
         raise DldError(
             f"logger is {kind}, and the package {error.name or kind} is not installed; "
-            f"pip install 'dld[{kind}]' (in a checkout: pip install -e '.[{kind}]'), or set logger to null"
+            f"pip install {kind} (in a checkout of dld: pip install -e '.[{kind}]'), or set logger to null"
         ) from None
 
 
