@@ -48,7 +48,7 @@ def check_logger(kind: str | None) -> None:
     except ImportError as error:
         raise DldError(
             f"logger is {kind}, and the package {error.name or kind} is not installed; "
-            f"pip install 'dld[{kind}]' (in a checkout: pip install -e '.[{kind}]'), or set logger to null"
+            f"pip install {kind} (in a checkout of dld: pip install -e '.[{kind}]'), or set logger to null"
         ) from None
 
 
@@ -78,8 +78,11 @@ def open_curves(kind: str | None, folder: str | Path, settings: Mapping[str, Any
 
 def _tensorboard(folder: Path, done: int | None) -> Curves:
     # It warns of a package for pictures when it is imported.
-    logging.getLogger("speechbrain.utils.train_logger").setLevel(logging.ERROR)
+    its = logging.getLogger("speechbrain.utils.train_logger")
+    its.disabled = True
     from speechbrain.utils.train_logger import TensorboardLogger
+
+    its.disabled = False
     from torch.utils.tensorboard import SummaryWriter
 
     class TensorBoard(TensorboardLogger, Curves):
