@@ -91,16 +91,10 @@ def test_a_model_has_experiment_files_of_its_own(root, drive, tmp_path, recipe, 
     assert drive(probe, cwd=root / "recipes" / recipe).stdout.split() == files.split()
 
 
-@pytest.mark.parametrize(
-    ("option", "words"), [("restart", "--restart true"), ("finish", "--finish true"), ("ngpu", "")]
-)
-def test_a_run_has_the_folder_of_its_name_and_the_options_of_the_driver(root, drive, tmp_path, option, words):
+@pytest.mark.parametrize("option", ["restart", "finish", "none"])
+def test_a_run_has_the_folder_of_its_name_and_the_options_of_the_driver(root, drive, tmp_path, option):
     probe = tmp_path / "probe.sh"
-    lines = [
-        f'. "{root}/recipes/common/options.sh"',
-        f'. "{root}/recipes/common/steps.sh"',
-        f"[[ {option} = ngpu ]] ||",
-    ]
+    lines = [f'. "{root}/recipes/common/{name}.sh"' for name in ("options", "steps")]
     lines += [f"{option}=true", "exp='my exp' setting_words=(--lr 1)", "make_train_command ld"]
     probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines, 'printf "%s\\n" "${train_command[@]}"']))
     probe.chmod(0o755)
