@@ -15,6 +15,7 @@ from dld.bin.models import audio_settings, load
 from dld.checks import COUNT, POSITIVE
 from dld.errors import DldError
 from dld.files import writable_folder
+from dld.gates import POLICIES
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,7 @@ class Timed(NamedTuple):
     recognizer: Recognizer
     depth: int
     gates: tuple[bool, ...]
+    policy: str
     waveforms: list[torch.Tensor]
 
 
@@ -43,6 +45,7 @@ def make_parser() -> options.Parser:
     parser.add_argument("--data", required=True, help="Kaldi data directory; utterances spread over it are timed")
     parser.add_argument("--output", help="file to write (default: latency_SET.json next to the experiments' folders)")
     parser.add_argument("--depths", help="such as 2,4,12, or all (default: decode_depths of each experiment)")
+    parser.add_argument("--policy", choices=POLICIES, help="gate policy (default: decode_policy of each experiment)")
     parser.add_argument("--utterances", type=options.of(COUNT), default=10, help="size of the sample")
     parser.add_argument("--rounds", type=options.of(COUNT), default=5, help="rounds over the sample")
     parser.add_argument(
@@ -81,6 +84,7 @@ def timing(entry: Timed, times: Times, index: int) -> Timing:
     from dld.profiling.records import Timing
 
     about = entry.recognizer.about
+    assert about is not None, "load_model describes every model"
     return Timing(
         run=entry.run,
         system=about.system,
@@ -89,7 +93,7 @@ def timing(entry: Timed, times: Times, index: int) -> Timing:
         depth=entry.depth,
         num_blocks=entry.recognizer.network.num_blocks,
         gates=format_gates(entry.gates),
-        policy=entry.recognizer.policy,
+        policy=entry.policy,
         median_ms=round(times.median_ms(index), 3),
         p95_ms=round(times.p95_ms(index), 3),
         cpu_ms=round(times.cpu_ms(index), 3),
@@ -123,9 +127,10 @@ def measure(arguments: Namespace, test_set: str) -> Latency:
         waveforms = [dataset[dataset.data_ids.index(key)]["signal"] for key in ids]
         run = Path(os.path.abspath(model)).name
         depths = recognizer.depths if arguments.depths is None else arguments.depths
+        policy = arguments.policy or recognizer.policy
         for n in parse_depths(depths, network.num_blocks):
-            gates = recognizer.gate_vector(depth=n, policy=recognizer.policy)
-            entries.append(Timed(run, recognizer, n, gates, waveforms))
+            gates = recognizer.gate_vector(depth=n, policy=policy)
+            entries.append(Timed(run, recognizer, n, gates, policy, waveforms))
     calls = [transcribing(entry.recognizer, entry.waveforms, entry.gates) for entry in entries]
     with threads(1):
         times = take_turns(calls, len(ids), arguments.rounds, arguments.seconds)

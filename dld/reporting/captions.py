@@ -1,6 +1,6 @@
 """What the page says below each picture."""
 
-from dld.reporting.results import Results
+from dld.reporting.results import MOST_LINES, Results, lines_of
 
 
 def caption(results: Results, picture: str) -> str:
@@ -13,6 +13,13 @@ def caption(results: Results, picture: str) -> str:
 
 def _tradeoff(results):
     text = "Error rate and what it costs; bands and bars are 95 % intervals, the dotted line a network of one depth."
+    sets = dict.fromkeys(rate.test_set for rate in results.summary)
+    if max(len(lines_of([r for r in results.summary if r.test_set == name])) for name in sets) > MOST_LINES:
+        text = (
+            "Error rate and what it costs, one panel for each system, from the fewest errors to the most, with the "
+            "baseline in grey and a network of one depth dotted; bands are 95 % intervals. Above each panel: the "
+            "change of the word errors against the baseline, at high and at no dropping."
+        )
     if any(len(rate.seeds) > 1 for rate in results.summary):
         text += " Lines of several seeds are their mean."
     if any(entry.warning() for entry in results.latency or ()):
@@ -30,10 +37,13 @@ def _training(results):
     policies = sorted({curve.policy for curve in results.training if curve.policy})
     gates = f"the gates of the policy {' or '.join(policies)}" if policies else "the gates of the run's `eval_policy`"
     text = (
-        f"Validation at the end of each epoch runs {gates}, decoding those of the tables below, so the rates of a depth differ. "
+        f"Validation at the end of each epoch runs {gates}, decoding those of the tables below, so the rates of a "
+        "depth differ. "
         "Time is that of the run alone, a teacher's training not included; thin lines are further seeds."
     )
-    depths = {}
+    if len({curve.system for curve in results.training}) > MOST_LINES:
+        text += " Of the many systems, those with the fewest errors at the end and the usual baselines have a colour."
+    depths: dict[tuple[int, ...], list[str]] = {}
     for curve in results.training:
         depths.setdefault(tuple(curve.depths), []).append(curve.run)
     if len(depths) > 1:

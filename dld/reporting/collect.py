@@ -273,7 +273,12 @@ def training_curves(exp: str | Path, decodes: Iterable[ScoredDecode]) -> list[Cu
             except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
                 raise DldError(f"{path}:{number}: not a line of a training log ({error})") from None
         if entries:
-            about = {"run": run, "system": record.system, "seed": record.seed, "policy": _validation_policy(path.parent)}
+            about = {
+                "run": run,
+                "system": record.system,
+                "seed": record.seed,
+                "policy": _validation_policy(path.parent),
+            }
             curves.append(Curve.from_json({**about, **_columns(entries)}, str(path), "train again, or remove the log"))
     return curves
 

@@ -28,6 +28,8 @@ def _sentence(results, test_set):
     depth = max(rate.depth for rate in small) if small else min(rate.depth for rate in dynamic)
     ours = min((rate for rate in dynamic if rate.depth == depth), key=lambda rate: rate.wer)
     full = _full(rates, ours)
+    if full is not None and full.gmacs_per_s <= 0:
+        full = None
     begin = f"{depth} of {ours.num_blocks} blocks: "
     if full is None:
         return f"{begin}{ours.wer:.1f} % WER ({ours.label} on {test_set})"

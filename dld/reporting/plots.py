@@ -9,12 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from dld.reporting.headline import OF_ONE_DEPTH
-from dld.reporting.results import Rate, Results
+from dld.reporting.results import MOST_LINES, Rate, Results, lines_of
 from dld.reporting.style import GREY, STYLE, legend_of, name_of, percent_axis, save, styles
 
 HEIGHT = 4.8
-# With more lines than this each has a panel of its own.
-MOST_LINES = 10
 COMPUTE, TIME = "compute, GMAC per second of audio", "median time of an utterance, ms"
 
 
@@ -29,19 +27,11 @@ def draw(results: Results, systems: Sequence[str], output: Path) -> list[str]:
     return [name for name in [*pictures, plot_training(results.training, systems, output)] if name]
 
 
-def lines_of(rates: Sequence[Rate]) -> dict[tuple[str, str], list[Rate]]:
-    """Return the points of each line, by system and variant, in the order of their compute."""
-    groups = defaultdict(list)
-    for rate in sorted(rates, key=lambda rate: rate.gmacs_per_s):
-        groups[rate.system, rate.variant].append(rate)
-    return {key: groups[key] for key in dict.fromkeys((rate.system, rate.variant) for rate in rates)}
-
-
 def plot_tradeoff(results: Results, systems: Sequence[str], output: Path) -> str:
     """Draw error rate against compute, and next to it against time where that was measured.
 
-    One row or panel for each test set, one line for each system and variant, intervals as bands and bars. Where there are
-    more than `MOST_LINES`, each has a panel of its own next to the baseline.
+    One row or panel for each test set, one line for each system and variant, intervals as bands and bars. Where there
+    are more than `MOST_LINES`, each has a panel of its own with the baseline.
     """
     sets = {name: [r for r in results.summary if r.test_set == name] for name in _sets(results)}
     if max(len(lines_of(rates)) for rates in sets.values()) > MOST_LINES:
@@ -50,14 +40,14 @@ def plot_tradeoff(results: Results, systems: Sequence[str], output: Path) -> str
     panels = [(name, axis) for name in sets for axis in ((COMPUTE, TIME) if timed else (COMPUTE,))]
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    looks = styles(systems)
+    looks, labels = styles(systems), _labels(results)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(rows, columns, figsize=(7.2 * columns, HEIGHT * rows), squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         for axis, (name, kind) in zip(axes.flat, panels, strict=False):
             costs = {id(r): r.gmacs_per_s if kind == COMPUTE else results.milliseconds(r) for r in sets[name]}
-            _draw_panel(axis, [r for r in sets[name] if costs[id(r)] is not None], looks, costs)
+            _draw_panel(axis, [r for r in sets[name] if costs[id(r)] is not None], looks, labels, costs)
             axis.set_xlabel(kind)
             if len(sets) > 1:
                 axis.set_title(name, loc="left", fontsize=11)
@@ -67,6 +57,14 @@ def plot_tradeoff(results: Results, systems: Sequence[str], output: Path) -> str
         figure.tight_layout()
         legend_of(figure, [axis for axis in axes.flat if axis.get_visible()])
         return save(figure, output, "tradeoff")
+
+
+def _labels(results):
+    """Return the names of the lines, with their numbers of seeds over all test sets."""
+    return {
+        key: name_of(*key, sorted({len(rate.seeds) for rate in rates}))
+        for key, rates in lines_of(results.summary).items()
+    }
 
 
 def _sets(results):
@@ -89,7 +87,7 @@ def _depth_axis(axis, rates):
         axis.annotate(str(rate.depth), point, xytext=(5, 5), textcoords="offset points", fontsize=9)
 
 
-def _draw_panel(axis: Axes, rates: Sequence[Rate], looks: dict, costs: dict) -> None:
+def _draw_panel(axis: Axes, rates: Sequence[Rate], looks: dict, labels: dict, costs: dict) -> None:
     if not rates:
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center")
         return
@@ -97,9 +95,8 @@ def _draw_panel(axis: Axes, rates: Sequence[Rate], looks: dict, costs: dict) -> 
     logarithmic = percent_axis(axis, lowest, max(rate.wer_high for rate in rates))
     # A logarithmic axis has no zero: lower bounds of 0 are drawn at its foot.
     floor = lowest / 3 if logarithmic else 0.0
-    for (system, variant), points in lines_of(rates).items():
-        label = name_of(system, variant, max(len(rate.seeds) for rate in points))
-        _draw_line(axis, points, looks[system], label, floor, [costs[id(rate)] for rate in points])
+    for key, points in lines_of(rates).items():
+        _draw_line(axis, points, looks[key[0]], labels[key], floor, [costs[id(rate)] for rate in points])
     axis.set_xlim(left=0)
     axis.set_ylabel("word error rate, %")
 
@@ -132,7 +129,7 @@ def _draw_line(axis, points, look, label, floor, x):
 
 def _small_multiples(results, sets, systems, output):
     """Draw a panel for each system next to the baseline (grey) and the static network (dotted), best ones first."""
-    looks = styles(systems)
+    looks, labels = styles(systems), _labels(results)
     columns = 4
     panels = {name: _panels(results, name, rates) for name, rates in sets.items()}
     rows = [(name, keys[i : i + columns]) for name, (_, keys) in panels.items() for i in range(0, len(keys), columns)]
@@ -145,8 +142,7 @@ def _small_multiples(results, sets, systems, output):
             for axis, key in zip(line, keys, strict=False):
                 _draw_multiple(axis, lines, key, reference, looks[key[0]])
                 changes = _changes(results, name, key, reference)
-                title = name_of(*key, max(len(rate.seeds) for rate in lines[key]))
-                axis.set_title(f"{title}\n{changes}" if changes else title, loc="left", fontsize=9.5)
+                axis.set_title(f"{labels[key]}\n{changes}" if changes else labels[key], loc="left", fontsize=9.5)
                 _limits(axis, sets[name])
                 if len(sets) > 1 and key == keys[0]:
                     axis.set_ylabel(f"{name}: WER, %")
@@ -198,15 +194,15 @@ def _changes(results, test_set, key, reference):
         if (entry.test_set, entry.system, entry.variant) == (test_set, *key) and entry.baseline == reference[0]
         if entry.relative is not None
     }
-    named = [f"{range_}: {found[range_]}" for range_ in ("high dropping", "no dropping") if range_ in found]
-    return ", ".join(named)
+    named = [f"{name.split()[0]} {found[name]}" for name in ("high dropping", "no dropping") if name in found]
+    return f"dropping: {', '.join(named)}".replace("-", "−") if named else ""
 
 
 def gate_maps(results: Results) -> dict[tuple[str, tuple], list[str]]:
     """Return the systems that ran the same gates, by policy and by the share of the seeds that ran each block.
 
-    The second part of a key has for each depth the depth and the shares, in the order of the blocks. Networks of one depth
-    are left out.
+    The second part of a key has for each depth the depth and the shares, in the order of the blocks. Networks of one
+    depth are left out.
     """
     vectors: dict[tuple[str, str], dict[int, dict[str, str]]] = {}
     for row in results.rows:
@@ -228,8 +224,8 @@ def plot_gates(results: Results, output: Path) -> str | None:
     maps = gate_maps(results)
     if not maps:
         return None
-    columns = min(4, len(maps))
-    rows = -(-len(maps) // columns)
+    rows = -(-len(maps) // 4)
+    columns = -(-len(maps) // rows)
     blocks = max(row.num_blocks for row in results.rows)
     most = max(len(shares) for _, shares in maps)
     colours = LinearSegmentedColormap.from_list("gates", ["#F2F2F2", "#0072B2"])

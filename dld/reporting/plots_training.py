@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 
-from dld.reporting.results import Curve
-from dld.reporting.style import STYLE, legend_of, name_of, percent_axis, save, styles
+from dld.reporting.results import MOST_LINES, Curve
+from dld.reporting.style import GREY, OTHERS, STYLE, legend_of, name_of, percent_axis, save, styles
 
 
 class Panel(NamedTuple):
@@ -22,7 +22,7 @@ class Panel(NamedTuple):
 def common_depths(curves: Sequence[Curve]) -> list[int]:
     """Return the depths at which most runs were validated, of equally many the longer list."""
     counts = Counter(tuple(curve.depths) for curve in curves)
-    return list(max(counts, key=lambda depths: (len(depths) > 1, counts[depths], len(depths))))
+    return list(max(counts.items(), key=lambda entry: (len(entry[0]) > 1, entry[1], len(entry[0])))[0])
 
 
 def panels(curves: Sequence[Curve]) -> list[Panel]:
@@ -55,10 +55,15 @@ def _panel(title: str, curves: Sequence[Curve], column: Callable, percent: bool 
     return Panel(title, [(curve, c) for curve, c in columns if c and any(v is not None for v in c)], percent)
 
 
-def drawn(curves: Sequence[Curve]) -> list[Curve]:
-    """Return the runs that are in the panels of error rates."""
-    runs = [curve.run for panel in panels(curves) if panel.percent for curve, _ in panel.columns]
-    return [curve for curve in curves if curve.run in runs]
+def in_colour(curves: Sequence[Curve]) -> list[str]:
+    """Return the systems whose lines have a colour: all, or where they are many the one-depth one and the best ones."""
+    systems = list(dict.fromkeys(curve.system for curve in curves))
+    if len(systems) <= MOST_LINES:
+        return systems
+    depths = common_depths(curves)
+    last = {curve.system: curve.mean_wer[-1] for curve in curves if curve.depths == depths}
+    best = sorted(last, key=lambda system: last[system])[: MOST_LINES // 2]
+    return [system for system in systems if system in best or system in ("static", "ld", "dld")]
 
 
 def plot_training(curves: Sequence[Curve], systems: Sequence[str], output: Path) -> str | None:
@@ -80,8 +85,11 @@ def plot_training(curves: Sequence[Curve], systems: Sequence[str], output: Path)
     """
     if not curves:
         return None
-    looks = styles(systems)
     shown = panels(curves)
+    coloured = in_colour([curve for panel in shown for curve, _ in panel.columns])
+    looks = {system: look for system, look in styles(systems).items() if system in coloured}
+    # The networks of one depth each are runs of one system, no seeds.
+    seeds = Counter({curve.system: len({c.seed for c in curves if c.system == curve.system}) for curve in curves})
     longest = max(second for panel in shown for curve, _ in panel.columns for second in curve.seconds)
     unit, unit_name = next(
         (u, n) for u, n in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if longest >= 2 * u or u == 1
@@ -94,7 +102,7 @@ def plot_training(curves: Sequence[Curve], systems: Sequence[str], output: Path)
         for axis in axes.flat[len(shown) :]:
             axis.set_visible(False)
         for axis, panel in zip(axes.flat, shown, strict=False):
-            _draw(axis, panel, curves, looks, unit)
+            _draw(axis, panel, looks, seeds, unit)
             axis.set_xlabel(f"training time, {unit_name}")
         figure.suptitle("Training", x=0.02, ha="left", fontsize=13)
         figure.tight_layout()
@@ -102,23 +110,25 @@ def plot_training(curves: Sequence[Curve], systems: Sequence[str], output: Path)
         return save(figure, output, "training")
 
 
-def _draw(axis, panel, curves, looks, unit):
+def _draw(axis, panel, looks, seeds, unit):
     """Draw the runs of a panel; further seeds are thin lines of the same colour."""
     values = [value for _, column in panel.columns for value in column if value is not None]
     if panel.percent:
         percent_axis(axis, min(values), max(values))
-    seeds = Counter(curve.system for curve in curves if curve.system != "dedicated")
     begun = set()
     for curve, column in panel.columns:
         points = [(s / unit, v) for s, v in zip(curve.seconds, column, strict=True) if v is not None]
         first = curve.system not in begun
+        grey = curve.system not in looks
+        label = OTHERS if grey else name_of(curve.system, "", [seeds[curve.system]])
         axis.plot(
             *zip(*points, strict=True),
-            label=name_of(curve.system, "", seeds[curve.system]) if first else None,
-            linewidth=1.8 if first else 0.9,
-            markersize=4.5 if first else 0,
+            label=label if first else None,
+            linewidth=1.8 if first and not grey else 0.9,
+            markersize=4.5 if first and not grey else 0,
             markevery=max(1, len(points) // 12),
-            **looks[curve.system],
+            zorder=2 if grey else 3,
+            **looks.get(curve.system, {"color": GREY, "marker": ""}),
         )
         begun.add(curve.system)
     axis.set_xlim(left=0)

@@ -1,6 +1,7 @@
 """What `results.json` holds: the numbers of a report, from which its page and pictures can be made again."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from dld.scoring.bootstrap import Difference
 from dld.scoring.decodes import DecodeRecord
 
 AGAIN = "it is not a results.json of this version; make it again (--exp)"
+#: With more lines than this in a picture, each has a panel of its own.
+MOST_LINES = 10
 
 
 def system_label(system: str, variant: str) -> str:
@@ -113,9 +116,9 @@ class Comparison(Difference):
 class Curve(Record):
     """Log of a training run: for the end of each epoch the updates and seconds so far, and the validation error rate.
 
-    `mean_wer` is the mean over `depths`, in percent, `wer` the rate at each of them by depth. `logged` has further columns
-    of the log: `lr` and `valid_loss`, and the parts of the training loss, `train_ctc`, `train_kd` …; None where an epoch
-    has no such value. `policy` chose the gates of the validation. The first version of dld did not keep these.
+    `mean_wer` is the mean over `depths`, in percent, `wer` the rate at each of them by depth. `logged` has further
+    columns of the log: `lr` and `valid_loss`, and the parts of the training loss, `train_ctc`, `train_kd` …; None where
+    an epoch has no such value. `policy` chose the gates of the validation. The first version of dld did not keep these.
     """
 
     run: str
@@ -250,6 +253,14 @@ class Results(Record):
         """Write a `results.json`: a line for each row, so that versions can be compared line by line."""
         with atomic_write(path) as out:
             out.write("{\n" + ",\n".join(f'"{key}": {_text(value)}' for key, value in self.to_json().items()) + "\n}\n")
+
+
+def lines_of(rates: Sequence[Rate]) -> dict[tuple[str, str], list[Rate]]:
+    """Return the points of each line, by system and variant, in the order of their compute."""
+    groups: dict[tuple[str, str], list[Rate]] = {}
+    for rate in sorted(rates, key=lambda rate: rate.gmacs_per_s):
+        groups.setdefault((rate.system, rate.variant), []).append(rate)
+    return {key: groups[key] for key in dict.fromkeys((rate.system, rate.variant) for rate in rates)}
 
 
 def _text(value):

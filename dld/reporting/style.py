@@ -23,6 +23,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Paul Tol's muted palette, for systems that have no colour of their own above.
 FURTHER = ("#332288", "#882255", "#44AA99", "#999933", "#AA4499", "#661100", "#6699CC")
 GREY = "#8A8A8A"
+# In legends, the lines without a colour.
+OTHERS = "others"
 NAMES = {
     "static": "static (no dropping)",
     "dedicated": "dedicated, one for each depth",
@@ -50,8 +52,8 @@ STYLE: dict[Any, Any] = {
 def styles(systems: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return colour and marker of each system; the static networks are black and grey.
 
-    A system looks the same on every page, whatever else is on it: those of NAMES have a colour of their own, the name of
-    another chooses one of FURTHER, or the next one where two of a page would have the same.
+    A system looks the same on every page, whatever else is on it: those of NAMES have a colour of their own, the name
+    of another chooses one of FURTHER, or the next one where two of a page would have the same.
     """
     static = {"static": {"color": "#000000", "marker": "*"}, "dedicated": {"color": "#777777", "marker": "*"}}
     known = [system for system in NAMES if system not in static]
@@ -67,16 +69,16 @@ def styles(systems: Iterable[str]) -> dict[str, dict[str, str]]:
     return {**found, **static}
 
 
-def name_of(system: str, variant: str = "", seeds: int = 1) -> str:
-    """Return the name of a line in a legend.
+def name_of(system: str, variant: str = "", seeds: Sequence[int] = (1,)) -> str:
+    """Return the name of a line in a legend; `seeds` are the numbers of seeds that its points have, sorted.
 
     Examples
     --------
-    >>> name_of("dld", "even", 2), name_of("mine")
-    ('distilled (DLD), even, 2 seeds', 'mine')
+    >>> name_of("dld", "even", [2]), name_of("ld", seeds=[1, 2]), name_of("mine")
+    ('distilled (DLD), even, 2 seeds', 'layer dropping (LD), 1–2 seeds', 'mine')
     """
-    parts = [NAMES.get(system, system), variant, f"{seeds} seeds" if seeds > 1 else ""]
-    return ", ".join(filter(None, parts))
+    number = f"{seeds[0]} seeds" if seeds[0] == seeds[-1] else f"{seeds[0]}–{seeds[-1]} seeds"
+    return ", ".join(filter(None, (NAMES.get(system, system), variant, number if seeds[-1] > 1 else "")))
 
 
 def percent_axis(axis: Axes, low: float, high: float) -> bool:
@@ -92,7 +94,7 @@ def percent_axis(axis: Axes, low: float, high: float) -> bool:
 
 
 def legend_of(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Write one legend for all panels: in the panel where one panel has few lines, else below, as wide as the figure."""
+    """Write one legend for all panels: in the only panel where it has few lines, else below, as wide as the figure."""
     entries: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -104,8 +106,9 @@ def legend_of(figure: Figure, axes: Sequence[Axes]) -> None:
     most = max(1, int(figure.get_figwidth() / 2.6))
     rows = -(-len(entries) // most)
     columns = -(-len(entries) // rows)
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 0.4}
-    figure.legend(entries.values(), entries.keys(), **below, ncols=columns, fontsize=9.5, handlelength=1.8)
+    entries = dict(sorted(entries.items(), key=lambda entry: entry[0] == OTHERS))
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 0.4}
+    figure.legend(list(entries.values()), list(entries), **below, ncols=columns, fontsize=9.5, handlelength=1.8)
 
 
 def save(figure: Figure, output: Path, name: str) -> str:

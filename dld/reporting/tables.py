@@ -83,7 +83,7 @@ def _range(values, digits=3):
 def _overview(rates: list[Rate], results: Results):
     labels = list(dict.fromkeys(rate.label for rate in rates))
     cells = {(rate.depth, rate.label): f"{rate.wer:.2f} [{rate.wer_low:.2f}, {rate.wer_high:.2f}]" for rate in rates}
-    timed = results.latency_of(rates[0].test_set) is not None
+    timed = any(results.latency_of(rate.test_set) for rate in rates)
     body = []
     for depth in sorted({rate.depth for rate in rates}):
         there = [rate for rate in rates if rate.depth == depth]
@@ -99,11 +99,11 @@ def _latency_text(latency: Latency | None):
         return "The time of an utterance was not measured (`dld latency` does)."
     threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
     text = (
-        f"Milliseconds: from waveform to text, one utterance at a time, {latency.precision}, on {threads} of {latency.cpu} "
-        f"({latency.device}, torch {latency.versions.get('torch', 'unknown')}). All networks and depths took turns on "
-        f"{len(latency.utterances)} utterances of {min(latency.seconds):.1f} to {max(latency.seconds):.1f} s in "
-        f"{latency.rounds} rounds. Median and 95th percentile of the wall time; ±: half the range of the rounds' medians; "
-        "CPU: median of the processor time. Search with a language model or a beam is not timed."
+        f"Milliseconds: from waveform to text, one utterance at a time, {latency.precision}, on {threads} of "
+        f"{latency.cpu} ({latency.device}, torch {latency.versions.get('torch', 'unknown')}). All networks and depths took "
+        f"turns on {len(latency.utterances)} utterances of {min(latency.seconds):.1f} to {max(latency.seconds):.1f} s in "
+        f"{latency.rounds} rounds. Median and 95th percentile of the wall time; ±: half the range of the rounds' "
+        "medians; CPU: median of the processor time. Search with a language model or a beam is not timed."
     )
     warning = latency.warning()
     return f"{text}\n\n**Warning:** {warning}." if warning else text
