@@ -131,15 +131,18 @@ def _small_multiples(results, sets, systems, output):
     """Draw a panel for each system next to the baseline (grey) and the static network (dotted), best ones first."""
     looks, labels = styles(systems), _labels(results)
     columns = 4
+    # A variant is compared with the same variant of the baseline, where there is one.
     panels = {name: _panels(results, name, rates) for name, rates in sets.items()}
     rows = [(name, keys[i : i + columns]) for name, (_, keys) in panels.items() for i in range(0, len(keys), columns)]
     with plt.rc_context({**STYLE, "font.size": 9}):
         figure, axes = plt.subplots(len(rows), columns, figsize=(3.1 * columns, 2.5 * len(rows)), squeeze=False)
         for line, (name, keys) in zip(axes, rows, strict=True):
-            lines, reference = lines_of(sets[name]), panels[name][0]
+            lines, baseline = lines_of(sets[name]), panels[name][0]
             for axis in line[len(keys) :]:
                 axis.set_visible(False)
             for axis, key in zip(line, keys, strict=False):
+                same = (baseline[0], key[1])
+                reference = same if same in lines and same != key else baseline
                 _draw_multiple(axis, lines, key, reference, looks[key[0]])
                 changes = _changes(results, name, key, reference)
                 axis.set_title(f"{labels[key]}\n{changes}" if changes else labels[key], loc="left", fontsize=9.5)

@@ -98,10 +98,12 @@ def _latency_text(latency: Latency | None):
     if latency is None:
         return "The time of an utterance was not measured (`dld latency` does)."
     threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
+    shortest, longest = min(latency.seconds), max(latency.seconds)
+    torch = latency.versions.get("torch", "unknown")
     text = (
         f"Milliseconds: from waveform to text, one utterance at a time, {latency.precision}, on {threads} of "
-        f"{latency.cpu} ({latency.device}, torch {latency.versions.get('torch', 'unknown')}). All networks and depths took "
-        f"turns on {len(latency.utterances)} utterances of {min(latency.seconds):.1f} to {max(latency.seconds):.1f} s in "
+        f"{latency.cpu} ({latency.device}, torch {torch}). All networks and depths took turns on "
+        f"{len(latency.utterances)} utterances of {shortest:.1f} to {longest:.1f} s in "
         f"{latency.rounds} rounds. Median and 95th percentile of the wall time; ±: half the range of the rounds' "
         "medians; CPU: median of the processor time. Search with a language model or a beam is not timed."
     )
