@@ -15,7 +15,7 @@ from dld.bin.models import audio_settings, load
 from dld.checks import COUNT, POSITIVE
 from dld.errors import DldError
 from dld.files import writable_folder
-from dld.gates import POLICIES
+from dld.gates import POLICIES, depth, parse_depths, parse_gates
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +44,10 @@ def make_parser() -> options.Parser:
     parser.add_argument("models", metavar="MODEL", nargs="+", help="folders of trained experiments, compared")
     parser.add_argument("--data", required=True, help="Kaldi data directory; utterances spread over it are timed")
     parser.add_argument("--output", help="file to write (default: latency_SET.json next to the experiments' folders)")
-    parser.add_argument("--depths", help="such as 2,4,12, or all (default: decode_depths of each experiment)")
-    parser.add_argument("--policy", choices=POLICIES, help="gate policy (default: decode_policy of each experiment)")
+    parser.add_argument("--depths", help="such as 2,4,12, or all (default: what was decoded, or else decode_depths)")
+    parser.add_argument(
+        "--policy", choices=POLICIES, help="gate policy (default: what was decoded, or else decode_policy)"
+    )
     parser.add_argument("--utterances", type=options.of(COUNT), default=10, help="size of the sample")
     parser.add_argument("--rounds", type=options.of(COUNT), default=5, help="rounds over the sample")
     parser.add_argument(
@@ -76,6 +78,27 @@ def sample_ids(ids: Sequence[str], number: int) -> list[str]:
     """
     number = min(number, len(ids))
     return [ids[index * len(ids) // number] for index in range(number)]
+
+
+def chosen_vectors(
+    model: str, recognizer: Recognizer, arguments: Namespace, test_set: str
+) -> dict[tuple[bool, ...], str]:
+    """Return the gate vectors under which a model is timed, and the policy that chose each.
+
+    Those of the options, or else those with which the test set was decoded, or else those that would be.
+    """
+    from dld.scoring.decodes import DecodeRecord
+
+    if arguments.depths is None and arguments.policy is None:
+        files = sorted(Path(model).glob(f"decode_{test_set}_n*/decode.json"))
+        decoded = [record for record in map(DecodeRecord.load, files) if record.test_set == test_set]
+        decoded.sort(key=lambda record: record.depth)
+        if decoded:
+            return {parse_gates(record.gates): record.policy for record in decoded}
+    policy = arguments.policy or recognizer.policy
+    depths = recognizer.depths if arguments.depths is None else arguments.depths
+    chosen = parse_depths(depths, recognizer.network.num_blocks)
+    return {recognizer.gate_vector(depth=n, policy=policy): policy for n in chosen}
 
 
 def timing(entry: Timed, times: Times, index: int) -> Timing:
@@ -110,7 +133,6 @@ def measure(arguments: Namespace, test_set: str) -> Latency:
     from dld.data import kaldi
     from dld.data.dataset import make_dataset
     from dld.data.feasibility import check_evaluation
-    from dld.gates import parse_depths
     from dld.profiling.latency import take_turns, threads, transcribing
     from dld.profiling.records import Latency
 
@@ -126,11 +148,8 @@ def measure(arguments: Namespace, test_set: str) -> Latency:
         seconds = [dataset.data[key]["duration"] for key in ids]
         waveforms = [dataset[dataset.data_ids.index(key)]["signal"] for key in ids]
         run = Path(os.path.abspath(model)).name
-        depths = recognizer.depths if arguments.depths is None else arguments.depths
-        policy = arguments.policy or recognizer.policy
-        for n in parse_depths(depths, network.num_blocks):
-            gates = recognizer.gate_vector(depth=n, policy=policy)
-            entries.append(Timed(run, recognizer, n, gates, policy, waveforms))
+        for gates, policy in chosen_vectors(model, recognizer, arguments, test_set).items():
+            entries.append(Timed(run, recognizer, depth(gates), gates, policy, waveforms))
     calls = [transcribing(entry.recognizer, entry.waveforms, entry.gates) for entry in entries]
     with threads(1):
         times = take_turns(calls, len(ids), arguments.rounds, arguments.seconds)

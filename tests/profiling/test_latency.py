@@ -1,10 +1,12 @@
 """Latency: turns, quantiles, and the command."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from dld.bin.decode import main as decode
 from dld.bin.latency import main
 from dld.profiling.latency import Times, take_turns
 from dld.profiling.records import Latency
@@ -48,6 +50,17 @@ def test_the_command_times_all_models_and_depths(trained_pair, tiny_corpus, tmp_
         about = json.loads((trained_pair / timing.run / "model.json").read_text())
         assert timing.model_sha256 == about["state_sha256"]
     assert f"3 utterances, 2 rounds: {output}" in capsys.readouterr().out
+
+
+def test_what_was_decoded_is_timed_by_default(trained_pair, tiny_corpus, tmp_path):
+    # The student has no gate table, so its own decode_policy could not choose.
+    model, data = shutil.copytree(trained_pair / "dld", tmp_path / "dld"), str(tiny_corpus / "test")
+    (model / "gate_table.json").unlink(missing_ok=True)
+    options = ["--policy", "first-n", "--depths", "2,3", "--rtf-utterances", "1", "--progress", "false"]
+    assert decode(["--exp", str(model), "--data", data, *options]) in (0, None)
+    assert main([str(model), "--data", data, "--utterances", "1", "--rounds", "2"]) in (0, None)
+    timings = Latency.load_file(tmp_path / "latency_test.json").timings
+    assert [(t.depth, t.gates, t.policy) for t in timings] == [(2, "110", "first-n"), (3, "111", "first-n")]
 
 
 def test_models_of_several_folders_need_an_output(tmp_path, capsys):
