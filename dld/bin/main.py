@@ -34,6 +34,7 @@ COMMANDS = {
     "transcribe": Command("dld.bin.transcribe", "print the text of audio files"),
     "tune-lm": Command("dld.bin.tune_lm", "choose the weights of a language model on a dev set"),
     "score": Command("dld.bin.score", "compute the error rates of decoded test sets"),
+    "latency": Command("dld.bin.latency", "measure the time of an utterance, models and depths taking turns"),
     "compare": Command("dld.bin.compare", "train, decode, score and report the runs of a comparison"),
     "report": Command("dld.bin.report", "write the tables and pictures of scored experiments"),
     "config": Command("dld.bin.config", "show an experiment file with its layers and overrides merged"),

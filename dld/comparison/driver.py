@@ -114,6 +114,12 @@ class Driver:
             ["./run.sh", "--stage", "2", "--stop-stage", "3", *common],
         ]
 
+    def latency(self) -> list[str]:
+        """Return the command that times an utterance of the first test set under all finished runs, taking turns."""
+        data = f"{self.comparison.data}/{self.comparison.test_sets[0]}"
+        runs = [self._folder(run) for run in self.comparison.runs if (self.exp / run.name / "model.json").exists()]
+        return [*_python("latency"), *runs, "--data", data]
+
     def report(self) -> list[str]:
         """Return the command that writes the report."""
         report = self.comparison.report
@@ -183,9 +189,9 @@ class Driver:
             return run_tasks(tasks, processes, self.options.jobs, show)
 
     def make_report(self, show: Callable[[Progress], None]) -> Progress:
-        """Write the report."""
+        """Time the runs and write the report."""
         processes = Processes()
-        task = Task(lambda: self._call(processes, REPORT, [self.report()], "w"))
+        task = Task(lambda: self._call(processes, REPORT, [self.latency(), self.report()], "w"))
         return run_tasks({REPORT: task}, processes, jobs=1, show=show)
 
     def is_done(self, run: Run) -> bool:

@@ -1,11 +1,12 @@
-"""Real-time factor of a model under gate vectors."""
+"""Time of models under gate vectors, one utterance at a time: latency, and real-time factor."""
 
 import contextlib
-import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -23,6 +24,90 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each call: arrays (rounds, calls, utterances) of wall time, and of this thread's processor time."""
+
+    wall: np.ndarray
+    cpu: np.ndarray
+
+    def median_ms(self, call: int) -> float:
+        """Return the median wall time of a call, over utterances and rounds."""
+        return 1e3 * float(np.median(self.wall[:, call]))
+
+    def p95_ms(self, call: int) -> float:
+        """Return the 95th percentile of the wall time of a call, over utterances and rounds."""
+        return 1e3 * float(np.percentile(self.wall[:, call], 95))
+
+    def cpu_ms(self, call: int) -> float:
+        """Return the median processor time of a call, over utterances and rounds."""
+        return 1e3 * float(np.median(self.cpu[:, call]))
+
+    def round_medians_ms(self, call: int) -> list[float]:
+        """Return the median wall time of a call in each round."""
+        return [1e3 * float(value) for value in np.median(self.wall[:, call], axis=1)]
+
+    def spread_percent(self, call: int) -> float:
+        """Return the range of the rounds' medians, relative to the median."""
+        medians = self.round_medians_ms(call)
+        return 100 * (max(medians) - min(medians)) / self.median_ms(call)
+
+
+def take_turns(
+    calls: Sequence[Callable[[int], object]], utterances: int, rounds: int = 5, seconds: float | None = None
+) -> Times:
+    """Time calls on utterances; the calls take turns on each utterance, in every other round in reverse order.
+
+    A drift of the machine's speed affects all of them equally. A first round, which does not count, warms up.
+
+    Parameters
+    ----------
+    calls : sequence of callable
+        Each gets the index of an utterance.
+    utterances : int
+    rounds : int
+        Rounds over the utterances.
+    seconds : float, optional
+        No further round begins after this time; two rounds count in any case.
+    """
+    wall, cpu = np.zeros((2, rounds + 1, len(calls), utterances))
+    order = list(range(len(calls)))
+    start, done = time.perf_counter(), 0
+    for done in range(1, rounds + 2):
+        for utterance in range(utterances):
+            for call in order:
+                began, began_cpu = time.perf_counter(), time.thread_time()
+                calls[call](utterance)
+                cpu[done - 1, call, utterance] = time.thread_time() - began_cpu
+                wall[done - 1, call, utterance] = time.perf_counter() - began
+        order.reverse()
+        if seconds is not None and done > 2 and time.perf_counter() - start > seconds:
+            break
+    return Times(wall[1:done], cpu[1:done])
+
+
+def transcribing(
+    recognizer: "Recognizer",
+    waveforms: Sequence[torch.Tensor],
+    gates: Sequence[bool],
+    find: "Find | None" = None,
+) -> Callable[[int], None]:
+    """Return what transcribes one of some waveforms, (samples,), under a gate vector and waits until that is done.
+
+    `find` is a search, see `Recognizer.texts`.
+    """
+    device = recognizer.device
+    batches = [(waveform[None].to(device), torch.tensor([len(waveform)], device=device)) for waveform in waveforms]
+
+    def transcribe(index: int) -> None:
+        output = recognizer.run(*batches[index], [gates])
+        recognizer.texts(output.logits[0], output.lengths, find)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return transcribe
+
+
 def real_time_factors(
     recognizer: "Recognizer",
     waveforms: Sequence[torch.Tensor],
@@ -32,8 +117,6 @@ def real_time_factors(
     num_threads: int = 1,
 ) -> list[float]:
     """Return processing time over audio time under each gate vector, from waveform to text, one utterance at a time.
-
-    The gate vectors take turns on each utterance, so that a drift of the machine's speed affects all of them equally.
 
     Parameters
     ----------
@@ -50,21 +133,9 @@ def real_time_factors(
     -------
     list of float, in the order of `gate_vectors`
     """
-    device = recognizer.device
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     finds = finds or [None] * len(gate_vectors)
+    calls = [transcribing(recognizer, waveforms, g, find) for g, find in zip(gate_vectors, finds, strict=True)]
     audio = sum(len(w) for w in waveforms) / recognizer.sample_rate
-    rounds = [[0.0] * len(gate_vectors) for _ in range(repeats)]
     with threads(num_threads):
-        for totals in [[0.0] * len(gate_vectors), *rounds]:  # the first round warms up
-            for waveform in waveforms:
-                batch = waveform[None].to(device)
-                lengths = torch.tensor([len(waveform)], device=device)
-                for index, (gates, find) in enumerate(zip(gate_vectors, finds, strict=True)):
-                    synchronize()
-                    began = time.perf_counter()
-                    output = recognizer.run(batch, lengths, [gates])
-                    recognizer.texts(output.logits[0], output.lengths, find)
-                    synchronize()
-                    totals[index] += time.perf_counter() - began
-    return [statistics.median(column) / audio for column in zip(*rounds, strict=True)]
+        times = take_turns(calls, len(waveforms), repeats)
+    return [float(value) / audio for value in np.median(times.wall.sum(axis=2), axis=0)]

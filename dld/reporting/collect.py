@@ -9,14 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from dld.config.plain import PlainSettings
 from dld.errors import DldError
 from dld.files import read_lines
+from dld.profiling.records import AGAIN, Latency
 from dld.reporting.lines import Lines, system_order
 from dld.reporting.results import Curve, Row, system_label
 from dld.scoring.alignment import Alignment, ErrorCounts
 from dld.scoring.bootstrap import wer_interval
 from dld.scoring.decodes import DecodeRecord, check_model
 from dld.scoring.kaldi import scored_alignments
+
+# What every line of a training log has.
+LOGGED = ("epoch", "updates", "seconds", "mean_wer", "wer")
+FURTHER = ("lr", "valid_loss")
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,43 @@ def interval(decodes: list[ScoredDecode], replicates: int, seed: int) -> tuple[f
     return wer_interval(errors, len(decodes) * decodes[0].words(utterances), replicates, seed)
 
 
+def start_of(run: Path) -> str | None:
+    """Return the name of the run or published model from whose weights a run started; "scratch" without one.
+
+    None where the run's settings are not there, as in results that were copied alone.
+    """
+    path = run / "hyperparams.yaml"
+    if not path.is_file():
+        return None
+    values = PlainSettings(path).values
+    start = values.get("init_from") or values.get("pretrained")
+    return Path(str(start)).name if start else "scratch"
+
+
+def latencies(exp: str | Path, decodes: Iterable[ScoredDecode]) -> list[Latency]:
+    """Read `latency_<set>.json` of the test sets that were decoded; runs that were not decoded are left out.
+
+    Raises
+    ------
+    DldError
+        A file is damaged, or one of its runs has other weights now.
+    """
+    decodes, found = list(decodes), []
+    hashes = {decode.run: decode.record.model_sha256 for decode in decodes}
+    for test_set in dict.fromkeys(decode.record.test_set for decode in decodes):
+        path = Path(exp) / f"latency_{test_set}.json"
+        if not path.is_file():
+            continue
+        latency = Latency.load_file(path)
+        timings = [timing for timing in latency.timings if timing.run in hashes]
+        for timing in timings:
+            if None not in (timing.model_sha256, hashes[timing.run]) and timing.model_sha256 != hashes[timing.run]:
+                raise DldError(f"{path}: {timing.run} was measured with other weights than were decoded; {AGAIN}")
+        if timings:
+            found.append(dataclasses.replace(latency, timings=timings))
+    return found
+
+
 def row(decode: ScoredDecode, replicates: int = 10000, seed: int = 0) -> Row:
     """Return a decode's record, cost and error rate with its interval as one row of `results.json`."""
     total = decode.total
@@ -173,6 +216,7 @@ def row(decode: ScoredDecode, replicates: int = 10000, seed: int = 0) -> Row:
         **dataclasses.asdict(decode.record),
         variant=decode.variant,
         run=decode.run,
+        start=start_of(decode.directory.parent),
         wer=round(total.wer, 4),
         wer_low=round(low, 4),
         wer_high=round(high, 4),
@@ -204,18 +248,38 @@ def training_curves(exp: str | Path, decodes: Iterable[ScoredDecode]) -> list[Cu
     curves = []
     for run, record in {decode.run: decode.record for decode in decodes}.items():
         path = Path(exp) / run / "train_log.jsonl"
-        if not path.is_file():
-            continue
-        columns, depths = {name: [] for name in ("epoch", "updates", "seconds", "mean_wer")}, []
-        for number, line in read_lines(path):
+        entries = []
+        for number, line in read_lines(path) if path.is_file() else ():
             try:
                 entry = json.loads(line)
-                depths = sorted(map(int, entry["wer"]))
-                for name, values in columns.items():
-                    values.append(entry[name])
+                entry["wer"] = {str(n): entry["wer"][str(n)] for n in sorted(map(int, entry["wer"]))}
+                entries.append({name: entry[name] for name in LOGGED} | entry)
             except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
                 raise DldError(f"{path}:{number}: not a line of a training log ({error})") from None
-        if depths:
-            about = {"run": run, "system": record.system, "seed": record.seed, "depths": depths}
-            curves.append(Curve.from_json({**about, **columns}, str(path), "train again, or remove the log"))
+        if entries:
+            about = {
+                "run": run,
+                "system": record.system,
+                "seed": record.seed,
+                "policy": _validation_policy(path.parent),
+            }
+            curves.append(Curve.from_json({**about, **_columns(entries)}, str(path), "train again, or remove the log"))
     return curves
+
+
+def _columns(entries):
+    """Return the lines of a training log as columns."""
+    depths = list(entries[-1]["wer"])
+    further = dict.fromkeys(key for entry in entries for key in entry if key.startswith("train_") or key in FURTHER)
+    return {
+        **{name: [entry[name] for entry in entries] for name in LOGGED if name != "wer"},
+        "depths": list(map(int, depths)),
+        "wer": {n: [entry["wer"].get(n) for entry in entries] for n in depths},
+        "logged": {name: [entry.get(name) for entry in entries] for name in further if name != "train_loss"},
+    }
+
+
+def _validation_policy(run):
+    path = run / "hyperparams.yaml"
+    policy = PlainSettings(path).values.get("eval_policy") if path.is_file() else None
+    return policy if isinstance(policy, str) else None

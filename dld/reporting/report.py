@@ -8,7 +8,7 @@ from dld import provenance
 from dld.errors import DldError
 from dld.files import atomic_write, read_lines
 from dld.reporting import compare, plots, tables, transcripts
-from dld.reporting.collect import ScoredDecode, collect, row, system_order, training_curves
+from dld.reporting.collect import ScoredDecode, collect, latencies, row, system_order, training_curves
 from dld.reporting.results import Environment, Results
 
 PAGE, NUMBERS, NOTES = "README.md", "results.json", "notes.md"
@@ -92,6 +92,7 @@ def measure(exp: str | Path, decodes: list[ScoredDecode], options: ReportOptions
             replicates=options.replicates,
             seed=options.seed,
         ),
+        latency=latencies(exp, decodes) or None,
     )
 
 
@@ -109,8 +110,7 @@ def render(results: Results, output: Path, notes: str = "") -> None:
     """Write the page and the pictures of results."""
     systems = {rate.system for rate in results.summary} | {curve.system for curve in results.training}
     order = sorted(systems, key=system_order)
-    pictures = plots.plot_tradeoff(results.summary, order, output, results.title)[:1]
-    pictures += plots.plot_training(results.training, order, output, "Training")[:1]
+    pictures = plots.draw(results, order, output)
     with atomic_write(output / PAGE) as out:
         out.write(tables.page(results, pictures, notes))
 

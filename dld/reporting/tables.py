@@ -2,14 +2,20 @@
 
 from collections.abc import Sequence
 
+from dld.profiling.records import Latency, Timing
+from dld.reporting.captions import caption
+from dld.reporting.headline import headline
 from dld.reporting.markdown import NONE, table
 from dld.reporting.results import Comparison, Convergence, Environment, Rate, Results, Row
 
 ABOUT = (
     "Word error rates in percent with 95 % bootstrap intervals over utterances (Bisani and Ney, 2004). GMAC/s: 10⁹ "
-    "multiply-accumulates per second of audio. RTF: decoding time over audio time on one thread, measured here."
+    "multiply-accumulates per second of audio."
 )
-WHAT_RAN = "What ran for each of these (1: the block ran, 0: it was skipped; params: those that ran):"
+WHAT_RAN = (
+    "What ran for each of these (1: the block ran, 0: it was skipped; start: whose weights were the "
+    "start, scratch: nobody's; params: those that ran):"
+)
 SEVERAL_SEEDS = " Where a system has several seeds, rate and interval are those of their mean."
 
 
@@ -29,10 +35,11 @@ def page(results: Results, pictures: Sequence[str], notes: str = "") -> str:
     several = max(len(rate.seeds) for rate in results.summary) > 1
     parts = [
         f"# {results.title}",
+        headline(results),
         f"`git {environment.git}` · {environment.date} · {environment.cpu} · {versions}",
         *([notes.strip()] if notes.strip() else []),
         ABOUT + (SEVERAL_SEEDS if several else ""),
-        *(f"![{name.partition('.')[0]}]({name})" for name in pictures),
+        *(part for name in pictures for part in (f"![{name.partition('.')[0]}]({name})", caption(results, name))),
     ]
     for test_set in dict.fromkeys(row.test_set for row in results.rows):
         parts += _test_set(results, test_set)
@@ -51,16 +58,14 @@ def _test_set(results, test_set):
         [entry for entry in entries if entry.test_set == test_set]
         for entries in (results.rows, results.summary, results.comparisons, results.equal_transcripts)
     )
-    parts = [f"## {test_set}", f"{rows[0].words} words in {rows[0].utterances} utterances.", _overview(rates)]
+    said = f"{rows[0].words} words in {rows[0].utterances} utterances."
+    parts = [f"## {test_set}", said, _overview(rates, results), _latency_text(results.latency_of(test_set))]
     for baseline in dict.fromkeys(entry.baseline for entry in compared):
         parts += [
             _comparison_text(baseline, results.environment),
             _comparison_table([entry for entry in compared if entry.baseline == baseline]),
         ]
-    parts += [
-        "What ran for each of these (1: the block ran, 0: it was skipped; params: those that ran):",
-        _details(rows),
-    ]
+    parts += [WHAT_RAN, _details(rows, results)]
     parts += [
         f"**Look closer:** {pair.label} at depths {' and '.join(map(str, pair.depths))} has the same transcripts "
         "although the gates differ; do the gates reach the model?"
@@ -69,24 +74,54 @@ def _test_set(results, test_set):
     return parts
 
 
-def _range(values):
+def _range(values, digits=3):
     """Return the one value that several systems have in a column, or the least and the greatest."""
-    low, high = min(values), max(values)
-    return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f}–{high:.3f}"
+    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low}–{high}"
 
 
-def _overview(rates: list[Rate]):
+def _overview(rates: list[Rate], results: Results):
     labels = list(dict.fromkeys(rate.label for rate in rates))
     cells = {(rate.depth, rate.label): f"{rate.wer:.2f} [{rate.wer_low:.2f}, {rate.wer_high:.2f}]" for rate in rates}
+    timed = any(results.latency_of(rate.test_set) for rate in rates)
     body = []
     for depth in sorted({rate.depth for rate in rates}):
-        costs = _range([rate.gmacs_per_s for rate in rates if rate.depth == depth])
-        body.append([depth, costs, *(cells.get((depth, label)) for label in labels)])
-    return table(["depth", "GMAC/s", *labels], body)
+        there = [rate for rate in rates if rate.depth == depth]
+        times = [time for time in map(results.milliseconds, there) if time is not None]
+        time = [_range(times, 1) if times else None] if timed else []
+        body.append([depth, _range([r.gmacs_per_s for r in there]), *time, *(cells.get((depth, x)) for x in labels)])
+    return table(["depth", "GMAC/s", *(["ms"] if timed else []), *labels], body)
 
 
-def _details(rows: list[Row]):
+def _latency_text(latency: Latency | None):
+    """Return how the milliseconds of a test set were measured, and a warning where the machine was busy."""
+    if latency is None:
+        return "The time of an utterance was not measured (`dld latency` does)."
+    threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
+    shortest, longest = min(latency.seconds), max(latency.seconds)
+    torch = latency.versions.get("torch", "unknown")
+    text = (
+        f"Milliseconds: from waveform to text, one utterance at a time, {latency.precision}, on {threads} of "
+        f"{latency.cpu} ({latency.device}, torch {torch}). All networks and depths took turns on "
+        f"{len(latency.utterances)} utterances of {shortest:.1f} to {longest:.1f} s in "
+        f"{latency.rounds} rounds. Median and 95th percentile of the wall time; ±: half the range of the rounds' "
+        "medians; CPU: median of the processor time. Search with a language model or a beam is not timed."
+    )
+    warning = latency.warning()
+    return f"{text}\n\n**Warning:** {warning}." if warning else text
+
+
+def _times(timing: Timing | None):
+    """Return the cells of a timing: median with half the range of the rounds, 95th percentile, processor time."""
+    if timing is None:
+        return [None, None, None]
+    half = (max(timing.round_medians_ms) - min(timing.round_medians_ms)) / 2
+    return [f"{timing.median_ms:.1f} ± {half:.1f}", f"{timing.p95_ms:.1f}", f"{timing.cpu_ms:.1f}"]
+
+
+def _details(rows: list[Row], results: Results):
     several = len({row.seed for row in rows}) > 1
+    timed = results.latency_of(rows[0].test_set) is not None
     body = []
     for row in sorted(rows, key=lambda row: row.depth):
         body.append(
@@ -96,16 +131,18 @@ def _details(rows: list[Row]):
                 *([row.seed] if several else []),
                 row.gates,
                 row.policy,
+                row.start,
                 f"{row.wer:.2f}",
                 f"{row.ins} / {row.del_} / {row.sub}",
                 None if row.cer is None else f"{row.cer:.2f}",
                 f"{row.gmacs_per_s:.3f}",
-                f"{row.rtf:.4f}",
+                *(_times(results.timing(row)) if timed else []),
                 None if row.params_active is None else f"{row.params_active / 1e6:.2f} M",
             ]
         )
-    heads = ["depth", "system", *(["seed"] if several else []), "gates", "policy"]
-    figures = ["WER %", "ins / del / sub", "CER %", "GMAC/s", "RTF", "params"]
+    heads = ["depth", "system", *(["seed"] if several else []), "gates", "policy", "start"]
+    times = ["ms", "95 %", "CPU ms"] if timed else []
+    figures = ["WER %", "ins / del / sub", "CER %", "GMAC/s", *times, "params"]
     return table([*heads, *figures], body, right_from=len(heads))
 
 
@@ -174,6 +211,7 @@ def _training_table(rows: list[Row], convergence: list[Convergence]):
             [
                 row.run,
                 row.model,
+                row.start,
                 row.seed,
                 row.updates,
                 None if row.train_seconds is None else f"{row.train_seconds / 60:.1f}",
@@ -183,8 +221,8 @@ def _training_table(rows: list[Row], convergence: list[Convergence]):
             ]
         )
     target = ["updates to target", "time to target"]
-    heads = ["run", "model", "seed", "updates", "minutes", *target, *commits.values()]
-    return table(heads, body, right_from=2)
+    heads = ["run", "model", "start", "seed", "updates", "minutes", *target, *commits.values()]
+    return table(heads, body, right_from=3)
 
 
 def _percent(fraction):

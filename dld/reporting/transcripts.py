@@ -54,10 +54,23 @@ def mark_errors(alignment: Alignment) -> str:
     return " ".join(marked)
 
 
+def _table(aligned, words):
+    """Return the hypotheses of an utterance, each once, with the systems and depths that have it."""
+    rows: dict[str, tuple[int, dict[str, list[str]]]] = {}
+    for decode, alignment in aligned:
+        _, who = rows.setdefault(mark_errors(alignment), (alignment.errors, {}))
+        who.setdefault(decode.label, []).append(str(decode.record.depth))
+    body = [
+        ["; ".join(f"{label} {', '.join(depths)}" for label, depths in who.items()), f"{errors} / {words}", hypothesis]
+        for hypothesis, (errors, who) in rows.items()
+    ]
+    return table(["system and depths", "errors", "hypothesis"], body, right_from=9)
+
+
 def page(decodes: Sequence[ScoredDecode], title: str, number: int = 8) -> str:
     """Return the page `transcripts.md`: some utterances of each test set, transcribed by every system at every depth.
 
-    Of a system with several seeds the first run is shown: that with the shortest name.
+    Of a system with several seeds the first run is shown: that with the shortest name. Equal hypotheses are one row.
     """
     shown = [
         min(runs, key=lambda decode: (len(decode.run), decode.run))
@@ -74,15 +87,6 @@ def page(decodes: Sequence[ScoredDecode], title: str, number: int = 8) -> str:
         parts.append(f"## {test_set}")
         for utterance in choose_utterances(chosen, number):
             reference = [ref for op, ref, _ in chosen[0].alignments[utterance].ops if op != INSERTION]
-            body = [
-                [
-                    decode.label,
-                    decode.record.depth,
-                    f"{decode.alignments[utterance].errors} / {len(reference)}",
-                    mark_errors(decode.alignments[utterance]),
-                ]
-                for decode in chosen
-            ]
             parts.append(f"`{utterance}`: {escape(' '.join(reference))}")
-            parts.append(table(["system", "depth", "errors", "hypothesis"], body, right_from=9))
+            parts.append(_table([(decode, decode.alignments[utterance]) for decode in chosen], len(reference)))
     return "\n\n".join(parts) + "\n"

@@ -29,7 +29,8 @@ class DecodeRecord(Record):
     params, params_active : int
         Parameters of the network, and those of what ran.
     gmacs_per_s, rtf : float
-        10⁹ multiply-accumulates per second of audio; decoding time over audio time.
+        10⁹ multiply-accumulates per second of audio; decoding time over audio time, of this model alone, search and
+        language model included (`dld latency` compares models).
     train_seconds : float
         How long the training took; `updates` is how many updates it had.
     epochs, num_epochs : int

@@ -82,7 +82,8 @@ if begin_stage 9 "score"; then
   done
 fi
 
-if begin_stage 10 "report"; then
+if begin_stage 10 "time of an utterance, report"; then
+  run python -m dld.bin.latency "${system_names[@]/#/$exp/}" --data "$data/${test_names[0]}"
   reported=$(IFS=, && echo "${system_names[*]}")
   run python -m dld.bin.report --exp "$exp" --output "$exp/report" --systems "$reported" "${report_words[@]}"
   echo "see $exp/report/README.md and $exp/report/tradeoff.png"

@@ -8,6 +8,7 @@ import pytest
 from dld.reporting import tables
 from dld.reporting.results import Results
 
+PICTURES = ("tradeoff.png", "gates.png", "training.png")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -20,9 +21,9 @@ def test_every_comparison_has_its_page_and_pictures(root):
         page = (folder / "README.md").read_text(encoding="utf-8")
         text = notes.read_text(encoding="utf-8") if notes.is_file() else ""
         # A page may have another title than the report that its numbers are of.
-        expected = tables.page(results, ["tradeoff.png", "training.png"], text)
+        expected = tables.page(results, PICTURES, text)
         assert page.partition("\n")[2] == expected.partition("\n")[2], folder
-        assert all((folder / name).is_file() for name in ("tradeoff.png", "training.png"))
+        assert all((folder / name).is_file() for name in PICTURES)
         assert f"results/{folder.name}/README.md" in (folder.parent.parent / "RESULTS.md").read_text(encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -142,16 +143,21 @@ def test_files(exp):
     report = exp / "report"
     page = (report / "README.md").read_text()
     assert page.startswith("# A title\n")
+    best = min((row for row in results["summary"] if row["depth"] == 4), key=lambda row: row["wer"])
+    [full] = [row for row in results["summary"] if row["system"] == "static"]
+    assert page.splitlines()[2].startswith(
+        f"**4 of 12 blocks: 50 % of the compute, {best['wer']:.1f} against {full['wer']:.1f} % WER (dld"
+    )
     assert "| depth | GMAC/s | static | ld | dld |" in page
     assert "| 2 | 0.030 | – | " in page
-    assert "| 4 | dld | 001001001001 | even |" in page
+    assert "| 4 | dld | 001001001001 | even | – |" in page
     assert "| where | static | dld |" in page and "| high dropping (mean of depths 2, 4) | – | -" in page
     assert "![tradeoff](tradeoff.png)" in page and "![training](training.png)" in page
-    for name in ("tradeoff", "training"):
+    for name in ("tradeoff", "training", "gates"):
         assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert ElementTree.parse(report / f"{name}.svg").getroot().tag.endswith("svg")
     transcripts = (report / "transcripts.md").read_text()
-    assert transcripts.count("| system | depth |") == 8
+    assert transcripts.count("| system and depths |") == 8
     assert "~~" in transcripts and "**" in transcripts
     said = [line.partition(": ")[2].split() for line in transcripts.splitlines() if line.startswith("`s")]
     assert len(said) == 8 and all(len(words) >= 4 for words in said)
@@ -168,7 +174,9 @@ def test_several_seeds_are_one_line_of_their_mean(exp):
     add_decode(exp, "dld", 2, sentences(150), 0.5, seed=2)
     _, results = run(exp)
     transcripts = (exp / "report" / "transcripts.md").read_text()
-    assert transcripts.count("| dld | 2 |") == transcripts.count("| dld | 12 |") == 8
+    assert (
+        len(re.findall(r"dld (?:\d+, )*2\b", transcripts)) == len(re.findall(r"dld (?:\d+, )*12\b", transcripts)) == 8
+    )
     [entry] = [e for e in results["summary"] if (e["system"], e["depth"]) == ("dld", 2)]
     wers = [row["wer"] for row in results["rows"] if (row["system"], row["depth"]) == ("dld", 2)]
     assert entry["seeds"] == [1, 2] and len(wers) == 2 and wers[0] != wers[1]
@@ -187,7 +195,7 @@ def test_how_soon_a_run_reaches_what_the_baseline_ended_with(exp):
     # LD ends at 90 / 15 = 6 %, DLD is there after 12 of the 15 epochs: 0.8 * 90 / 12 = 6.
     assert found["dld"]["epoch"] == 12 and found["dld"]["seconds_share"] == pytest.approx(12 / 15)
     assert found["ld"]["updates_share"] == 1.0
-    assert "| dld | – | 1 | – | 1.5 | 80 % | 80 % | def | abc |" in (exp / "report" / "README.md").read_text()
+    assert "| dld | – | – | 1 | – | 1.5 | 80 % | 80 % | def | abc |" in (exp / "report" / "README.md").read_text()
     add_log(exp / "dld", 1.01)
     _, results = run(exp)
     assert results["convergence"][1]["seconds_share"] is None
@@ -246,8 +254,7 @@ def leaves(value, path=()):
 
 def test_changed_results_are_written_or_refused_in_one_line(exp, tmp_path, capsys, monkeypatch):
     _, results = run(exp)
-    for name in ("plot_tradeoff", "plot_training"):  # pictures take long
-        monkeypatch.setattr(plots, name, lambda *arguments: [])
+    monkeypatch.setattr(plots, "draw", lambda *arguments: [])  # pictures take long
     file = tmp_path / "changed.json"
     for path in leaves(results)[1:]:
         for value in (None, -1, "x", []):
@@ -360,3 +367,96 @@ def test_empty_folder(tmp_path, capsys):
 def test_report_does_not_import_torch():
     code = "import sys, dld.reporting.report, dld.scoring.kaldi; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_equal_transcripts_are_one_row(exp):
+    for depth in (2, 4, 6):
+        (exp / "ld" / f"decode_test_n{depth}" / "text").write_text((exp / "dld/decode_test_n12/text").read_text())
+        folder = exp / "ld" / f"decode_test_n{depth}"
+        score(["--ref", str(exp.parent / "data/test/text"), "--hyp", str(folder / "text"), "--replicates", "100"])
+    run(exp)
+    tables = (exp / "report/transcripts.md").read_text().split("| system and depths |")[1:]
+    for table in tables:
+        hypotheses = [line.split("|")[3] for line in table.splitlines() if line.startswith("| ") and " / " in line]
+        assert len(hypotheses) == len(set(hypotheses))
+        [row] = [line for line in table.splitlines() if re.search(r"\bld (\d+, )*2\b", line.replace("dld", "x"))]
+        assert re.search(r"\bld 2, 4, 6\b", row) and re.search(r"dld (\d+, )*12\b", row)
+        entries = re.findall(
+            r"[a-z]+ [\d, ]*\d", "".join(line.split("|")[1] + ";" for line in table.splitlines() if " / " in line)
+        )
+        assert sum(len(entry.split(",")) for entry in entries) == 13
+
+
+def add_latency(exp, busy=False, **changes):
+    """Write the times of an utterance of all decodes: 2 ms for each block."""
+    timings = [
+        {
+            **{
+                "run": system,
+                "system": system,
+                "seed": 1,
+                "model_sha256": "0" * 64,
+                "num_blocks": 12,
+                "policy": "even",
+            },
+            **{
+                "depth": depth,
+                "gates": json.loads((exp / system / f"decode_test_n{depth}/decode.json").read_text())["gates"],
+            },
+            **{"median_ms": 2.0 * depth, "p95_ms": 3.0 * depth, "cpu_ms": 1.9 * depth, "spread_percent": 5.0},
+            "round_medians_ms": [1.95 * depth, 2.05 * depth],
+            **changes,
+        }
+        for system, rates in RATES.items()
+        for depth in rates
+    ]
+    about = {"test_set": "test", "utterances": ["s0-000"], "seconds": [2.0], "rounds": 2, "threads": 1, "device": "cpu"}
+    machine = {
+        "precision": "fp32",
+        "cpu": "A processor",
+        "load": 0.1,
+        "versions": {"torch": "2"},
+        "git": "abc",
+        "date": "x",
+    }
+    wall = {"wall_over_cpu": 1.6 if busy else 1.02}
+    (exp / "latency_test.json").write_text(json.dumps({**about, **machine, **wall, "timings": timings}))
+
+
+def test_milliseconds_are_in_first_line_tables_and_picture(exp):
+    add_latency(exp)
+    _, results = run(exp)
+    page = (exp / "report/README.md").read_text()
+    assert "8.0 against 24.0 ms for an utterance" in page.splitlines()[2]
+    assert "| depth | GMAC/s | ms | static |" in page and "| 2 | 0.030 | 4.0 | – |" in page
+    assert re.search(r"\| 4 \| dld \|.*\| 0.040 \| 8.0 ± 0.2 \| 12.0 \| 7.6 \|", page)
+    assert "A processor" in page and "**Warning:**" not in page
+    assert "median time of an utterance, ms" in (exp / "report/tradeoff.svg").read_text()
+    assert len(results["latency"][0]["timings"]) == len(results["rows"])
+
+
+def test_a_busy_machine_is_said(exp):
+    add_latency(exp, busy=True)
+    run(exp)
+    page = (exp / "report/README.md").read_text()
+    assert "**Warning:** the machine was busy: wall time was 1.60 times the processor time" in page
+
+
+def test_times_of_other_weights_are_refused(exp, capsys):
+    add_latency(exp, model_sha256="1" * 64)
+    assert run(exp) == (1, None)
+    assert "latency_test.json: static was measured with other weights" in capsys.readouterr().err
+
+
+def test_the_start_of_each_run_is_in_the_tables(exp):
+    (exp / "dld/hyperparams.yaml").write_text("init_from: exp/static\neval_policy: first-n\n")
+    (exp / "ld/hyperparams.yaml").write_text("init_from: null\npretrained: null\n")
+    _, results = run(exp)
+    assert {row["run"]: row.get("start") for row in results["rows"]} == {
+        "static": None,
+        "ld": "scratch",
+        "dld": "static",
+    }
+    page = (exp / "report/README.md").read_text()
+    assert "| 4 | dld | 001001001001 | even | static |" in page and "| ld | – | scratch | 1 |" in page
+    assert "the gates of the policy first-n" in page
