@@ -79,4 +79,6 @@ fi
 if [[ $target == docs ]]; then
   exec tools/build_docs.sh "$@"
 fi
+# What messages propose is what the user calls.
+export DLD_CALLED_AS="./run.sh $target"
 exec "recipes/$target/run.sh" "$@"

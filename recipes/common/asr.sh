@@ -9,6 +9,7 @@ unset passed_on
 . ../common/parse_options.sh
 . ../common/words.sh
 . ../common/jobs.sh
+. ../common/needs.sh
 . ../common/steps.sh
 . ../common/lm.sh
 [[ $# -eq 0 ]] || wrong_option "unexpected argument '$1'; see ./run.sh --help"
@@ -19,6 +20,7 @@ if [[ -n $update_batches ]]; then fit_to_machine "$update_batches"; fi
 # The user's settings come last.
 setting_words=("${recipe_words[@]}" "${fitted[@]}" "${train_words[@]}")
 listen
+check_inputs
 
 if begin_stage 1 "corpus → data directories"; then
   run_alone_in "$data" local/data.sh "${data_words[@]}" "$data"
@@ -50,7 +52,6 @@ fi
 if begin_stage 6 "dynamic students"; then
   for system in "${system_names[@]}"; do
     [[ $system != static && $system != ld ]] || continue
-    need "$exp/static/model.json" 4
     train "$system"
   done
 fi

@@ -3,24 +3,8 @@
 
 ld_is_trained=false
 
-fail() {
-  echo "$(basename "$0"): error: $1" >&2
-  exit 1
-}
-
-# need FILE STAGE: FILE must be there, and STAGE is what makes it.
-need() {
-  [[ -e $1 ]] || fail "$1 is missing; stage $2 makes it: ./run.sh --stage $2 --stop-stage $2"
-}
-
-need_model() {
-  local stage=6
-  case $1 in static) stage=4 ;; ld) stage=5 ;; esac
-  need "$exp/$1/model.json" "$stage"
-}
-
 begin_stage() {
-  [[ $stage -le $1 && $stop_stage -ge $1 ]] || return 1
+  is_asked_for "$1" || return 1
   echo "== stage $1: $2 (${SECONDS} s)"
 }
 

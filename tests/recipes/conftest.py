@@ -103,7 +103,8 @@ if len(sys.argv) > 2 and sys.argv[2].startswith("dld.comparison."):
 with open(folder + "/calls", "a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\\n")
 if "--get" in sys.argv:
-    print("first-n")
+    key, exp = (sys.argv[sys.argv.index(option) + 1] if option in sys.argv else "" for option in ("--get", "--exp"))
+    print(exp + "/static" if key in ("teacher", "init_from") else "first-n")
 if os.path.exists(folder + "/hook.py"):
     exec(open(folder + "/hook.py").read())
 """

@@ -100,9 +100,9 @@ def test_a_recipe_that_links_the_driver_of_another_keeps_its_own_folder(checkout
         (mine / name).symlink_to(f"../mini/{name}")
     done = checkout.run("./run.sh", "--stage", "8", "--stop-stage", "8", "--systems", "static", cwd=mine)
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == "run.sh: error: exp/static/model.json is missing; stage 4 makes it: ./run.sh --stage 4 --stop-stage 4\n"
+    assert done.stderr == (
+        "run.sh: error: exp/static/model.json is missing; stage 4 makes it: "
+        "./run.sh --systems static --stage 4 --stop-stage 4\n"
     )
 
 
