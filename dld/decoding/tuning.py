@@ -141,7 +141,7 @@ class LmWeights:
         """Read a file that `save` wrote."""
         if not Path(path).exists():
             raise DldError(
-                f"{path}: no such file; choose weights on dev with dld tune-lm, or give --lm-alpha and --lm-beta"
+                f"{path}: no such file; choose weights on dev with dld tune-lm, or give weights yourself"
             )
         again = "choose them again with dld tune-lm"
         about = read_record(
