@@ -63,8 +63,7 @@ def test_what_earlier_stages_make_is_not_asked_for(checkout):
 
 def test_a_teacher_elsewhere_must_be_there(checkout):
     checkout.make(*DATA)
-    stub = checkout.python.read_text()
-    checkout.python.write_text(stub.replace('print(exp + "/static"', 'print("other/static"'))
+    checkout.answer("other/static")
     done = checkout.run("./run.sh", "--stage", "6", "--systems", "dld", "--train-args", "--teacher other/static")
     assert done.returncode == 1 and checkout.calls("train") == []
     assert done.stderr.startswith("run.sh: error: other/static/model.json is missing (init_from); ")
