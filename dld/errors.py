@@ -56,6 +56,12 @@ def describe_os_error(error: OSError, path: str | os.PathLike[str] | None = None
     return f"{path}: {reason}" if isinstance(path, (str, bytes)) or hasattr(path, "__fspath__") else reason
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether it is Python's error or one of torch's, which has no class for a lack of main memory."""
+    names = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return names or "DefaultCPUAllocator" in str(error)
+
+
 def worker_died(error: BaseException) -> DldError | None:
     """Return the error for the user if a process that loads data was killed, None for any other exception.
 

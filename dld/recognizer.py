@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from dld.checks import POSITIVE, complaint, shown
-from dld.data.clips import Audio, Source, listed
+from dld.data.clips import Audio, Source, listed, name_of
 from dld.data.dataset import unpack
 from dld.data.tokenizer import Tokenizer
 from dld.decoding import greedy
 from dld.decoding.settings import LM_WEIGHTS, Search
 from dld.encoders.base import Embedded
-from dld.errors import DldError
+from dld.errors import DldError, is_out_of_memory
 from dld.experiment import GATE_TABLE, ModelRecord, load_trained
 from dld.gates import GateTable, check_depth, check_gates, gates_for_depth, parse_gates
 from dld.network import GatedCTC, Output, precision_context
@@ -358,7 +358,29 @@ class Recognizer:
             raise DldError(wrong)
         source = Source(self.sample_rate, self.channel, self.network.encoder.max_seconds)
         for indices, batch in source.batches(audio, sample_rate, batch_seconds):
-            yield indices, batch if isinstance(batch, DldError) else self.run(*batch, vectors)
+            if isinstance(batch, DldError):
+                yield indices, batch
+                continue
+            output = self._run_if_it_fits(*batch, vectors)
+            if output is not None:
+                yield indices, output
+                continue
+            for row, index in enumerate(indices):
+                waveform, length = batch[0][row : row + 1], batch[1][row : row + 1]
+                alone = self._run_if_it_fits(waveform[:, : int(length)], length, vectors) if len(indices) > 1 else None
+                fault = DldError(f"{name_of(audio[index], index)}: not enough memory; cut it into shorter parts")
+                yield [index], fault if alone is None else alone
+
+    def _run_if_it_fits(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, vectors: Sequence[Sequence[bool]]
+    ) -> Output | None:
+        """Return the output of a batch, None where there is too little memory for it."""
+        try:
+            return self.run(waveforms, lengths, vectors)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -462,3 +462,20 @@ def test_wrong_options_of_the_command_are_one_line(babbler, files, capsys, optio
     assert run(babbler, next(iter(files.values())), *options) != 0
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err.splitlines()[-1]
+
+
+def test_audio_that_does_not_fit_into_memory_is_one_error_and_the_rest_is_transcribed(trained_pair, monkeypatch):
+    model = dld.load_model(trained_pair / "dld")
+    sound = np.random.default_rng(0).normal(0, 0.1, 48000).astype(np.float32)
+    audio, run = [sound[:16000], sound, sound[:24000]], model.run
+
+    def small(waveforms, lengths, vectors):
+        if waveforms.numel() > 24000:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return run(waveforms, lengths, vectors)
+
+    expected = [model.transcribe(item, sample_rate=16000) for item in audio]
+    monkeypatch.setattr(model, "run", small)
+    found = dict(model.transcribe_each(audio, model.gate_vector(), 16000))
+    assert (found[0], found[2]) == (expected[0], expected[2])
+    assert "audio 1: not enough memory" in str(found[1])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dld.data.pipes import allow_pipes
-from dld.errors import DldError, UsageError, describe_os_error, worker_died
+from dld.errors import DldError, UsageError, describe_os_error, is_out_of_memory, worker_died
 
 
 def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
@@ -52,7 +52,7 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
             died = worker_died(error)
             if died:
                 return _fail(main, died)
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return _fail(main, f"not enough memory; use shorter batches ({_first_line(error)})")
         except KeyboardInterrupt:
@@ -72,12 +72,6 @@ def _fail(main: Callable, message: object, status: int = 1) -> int:
     line = " ".join(str(message).splitlines())
     print(f"{program(module)}: error: {line}", file=sys.stderr)
     return status
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether it is Python's error or one of torch's, which has no class for a lack of main memory."""
-    names = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return names or "DefaultCPUAllocator" in str(error)
 
 
 def _first_line(error: BaseException) -> str:

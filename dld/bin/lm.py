@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from dld.bin import command
+from dld.bin import boolean, command
 from dld.bin.options import Parser, of
 from dld.checks import Whole
 from dld.errors import DldError
@@ -25,7 +25,7 @@ def make_parser():
         metavar="FILE",
         help="plain text to estimate from, a sentence a line (.gz)",
     )
-    parser.add_argument("--lowercase", action="store_true", help="make the text lower-case, as the transcripts are")
+    parser.add_argument("--lowercase", type=boolean, default=False, help="make the text lower-case, as transcripts are")
     parser.add_argument(
         "--output", required=True, metavar="ARPA", help="such as data/lm/3gram.arpa; without text: the model to measure"
     )

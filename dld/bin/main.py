@@ -39,6 +39,16 @@ COMMANDS = {
     "report": Command("dld.bin.report", "write the tables and pictures of scored experiments"),
     "config": Command("dld.bin.config", "show an experiment file with its layers and overrides merged"),
     "lm": Command("dld.bin.lm", "estimate an n-gram language model and measure its perplexity"),
+    "doctor": Command("dld.bin.doctor", "show versions, devices, and optional parts that are missing"),
+}
+
+#: The commands as `dld` alone shows them.
+GROUPS = {
+    "data": ("prepare", "data", "tokenizer", "lm"),
+    "training": ("train", "compare", "config"),
+    "running a model": ("transcribe", "decode", "gates", "tune-lm"),
+    "results": ("score", "report"),
+    "this installation": ("doctor",),
 }
 
 #: Commands of earlier versions, `dld-NAME`, which this version still installs, and what each of them runs.
@@ -75,15 +85,17 @@ def program(module: str) -> str:
 def overview() -> str:
     """Return the text of `dld --help`."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {entry.help}" for name, entry in COMMANDS.items()]
+    lines = []
+    for title, names in GROUPS.items():
+        lines += [f"{title}:", *(f"  {name:{width}}  {COMMANDS[name].help}" for name in names), ""]
     return "\n".join(
         [
             "usage: dld COMMAND [options]",
             "",
             "Dynamic speech networks: one speech recogniser that runs at any depth.",
             "",
-            "commands:",
             *lines,
+            "example: dld transcribe recipes/mini/exp/dld speech.flac --depth 4",
             "",
             "dld COMMAND --help or dld help COMMAND explains one of them; dld --version prints the version.",
         ]

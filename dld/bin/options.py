@@ -1,6 +1,7 @@
 """The parser of all commands, and types of options: each says in one line what is allowed."""
 
 import argparse
+import difflib
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -45,8 +46,19 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, "formatter_class": Formatter, **settings})
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message as a `UsageError`."""
-        raise UsageError(f"{message} (see {self.prog} --help)")
+        """Raise the message as a `UsageError`, with the nearest of what could have been meant."""
+        raise UsageError(f"{message}{self._advice(message)} (see {self.prog} --help)")
+
+    def _advice(self, message: str) -> str:
+        """Return what may have been meant by an unknown option or action, or ""."""
+        unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
+        known = list(self._option_string_actions)
+        if not unknown:
+            unknown = re.search(r"invalid choice: '([^']*)'", message)
+            actions = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+            known = [str(name) for choices in actions for name in choices or ()]
+        near = difflib.get_close_matches(unknown[1], known, n=1) if unknown else []
+        return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def of(kind: Kind) -> Callable[[str], float]:

@@ -16,9 +16,9 @@ def parser():
     source.add_argument("--exp", help="folder with <run>/decode_<set>_n<depth>/, scored")
     source.add_argument("--results", help="a results.json of this command: its page and pictures again, nothing else")
     options.add_argument("--output", required=True, help="folder for README.md, results.json, tradeoff.png, …")
-    options.add_argument("--systems", help="comma-separated (default: all that are there)")
+    options.add_argument("--systems", help="separated by commas or blanks (default: all that are there)")
     options.add_argument(
-        "--baseline", help="what the others are compared with, comma-separated (default: ld, where it is there)"
+        "--baseline", help="what the others are compared with, as in --systems (default: ld, where it is there)"
     )
     options.add_argument("--title", help="of page and pictures (default: Error rate and compute at every depth)")
     options.add_argument(
@@ -31,8 +31,8 @@ def parser():
 
 
 def names(text):
-    """Return the names of a comma-separated list, None where the option was not given."""
-    return [name.strip() for name in text.split(",")] if text else None
+    """Return the names of a list with commas or blanks, None where the option was not given."""
+    return text.replace(",", " ").split() if text else None
 
 
 @command

@@ -131,9 +131,16 @@ class Source:
                     waveforms[index] = torch.tensor(clips[index].read())
                 except DldError as error:
                     yield [index], error
+                except MemoryError:
+                    yield [index], DldError(f"{name_of(audio[index], index)}: not enough memory to read it; cut it")
             if waveforms:
                 lengths = torch.tensor([len(waveform) for waveform in waveforms.values()])
                 yield list(waveforms), (pad_sequence(list(waveforms.values()), batch_first=True), lengths)
+
+
+def name_of(audio: Audio, index: int) -> str:
+    """Return what messages call an item of a list: its path, or its index."""
+    return os.fsdecode(audio) if isinstance(audio, (str, os.PathLike)) else f"audio {index}"
 
 
 def _checked(audio: object, name: str) -> np.ndarray:

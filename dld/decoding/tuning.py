@@ -140,9 +140,7 @@ class LmWeights:
     def load(cls, path: str | Path) -> "LmWeights":
         """Read a file that `save` wrote."""
         if not Path(path).exists():
-            raise DldError(
-                f"{path}: no such file; choose weights on dev with dld tune-lm, or give --lm-alpha and --lm-beta"
-            )
+            raise DldError(f"{path}: no such file; choose weights on dev with dld tune-lm, or give weights yourself")
         again = "choose them again with dld tune-lm"
         about = read_record(
             path, {"lm": dict, "model_sha256": str, "depths": dict, "ids_sha256": str, "data": str}, again

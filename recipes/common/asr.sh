@@ -16,7 +16,7 @@ unset passed_on
 read_options
 . ./path.sh
 listen
-need_earlier_stages
+check_inputs
 
 if begin_stage 1 "corpus → data directories"; then
   run_alone_in "$data" local/data.sh "${data_words[@]}" "$data"
@@ -56,7 +56,6 @@ fi
 if begin_stage 6 "dynamic students"; then
   for system in "${system_names[@]}"; do
     [[ $system != static && $system != ld ]] || continue
-    need "$exp/static/model.json" 4
     train "$system"
   done
 fi

@@ -16,9 +16,6 @@
 # A script that hands its options on to another one sets the array passed_on before. Options that it does not know are then
 # no error: passed_on takes them with their values, and --config and --help, which concern both.
 
-# What the user typed: the first to be sourced has it. Messages that propose a command keep these options.
-if ! declare -p user_words &>/dev/null; then user_words=("$@"); fi
-
 _option_error() {
   echo "$(basename "$0"): error: $1" >&2
   exit 1
@@ -35,13 +32,38 @@ _option_list() {
   echo "$_list"
 }
 
-# For an option that is true or false: that its value must be written.
+# What to write for an option that holds true or false and came without a value.
 _option_hint() {
   local _name=${1#--}
   _name=${_name//-/_}
-  if [[ $_name =~ ^[a-z][a-z0-9_]*$ && -v $_name && (${!_name} == true || ${!_name} == false) ]]; then
-    echo "; write $1 true"
-  fi
+  if [[ $_name =~ ^[a-z][a-z0-9_]*$ && (${!_name:-} == true || ${!_name:-} == false) ]]; then echo "; write $1 true"; fi
+}
+
+# _option_distance A B: leaves in _distance how many letters are to be changed, put in or taken out to make B of A.
+_option_distance() {
+  local _i _j _corner _above _row=()
+  for ((_j = 0; _j <= ${#2}; _j++)); do _row[_j]=$_j; done
+  for ((_i = 1; _i <= ${#1}; _i++)); do
+    _corner=${_row[0]} _row[0]=$_i
+    for ((_j = 1; _j <= ${#2}; _j++)); do
+      _above=${_row[_j]} _distance=$_corner
+      [[ ${1:_i-1:1} == "${2:_j-1:1}" ]] || ((++_distance))
+      if ((_above + 1 < _distance)); then _distance=$((_above + 1)); fi
+      if ((_row[_j - 1] + 1 < _distance)); then _distance=$((_row[_j - 1] + 1)); fi
+      _row[_j]=$_distance _corner=$_above
+    done
+  done
+  _distance=${_row[${#2}]}
+}
+
+# What may have been meant by an unknown option, or nothing.
+_option_advice() {
+  local _known _near='' _least=3 _distance
+  for _known in $(_option_list); do
+    _option_distance "${1//_/-}" "$_known"
+    if [[ $_distance -lt $_least ]]; then _least=$_distance _near=$_known; fi
+  done
+  if [[ -n $_near ]]; then echo "did you mean $_near? "; fi
 }
 
 _option_set() {
@@ -52,10 +74,11 @@ _option_set() {
       passed_on+=("$_option" "$_value")
       return
     fi
-    _option_error "unknown option $_option; there are: $(_option_list)"
+    _option_error "unknown option $_option; $(_option_advice "$_option")there are: $(_option_list)"
   fi
   if [[ ${!_name} == true || ${!_name} == false ]] && [[ $_value != true && $_value != false ]]; then
-    _option_error "$_option takes true or false, not '$_value'; write $_option true"
+    if [[ $_value != --* ]]; then _option_error "$_option takes true or false, not '$_value'"; fi
+    _option_error "$_option takes true or false$(_option_hint "$_option")"
   fi
   printf -v "$_name" %s "$_value"
 }
@@ -112,10 +135,12 @@ _option_walk() {
   _option_count=$((_option_count - $#))
 }
 
+# The user's options as they were given to the script that was called; messages propose them again.
+declare -p user_options &>/dev/null || user_options=("$@")
 _option_passes=false
 if declare -p passed_on &>/dev/null; then _option_passes=true; fi
 _option_walk config "$@"
 _option_walk others "$@"
 shift "$_option_count"
 unset _option_count _option_passes
-unset -f _option_error _option_hint _option_list _option_set _option_help _option_walk
+unset -f _option_error _option_list _option_hint _option_distance _option_advice _option_set _option_help _option_walk

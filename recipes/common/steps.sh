@@ -4,7 +4,7 @@
 ld_is_trained=false
 
 begin_stage() {
-  [[ $stage -le $1 && $stop_stage -ge $1 ]] || return 1
+  is_asked_for "$1" || return 1
   echo "== stage $1: $2 (${SECONDS} s)"
 }
 

@@ -38,6 +38,19 @@ quoted() {
   done
 }
 
+# pasted WORD…: prints them as a command line that can be pasted; only words that need quotes have some.
+pasted() {
+  local _word _line=
+  for _word in "$@"; do
+    if [[ ! $_word =~ ^[A-Za-z0-9_./=:,@%+-]+$ ]]; then
+      _word=$(quoted "$_word")
+      _word=${_word% }
+    fi
+    _line+=" $_word"
+  done
+  echo "${_line# }"
+}
+
 wrong_option() {
   echo "$(basename "$0"): error: $1" >&2
   exit 1

@@ -204,7 +204,7 @@ def test_the_command_estimates_from_tables_and_plain_text(tmp_path, capsys):
     with gzip.open(tmp_path / "more.txt.gz", "wt") as out:
         out.write("THREE two\n")
     path = tmp_path / "lm/2gram.arpa"
-    options = ["--order", 2, "--lowercase", "--tool", "own"]
+    options = ["--order", 2, "--lowercase", "true", "--tool", "own"]
     assert run("--text", tmp_path / "text", "--sentences", tmp_path / "more.txt.gz", "--output", path, *options) == 0
     assert ngram.arpa_words(path) == {"one", "two", "three"}
     about = read_json(tmp_path / "lm/2gram.arpa.json")

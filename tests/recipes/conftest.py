@@ -94,6 +94,8 @@ def with_known_words(tmp_path):
     return copy
 
 
+#: What the stub does for `dld config --get`: students start from and learn from the teacher of stage 4.
+ANSWER = 'print(exp + "/static" if key in ("teacher", "init_from") else "first-n")'
 STUB = """#!{python} -SI
 import json, os, sys
 folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -103,7 +105,8 @@ if len(sys.argv) > 2 and sys.argv[2].startswith("dld.comparison."):
 with open(folder + "/calls", "a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\\n")
 if "--get" in sys.argv:
-    print("first-n")
+    key, exp = (sys.argv[sys.argv.index(option) + 1] if option in sys.argv else "" for option in ("--get", "--exp"))
+    {answer}
 if os.path.exists(folder + "/hook.py"):
     exec(open(folder + "/hook.py").read())
 """
@@ -140,7 +143,7 @@ class Checkout:
         self.environment = folder / "environment"
         self.python = self.environment / "bin/python"
         self.python.parent.mkdir(parents=True)
-        self.python.write_text(STUB.format(python=sys.executable, root=str(root)))
+        self.python.write_text(STUB.format(python=sys.executable, root=str(root), answer=ANSWER))
         self.python.chmod(0o755)
         self.python.with_name("python3").symlink_to("python")
         self.variables = {"PATH": os.environ["PATH"], "DLD_VENV": str(self.environment)}
@@ -174,6 +177,10 @@ class Checkout:
     def hook(self, code):
         """Let the stub run this Python code after it has written down its arguments."""
         (self.environment / "hook.py").write_text(code)
+
+    def answer(self, text):
+        """Let the stub print this text for every setting that it is asked for."""
+        self.python.write_text(self.python.read_text().replace(ANSWER, f"print({text!r})"))
 
     def calls(self, module=""):
         """Arguments of each call of `python -m dld.bin.MODULE`, or of all calls."""

@@ -1,74 +1,69 @@
-"""What a stage needs of earlier ones is looked at before anything runs, and the command that makes it can be pasted."""
+"""What stages need is checked before the first of them begins, and messages propose the user's own command."""
 
-import shlex
+import subprocess
 
 import pytest
 
-
-@pytest.fixture
-def checkout(checkout):
-    checkout.make("data/train/text", "data/dev/text", "data/test/text", "data/lang/bpe.model")
-    return checkout
+DATA = ["data/dev/text", "data/test/text", "data/lang/bpe.model"]
 
 
-def complaint(done):
-    """The file that is missing, and the words of the command that is proposed."""
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    missing, _, command = done.stderr.strip().partition(" is missing; stage ")
-    return missing.removeprefix("run.sh: error: "), shlex.split(command.partition(": ")[2])
+def proposal(done):
+    """The command that an error message proposes."""
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    return done.stderr.rstrip("\n").partition(" makes it: ")[2]
 
 
 @pytest.mark.parametrize(
-    ("options", "missing", "stage"),
+    ("options", "missing", "proposed"),
     [
-        (["--stage", "5"], "exp/static/model.json", 4),
-        (["--stage", "6", "--stop-stage", "6"], "exp/static/model.json", 4),
-        (["--stage", "6", "--systems", "ld"], "exp/ld/model.json", 5),
-        (["--stage", "7", "--systems", "dld"], "exp/dld/model.json", 6),
-        (["--stage", "4", "--data", "other"], "other/dev/text", 1),
-        (["--stage=5", "--data=other data"], "other data/dev/text", 1),
+        (["--stage", "5", "--exp", "new"], "new/static/model.json", "./run.sh --exp new --stage 4 --stop-stage 4"),
+        (["--stage=5", "--exp=a b"], "a b/static/model.json", "./run.sh '--exp=a b' --stage 4 --stop-stage 4"),
+        (
+            ["--exp", "it's", "--stop_stage", "6", "--stage", "6", "--train-args", "--lr 1e-3"],
+            "it's/static/model.json",
+            "./run.sh --exp 'it'\\''s' --train-args '--lr 1e-3' --stage 4 --stop-stage 4",
+        ),
+        (
+            ["--stage", "6", "--systems", "dld"],
+            "exp/static/model.json",
+            "./run.sh --systems dld --stage 4 --stop-stage 4 --systems static",
+        ),
+        (["--stage", "4", "--data", "there"], "there/dev/text", "./run.sh --data there --stage 1 --stop-stage 1"),
+        (
+            ["--stage", "4", "--test-sets", "test other"],
+            "data/other/text",
+            "./run.sh --test-sets 'test other' --stage 1 --stop-stage 1",
+        ),
     ],
 )
-def test_what_is_missing_is_said_before_anything_runs(checkout, options, missing, stage):
-    file, command = complaint(checkout.run("./run.sh", *options))
-    assert file == missing
-    assert checkout.calls() == []
-    kept = [word for word in options if word not in ("--stage", "--stop-stage", "--stage=5") and not word.isdigit()]
-    assert command == ["./run.sh", *kept, "--stage", str(stage), "--stop-stage", str(stage)]
-
-
-@pytest.mark.parametrize("options", [["--stage", "5", "--stop-stage", "5"], ["--stage", "5", "--systems", "ld"]])
-def test_what_no_stage_needs_is_not_asked_for(checkout, options):
-    checkout.hook("pass")
+def test_a_later_stage_without_its_inputs_is_an_error_before_anything_runs(checkout, options, missing, proposed):
+    checkout.make(*DATA)
     done = checkout.run("./run.sh", *options)
-    assert "static/model.json" not in done.stderr
-    assert checkout.calls("train")
+    assert f"error: {missing} is missing; stage " in done.stderr
+    assert proposal(done) == proposed
+    assert checkout.calls("train") == checkout.calls("prepare") == []
+    # What is proposed can be pasted: the shell reads the words that it was given.
+    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {proposed}"], capture_output=True, text=True).stdout
+    assert [word for word in options if "stage" not in word and not word.isdigit()][-1] in words.splitlines()
 
 
-def test_the_proposed_command_keeps_the_users_options_and_runs(checkout):
-    options = ["--exp", "my exp", "--stage", "6", "--train-args", "--lr 1e-3 --seed '7'", "--stop_stage", "9"]
-    file, command = complaint(checkout.run("./run.sh", *options))
-    assert file == "my exp/static/model.json"
-    kept = ["--exp", "my exp", "--train-args", "--lr 1e-3 --seed '7'"]
-    assert command == ["./run.sh", *kept, "--stage", "4", "--stop-stage", "4"]
-    assert checkout.run(*command).returncode == 0
-    [call] = checkout.calls("train")
-    assert call[call.index("--exp") + 1] == "my exp"
+def test_through_the_driver_at_the_top_its_command_is_proposed(checkout):
+    tools = checkout.folder / "tools/install.sh"
+    tools.write_text("#!/usr/bin/env bash\n")
+    done = checkout.run("./run.sh", "mini", "--stage", "8", "--exp", "new", cwd=checkout.folder)
+    assert proposal(done) == "./run.sh mini --exp new --stage 4 --stop-stage 4"
 
 
-def test_the_command_is_the_one_that_the_user_called(checkout):
-    done = checkout.run("./run.sh", "--stage", "5", DLD_CALLED_AS="./run.sh mini")
-    assert complaint(done)[1][:2] == ["./run.sh", "mini"]
+def test_what_earlier_stages_make_is_not_asked_for(checkout):
+    checkout.make(*DATA)
+    checkout.hook("if 'train' in sys.argv[2]: sys.exit(3)")
+    assert checkout.run("./run.sh", "--stage", "4", "--systems", "static dld").returncode == 3
+    assert len(checkout.calls("train")) == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--quick"], "--quick needs a value; write --quick true"),
-        (["--quick", "--stage"], "--quick takes true or false, not '--stage'; write --quick true"),
-        (["--stage"], "--stage needs a value"),
-    ],
-)
-def test_an_option_without_its_value_is_told_what_to_write(checkout, options, message):
-    done = checkout.run("./run.sh", *options)
-    assert (done.returncode, done.stderr) == (1, f"run.sh: error: {message}\n")
+def test_a_teacher_elsewhere_must_be_there(checkout):
+    checkout.make(*DATA)
+    checkout.answer("other/static")
+    done = checkout.run("./run.sh", "--stage", "6", "--systems", "dld", "--train-args", "--teacher other/static")
+    assert done.returncode == 1 and checkout.calls("train") == []
+    assert done.stderr.startswith("run.sh: error: other/static/model.json is missing (init_from); ")

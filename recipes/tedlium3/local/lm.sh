@@ -17,6 +17,6 @@ if [[ ${#texts[@]} -eq 0 ]]; then
   echo "lm.sh: error: no LM/*.gz in $corpus; give the corpus by --corpus" >&2
   exit 1
 fi
-[[ -e $file ]] || python -m dld.bin.lm --text "$1/train/text" --sentences "${texts[@]}" --lowercase --order 4 \
+[[ -e $file ]] || python -m dld.bin.lm --text "$1/train/text" --sentences "${texts[@]}" --lowercase true --order 4 \
   --prune 0,0,1,1 --output "$file" --dev "$1/dev/text" >&2
 echo "$file"
