@@ -53,6 +53,11 @@ need_model() {
   need "$exp/$1/model.json" "$(stage_of "$1")"
 }
 
+need_training_data() {
+  need "$data/$dev_set/text" 1
+  need "$data/lang/bpe.model" 3
+}
+
 # need_network NOW SETTING FOLDER: the experiment that a student of stage NOW learns or starts from.
 need_network() {
   if [[ $3 == null || -e $3/model.json ]]; then return; fi
