@@ -31,6 +31,8 @@ class Part(NamedTuple):
 OPTIONAL = (
     Part("kenlm", "beam search with a language model", "pip install kenlm (a C++ compiler and cmake)"),
     Part("espeakng_loader", "the speech of the mini corpus", "pip install espeakng-loader"),
+    Part("tensorboard", "curves of a training (--logger tensorboard)", "pip install tensorboard"),
+    Part("wandb", "curves of a training (--logger wandb)", "pip install wandb"),
     Part("transformers", "tests that compare WavLM and Whisper with it", "pip install transformers"),
     Part("ffmpeg", "commands in wav.scp that decode other formats", "your system's package ffmpeg", True),
     Part("sclite", "scoring with NIST's rules (local/score_sclite.sh)", "SCTK, github.com/usnistgov/SCTK", True),
@@ -54,7 +56,7 @@ def machine() -> list[tuple[str, str]]:
     """Return rows about processor, threads and devices."""
     from dld.provenance import processor
 
-    rows = [("processor", processor()), ("processors to use", str(len(os.sched_getaffinity(0))))]
+    rows = [("processor", processor()), ("processors to use", str(_processors()))]
     try:
         import torch
 
@@ -67,6 +69,11 @@ def machine() -> list[tuple[str, str]]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         rows.append(("devices", f"unknown, torch does not work: {reason}"))
     return rows
+
+
+def _processors() -> int:
+    # Only Linux knows how many a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def show(title: str, rows: Sequence[tuple[str, ...]]) -> None:

@@ -47,7 +47,7 @@ GROUPS = {
     "data": ("prepare", "data", "tokenizer", "lm"),
     "training": ("train", "compare", "config"),
     "running a model": ("transcribe", "decode", "gates", "tune-lm"),
-    "results": ("score", "report"),
+    "results": ("score", "latency", "report"),
     "this installation": ("doctor",),
 }
 

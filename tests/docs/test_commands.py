@@ -17,6 +17,9 @@ GPU = "needs GPUs"
 TESTS = "runs the tests themselves"
 SETUP = "installs packages from the network"
 TOOLS = "CI runs it: .ci/run"
+ENDLESS = "does not end by itself"
+LONG = "trains many epochs; tests/training/test_longer.py does it with few"
+OWN_DATA = "needs data of one's own; tests/recipes/test_kaldi.py and tests/data/test_manifest.py have some"
 #: Why a line is not run here; by page. Lines that are in none of these blocks are run.
 NOT_RUN = {
     "README.md": {
@@ -51,6 +54,25 @@ NOT_RUN = {
         "./run.sh test tests/encoders/test_batching.py -m slow": TESTS,
     },
     "docs/quick_start.md": {"./run.sh --setup-only true": SETUP},
+    "docs/runs.md": {
+        "dld train hparams/base.yaml ../common/hparams/systems/ld.yaml --num_epochs 40": LONG,
+        "dld train hparams/base.yaml ../common/hparams/systems/ld.yaml --finish true": LONG,
+    },
+    "docs/watching.md": {
+        "nohup ./run.sh --quick true --train-args '--log_interval 20 --logger tensorboard' &": ENDLESS,
+        "tail -f nohup.out": ENDLESS,
+        "tensorboard --logdir exp": ENDLESS,
+        "pip install -e '.[tensorboard]'": SETUP,
+    },
+    "docs/your_data.md": {
+        './run.sh kaldi --train /my/data/train --dev /my/data/dev --test "/my/data/test /my/data/far"': OWN_DATA,
+        "dld data import train.tsv /my/data/train": OWN_DATA,
+        """./run.sh kaldi --train data/train --train-args "--num_epochs 20 --decode_depths '[2, 6, 12]'\"""": OWN_DATA,
+    },
+    "recipes/kaldi/README.md": {
+        './run.sh kaldi --train data/train --dev data/dev --test "data/test data/far"': OWN_DATA,
+        "recipes/kaldi/run.sh --train data/train": OWN_DATA,
+    },
     "recipes/ADD_A_CORPUS.md": {
         "./run.sh NAME --stop-stage 2 --corpus DIR": CORPUS,
         "shellcheck -x recipes/NAME/run.sh recipes/NAME/local/*.sh": CORPUS,
@@ -85,6 +107,10 @@ IN_TURN = {
     "docs/recipes.md": ".",
     "docs/experiments.md": ".",
     "docs/scores.md": "recipes/mini",
+    "docs/results.md": "recipes/mini",
+    "docs/language_models.md": ".",
+    "docs/runs.md": "recipes/mini",
+    "docs/watching.md": ".",
     "recipes/mini/README.md": ".",
 }
 BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.M | re.S)
