@@ -1,10 +1,30 @@
-"""Say how far a long piece of work is: times in words, and when another line is due."""
+"""Say how far a long piece of work is: bars, times in words, and when another line is due."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+#: Seconds after which work that is still going has a bar.
+PATIENCE = 5
+
+
+def bar(items: Iterable[Item], title: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
+    """Yield items, with a progress bar on a terminal once they have taken `PATIENCE` seconds.
+
+    Parameters
+    ----------
+    items : iterable
+    title, unit : str
+    total : int, optional
+        Number of items, where they do not know it themselves; without one the bar has no end in sight.
+    """
+    from tqdm import tqdm
+
+    return iter(tqdm(items, title, total, unit=unit, unit_scale=total is None, disable=None, delay=PATIENCE))
 
 
 def spell(seconds: float) -> str:

@@ -1,9 +1,12 @@
 """Times in words, and lines on a long task at their interval."""
 
+import io
 import logging
+import sys
 
 import pytest
 
+from dld import progress
 from dld.progress import Interval, Lines, spell
 
 
@@ -51,3 +54,25 @@ def test_a_task_says_how_far_it_is_and_how_long_it_takes(caplog):
             lines.step()
     assert caplog.messages == ["cache: batch 10/60, 50 s left", "cache: batch 20/60, 40 s left"]
     assert lines.seconds == 25
+
+
+def test_work_of_some_seconds_has_a_bar_on_a_terminal_and_nowhere_else(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    assert list(progress.bar([1, 2, 3], "words")) == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(progress.bar(iter([1, 2, 3]), "words", 3, "word")) == [1, 2, 3]
+    assert "words: 100%" in terminal.getvalue() and "3/3" in terminal.getvalue()
+    quick = Terminal()
+    monkeypatch.setattr(sys, "stderr", quick)
+    monkeypatch.setattr(progress, "PATIENCE", 60)
+    list(progress.bar([1, 2, 3], "words"))
+    assert quick.getvalue() == ""
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self):
+        return True

@@ -10,6 +10,7 @@ from dld.bin.options import Parser, of
 from dld.checks import Whole
 from dld.errors import DldError
 from dld.files import sha256, writable_file, write_json
+from dld.progress import bar
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def words_of(text_files, sentence_files, lowercase=False):
     from dld.decoding.ngram import read_sentences
 
     tables = ((text.split() for text in kaldi.read_text(path).values()) for path in text_files)
-    for words in itertools.chain(*tables, *map(read_sentences, sentence_files)):
+    for words in bar(itertools.chain(*tables, *map(read_sentences, sentence_files)), "text", unit=" lines"):
         yield [word.lower() for word in words] if lowercase else words
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace  # noqa: F401, replace is for the exa
 from dld.data.audio import is_pipe, source_path
 from dld.data.kaldi import spread
 from dld.errors import DldError
+from dld.progress import bar
 from dld.records import Record
 
 #: Recordings whose audio is looked at, evenly spread; of a larger corpus the others are known by their table entries.
@@ -70,7 +71,8 @@ def fingerprint(utterances: list, path: str = "") -> Fingerprint:
     ends = _entry_ends(recordings)
     chosen = spread(recordings, min(RECORDINGS, len(recordings)))
     with ThreadPoolExecutor(8) as pool:
-        audio = list(pool.map(lambda u: _audio_hash(u, ends), chosen))
+        hashes = pool.map(lambda u: _audio_hash(u, ends), chosen)
+        audio = list(bar(hashes, "looking at the audio", len(chosen), "file"))
     return Fingerprint(
         utterances=len(utterances),
         ids=_hash(u.id for u in utterances),

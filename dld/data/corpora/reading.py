@@ -8,6 +8,7 @@ from pathlib import Path
 from dld.data import audio as audio_reader
 from dld.errors import DldError
 from dld.files import read_lines
+from dld.progress import bar
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def check_recordings(sources: dict[str, str], problems: Problems) -> dict[str, f
     logger.info("checking %d recordings (first: %s)", len(sources), next(iter(sources.values()), None))
     # Opening is mostly waiting for the disk, so threads pay even on one core.
     with ThreadPoolExecutor(8) as pool:
-        for name, length in pool.map(check, sources.items()):
+        for name, length in bar(pool.map(check, sources.items()), "recordings", len(sources), "file"):
             if isinstance(length, DldError):
                 problems.add("audio", name, str(length))
             else:

@@ -9,6 +9,7 @@ from dld.data import audio as audio_reader
 from dld.data.kaldi.tables import BASIC, TABLES, format_number, has_odd_character, has_table, read_entries, spaced
 from dld.errors import DldError
 from dld.files import atomic_write
+from dld.progress import bar
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def measure(recordings):
 
     # Opening is mostly waiting for the disk, so threads pay even on one core.
     with ThreadPoolExecutor(8) as pool:
-        return dict(pool.map(measure, recordings))
+        return dict(bar(pool.map(measure, recordings), "durations", len(recordings), "file"))
 
 
 def with_durations(utterances: Iterable[Utterance]) -> list[Utterance]:
