@@ -10,11 +10,12 @@ from dld.data.fingerprint import Fingerprint, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.experiment import ABOUT, GATE_TABLE, HYPERPARAMS, MODEL, TOKENIZER, ModelRecord, model_hash, tensors_hash
-from dld.files import atomic_write, read_record, write_json
+from dld.files import atomic_write, read_record, remove_folder, write_json
 from dld.provenance import command_line, git_hash, processor, versions
 from dld.records import Record
 from dld.saved import Settings
 from dld.training.checkpoints import has_checkpoints, remove_checkpoints
+from dld.training.posteriors import POSTERIORS
 
 logger = logging.getLogger(__name__)
 
@@ -159,22 +160,30 @@ def remove_run(folder):
     remove_checkpoints(folder / CHECKPOINTS)
     for name in (MODEL, GATE_TABLE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
         (folder / name).unlink(missing_ok=True)
+    remove_folder(folder / POSTERIORS)
 
 
 def _changed_keys(path, new):
     # Neither text is built, whatever it asks for.
-    old, new = (_without_teacher(Settings(path, *text, finished=False).values) for text in ((), (new.encode(),)))
+    old, new = (_without_paths(Settings(path, *text, finished=False).values) for text in ((), (new.encode(),)))
     keys = sorted((old.keys() | new.keys()) - NOT_OF_TRAINING - BY_HASH)
     return [key for key in keys if key not in old or key not in new or old[key] != new[key]]
 
 
-def _without_teacher(values):
-    """Leave out the folder of the teacher, which is compared by its hash."""
+def _without_paths(values):
+    """Leave out the folder of the teacher, which is compared by its hash, and that of a cache of its posteriors."""
+    if isinstance(values.get("teacher_cache"), str):
+        values = {**values, "teacher_cache": True}
     source = values.get("soft_targets")
     if not isinstance(source, dict):
         return values
-    kept = {tag: {k: v for k, v in (arguments or {}).items() if k != "experiment"} for tag, arguments in source.items()}
+    kept = {tag: _without_folders(arguments or {}) for tag, arguments in source.items()}
     return {**values, "soft_targets": kept}
+
+
+def _without_folders(arguments):
+    cached = {"cache": True} if isinstance(arguments.get("cache"), str) else {}
+    return {name: value for name, value in {**arguments, **cached}.items() if name != "experiment"}
 
 
 def save_model(folder, network, about):

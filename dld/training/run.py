@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ from dld.errors import DldError, describe_os_error
 from dld.experiment import ABOUT, load_start
 from dld.files import alone_in, writable_folder
 from dld.training.brain import DynamicBrain
+from dld.training.caching import fill_caches
 from dld.training.checkpoints import WholeCheckpointer, load_state, save_state
 from dld.training.distributed import shard
 from dld.training.folder import CHECKPOINTS, begin, save_model, sources
@@ -98,7 +98,7 @@ def _train_in(folder, config, tokenizer, run_opts, restart, stop):
     if fresh:
         prepare_front_end(values, data, brain.device)
     if brain.soft_targets is not None and brain.soft_targets.cache:
-        fill_cache(brain, data.train.dataset, values["eval_batch_seconds"])
+        fill_caches(brain, values, data.utterances)
     brain.fit(epochs, data.train, data.dev)
     _finish(folder, values, brain, data.dev)
 
@@ -177,15 +177,6 @@ def prepare_front_end(values: dict[str, Any], data: Data, device: str) -> None:
             frontend.estimate_statistics(unpack(batch.signal, device) for batch in batches)
     if teacher is not None:
         source.check_front_end(frontend)
-
-
-def fill_cache(brain: DynamicBrain, train_set, batch_seconds: float) -> None:
-    """Let the teacher go through the training data once, in an order that a resumed run repeats."""
-    began = time.perf_counter()
-    brain.fill_cache(evaluation_loader(train_set, batch_seconds))
-    seconds = time.perf_counter() - began
-    brain.progress.train_seconds += seconds
-    logger.info("the teacher went through %d utterances in %.0f s", len(train_set), seconds)
 
 
 def _finish(folder, values, brain, dev_loader):
