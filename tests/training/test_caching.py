@@ -8,11 +8,14 @@ import sys
 import pytest
 import torch
 
+from dld.config import load_config
 from dld.errors import DldError
 from dld.experiment import load_trained
 from dld.files import read_json
 from dld.training import caching
+from dld.training.objectives import MaskedKL, SoftTargets
 from dld.training.posteriors import PosteriorCache
+from dld.training.preconditions import check_run
 from dld.training.targets import FrozenTeacher
 
 SPEEDS = "!new:dld.frontends.SpeedPerturb {speeds: [0.9, 1.0, 1.1]}"
@@ -74,7 +77,7 @@ def test_a_cache_is_kept_next_to_its_teacher_unless_it_is_given_a_folder(trained
         {"speed_perturb": SPEEDS},
         {
             "objectives.kd.divergence": "!new:dld.training.objectives.MaskedKL "
-            "{temperature: 2, direction: student-teacher, blank_context: 2}"
+            "{temperature: 2, direction: student-teacher}"
         },
     ],
 )
@@ -129,7 +132,7 @@ def test_hidden_states_are_kept_where_an_objective_reads_them(student):
 
 def test_a_fill_that_was_killed_resumes(student, calls, tmp_path, monkeypatch):
     whole = student("whole", num_epochs=1, teacher_cache=str(tmp_path / "whole_cache"))
-    monkeypatch.setattr(PosteriorCache.__init__, "__defaults__", (60.0,))
+    monkeypatch.setattr(PosteriorCache.__init__, "__defaults__", (25.0,))
     real = PosteriorCache.write
 
     def killed(cache, number, outputs):
@@ -197,23 +200,26 @@ def test_filling_counts_as_training(student, tmp_path, monkeypatch):
     assert read_json(student("first", num_epochs=1) / "model.json")["train_seconds"] >= 1000
 
 
+def hotter():
+    return SoftTargets(divergence=MaskedKL(temperature=3.0))
+
+
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("objectives", "message"),
     [
-        ({"teacher_input": "augmented"}, "teacher_cache needs teacher_input: clean"),
         (
-            {"objectives.kd.divergence": "!new:torch.nn.CrossEntropyLoss"},
-            "kd: CrossEntropyLoss needs all logits of the teacher.*give teacher_cache: false",
+            {"kd": SoftTargets(divergence=torch.nn.MSELoss())},
+            "kd: MSELoss needs all logits of the teacher.*give teacher_cache: false",
         ),
         (
-            {
-                "objectives.warm": "!new:dld.training.objectives.SoftTargets {divergence: "
-                "!new:dld.training.objectives.MaskedKL {temperature: 3}}"
-            },
+            {"kd": SoftTargets(divergence=MaskedKL()), "warm": hotter()},
             "temperatures 1.0 and 3.0, and teacher_cache keeps posteriors at one",
         ),
     ],
 )
-def test_what_a_cache_cannot_serve_is_refused(student, settings, message):
+def test_what_a_cache_cannot_serve_is_refused(files, trained_pair, tmp_path, objectives, message):
+    settings = {"exp": str(tmp_path), "teacher": str(trained_pair / "static"), "data": str(tmp_path)}
+    values = load_config(files("mini/dld"), settings).values
+    values["objectives"] = {"ctc": values["objectives"]["ctc"], **objectives}
     with pytest.raises(DldError, match=message):
-        student("first", **settings)
+        check_run(values, "student.yaml")
