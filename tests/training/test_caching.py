@@ -154,7 +154,7 @@ def test_processes_that_train_together_fill_a_cache_together(
         "PosteriorCache.__init__.__defaults__ = (25.0,)\n"
         "real = PosteriorCache.write\n"
         "def write(cache, number, outputs):\n"
-        "    print(f'FILLED {number} by', os.environ['RANK'], flush=True)\n"
+        "    os.write(1, f'FILLED {number} by {os.environ[\"RANK\"]}\\n'.encode())\n"
         "    real(cache, number, outputs)\n"
         "PosteriorCache.write = write\n"
         "sys.exit(main(sys.argv[1:]))\n"
