@@ -112,6 +112,23 @@ class Flag:
         return "true or false"
 
 
+@dataclass(frozen=True)
+class FlagOrFolder:
+    """`true`, `false`, or the path of a folder."""
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is allowed."""
+        return FLAG.accepts(value) or (Text().accepts(value) and not FLAG.hint(value))
+
+    def hint(self, value: Any) -> str:
+        """Return advice about a value that is not allowed, as the end of a message, or ""."""
+        return FLAG.hint(value)
+
+    def __str__(self) -> str:
+        """Return the kind as messages name it."""
+        return "true or false, or the path of a folder"
+
+
 class Choice:
     """One of several words."""
 

@@ -28,6 +28,11 @@ IN_USE = ".in_use"
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _FORGOTTEN = 3600
 
+
+class InUse(DldError):
+    """Another process has locked a folder."""
+
+
 # The open IN_USE files of folders that this process has locked.
 _locks: set[TextIO] = set()
 
@@ -136,7 +141,7 @@ def alone_in(folder: Pathlike, option: str = "exp_dir", remove: bool = False) ->
 
     Raises
     ------
-    DldError
+    InUse
         Another process has locked it.
     """
     path = Path(folder) / IN_USE
@@ -169,7 +174,7 @@ def _lock(path: Path, option: str) -> TextIO:
         except BlockingIOError:
             owner = lock.read().strip() or "another process"
             lock.close()
-            raise DldError(
+            raise InUse(
                 f"{path.parent}: {owner} is at work in it; "
                 f"wait until it ends, stop it, or take another folder ({option})"
             ) from None

@@ -17,6 +17,7 @@ from dld.checks import (
     RATE,
     Choice,
     Depths,
+    FlagOrFolder,
     ListOf,
     Nullable,
     Number,
@@ -152,7 +153,12 @@ TEACHER_KEYS = {
     "teacher_input": Key(
         "what the teacher receives: augmented (the student's own input) or clean", Choice("augmented", "clean")
     ),
-    "teacher_cache": Key("compute the teacher's output once, not in every epoch; needs teacher_input: clean", FLAG),
+    "teacher_cache": Key(
+        "keep the teacher's posteriors on disk, computed once: true (in the teacher's folder), false, or a folder; "
+        "needs teacher_input: clean",
+        FlagOrFolder(),
+    ),
+    "teacher_top_k": Key("tokens whose posteriors the cache keeps for each frame; the others as their sum", COUNT),
 }
 
 SHARED_KEYS = {

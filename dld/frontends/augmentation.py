@@ -118,11 +118,24 @@ class SpeedPerturb(nn.Module):
         self.resamplers = nn.ModuleList(
             torchaudio.transforms.Resample(orig_freq=round(speed * 100), new_freq=100) for speed in speeds
         )
-        self.fastest = max(speeds)
+        self.speeds = [float(speed) for speed in speeds]
+        self.fastest = max(self.speeds)
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Resample waveforms (batch, samples) of lengths (batch,): the same shapes, shorter or longer."""
-        resampler = self.resamplers[int(torch.randint(len(self.resamplers), ()))]
+    def draw(self) -> float:
+        """Draw one of `speeds`."""
+        return self.speeds[int(torch.randint(len(self.speeds), ()))]
+
+    def forward(self, waveforms: Tensor, lengths: Tensor, speed: float | None = None) -> tuple[Tensor, Tensor]:
+        """Resample waveforms (batch, samples) of lengths (batch,): the same shapes, shorter or longer.
+
+        Parameters
+        ----------
+        waveforms : Tensor (batch, samples)
+        lengths : LongTensor (batch,)
+        speed : float, optional
+            One of `speeds`; by default it is drawn.
+        """
+        resampler = self.resamplers[self.speeds.index(self.draw() if speed is None else speed)]
         if resampler.orig_freq == resampler.new_freq:
             return waveforms, lengths
         out = resampler(waveforms)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import speechbrain as sb
+import torch
 from torch import Tensor
 
 from dld.data.dataset import unpack
@@ -121,11 +123,13 @@ class DynamicBrain(Engine):
     def inputs(self, batch, training: bool) -> Inputs:
         """Return the features of a batch, as they are and augmented in training."""
         waveforms, lengths = unpack(batch.signal, self.device)
+        speed = 1.0
         if training and self.hparams.speed_perturb is not None:
-            waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths)
+            speed = self.hparams.speed_perturb.draw()
+            waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths, speed)
         clean, frames = self.network.frontend(waveforms, lengths)
         augment = self.hparams.spec_augment if training and self.optimizer_step >= self.hparams.augment_after else None
-        return Inputs(clean, clean if augment is None else augment(clean, frames), frames)
+        return Inputs(clean, clean if augment is None else augment(clean, frames), frames, speed)
 
     def draw(self) -> Draw:
         """Return the gate vectors of the next step."""
@@ -149,17 +153,18 @@ class DynamicBrain(Engine):
         heads = [*self.network.head.parameters(), *self.network.exit_heads.parameters()]
         return [{"params": heads, "lr_scale": 1.0}, *self.network.encoder.parameter_groups()]
 
-    def fill_cache(self, loader) -> None:
-        """Let the teacher go through the training data once, in the precision of training."""
-        with_hidden = any(objective.needs_hidden for objective in self.objectives.values())
-
-        def batches():
-            for batch in loader:
-                yield batch.id, *unpack(batch.signal, self.device)
-                self.watch.lines.step()
-
-        with self.training_ctx:
-            self.soft_targets.fill(batches(), with_hidden)
+    @torch.no_grad()
+    def teacher_outputs(self, loader, speed: float) -> Iterator[tuple[list[str], SoftTarget, Tensor]]:
+        """Yield ids, output and valid frames of the frozen teacher for batches at a speed, in training's precision."""
+        perturb, frontend = self.hparams.speed_perturb, self.soft_targets.network.frontend
+        for batch in loader:
+            waveforms, lengths = unpack(batch.signal, self.device)
+            if perturb is not None:
+                waveforms, lengths = perturb(waveforms, lengths, speed)
+            with self.training_ctx:
+                target, frames = self.soft_targets.target(*frontend(waveforms, lengths))
+            yield batch.id, target, frames
+            self.watch.lines.step()
 
     # ------------------------------------------------------------ validation
 

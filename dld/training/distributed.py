@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from speechbrain.dataio.sampler import DistributedSamplerWrapper
+
+T = TypeVar("T")
 
 
 def processes() -> int:
     """Return how many processes train together."""
     return torch.distributed.get_world_size() if _several() else 1
+
+
+def rank() -> int:
+    """Return the number of this process among those that train together, from 0."""
+    return torch.distributed.get_rank() if _several() else 0
 
 
 def _several() -> bool:
@@ -19,10 +28,10 @@ def shard(batch_sampler):
     """Return a sampler of the batches that this process takes; all take equally many."""
     if not _several():
         return batch_sampler
-    return DistributedSamplerWrapper(batch_sampler, rank=torch.distributed.get_rank(), shuffle=True)
+    return DistributedSamplerWrapper(batch_sampler, rank=rank(), shuffle=True)
 
 
-def first_decides(value: bool) -> bool:
+def first_decides(value: T) -> T:
     """Return the value that the first process has."""
     if not _several():
         return value

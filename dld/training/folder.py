@@ -26,11 +26,12 @@ from dld.experiment import (
     read_about,
     tensors_hash,
 )
-from dld.files import atomic_write, read_record, write_json
+from dld.files import atomic_write, read_record, remove_folder, write_json
 from dld.provenance import command_line, git_hash, processor, versions
 from dld.records import Record, optional
 from dld.saved import Settings
 from dld.training.checkpoints import epochs_begun, has_checkpoints, remove_checkpoints
+from dld.training.posteriors import POSTERIORS
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +182,22 @@ def changed_settings(path: Path, config: Config) -> list[Difference]:
     """Return what a user changed since the settings of a run were written; nothing is built, whatever they ask for."""
     texts = (None, config.text.encode(), config.written.encode())
     old, new, written = (Settings(path, text, finished=False).values for text in texts)
-    return differences(old, new, written, NOT_OF_TRAINING)
+    return differences(_without_caches(old), _without_caches(new), written, NOT_OF_TRAINING)
+
+
+def _without_caches(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the folder of a cache of the teacher's posteriors: where it is does not matter, only that there is one."""
+    if isinstance(values.get("teacher_cache"), str):
+        values = {**values, "teacher_cache": True}
+    source = values.get("soft_targets")
+    if not isinstance(source, dict):
+        return values
+    kept = {tag: arguments and _without_cache(arguments) for tag, arguments in source.items()}
+    return {**values, "soft_targets": kept}
+
+
+def _without_cache(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {**arguments, "cache": True} if isinstance(arguments.get("cache"), str) else arguments
 
 
 def check_epochs(folder: Path, change: Difference) -> None:
@@ -230,6 +246,7 @@ def remove_run(folder):
     remove_checkpoints(folder / CHECKPOINTS)
     for name in (MODEL, GATE_TABLE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
         (folder / name).unlink(missing_ok=True)
+    remove_folder(folder / POSTERIORS)
 
 
 def save_model(folder, network, about):

@@ -6,7 +6,7 @@ Every loss is a mean of the kind that its docstring states, so that weights mean
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +18,55 @@ from dld.gates import Ramp
 from dld.padding import padding_mask
 
 
+class TopK(NamedTuple):
+    """Posteriors of the most probable tokens of each frame, and the sum of all others as one more class.
+
+    Attributes
+    ----------
+    tokens : LongTensor (batch, frames, k)
+        The most probable first.
+    log_probs : Tensor (batch, frames, k + 1)
+        Of these tokens and, last, of all others together.
+    temperature : float
+        By which the logits had been divided.
+    """
+
+    tokens: Tensor
+    log_probs: Tensor
+    temperature: float = 1.0
+
+    @classmethod
+    def of(cls, logits: Tensor, k: int) -> TopK:
+        """Return the posteriors of logits (batch, frames, vocab_size), k below `vocab_size`.
+
+        Examples
+        --------
+        >>> top = TopK.of(torch.tensor([[[0.1, 0.6, 0.05, 0.25]]]).log(), 2)
+        >>> top.tokens.tolist(), [round(p, 2) for p in top.log_probs.exp().flatten().tolist()]
+        ([[[1, 3]]], [0.6, 0.25, 0.15])
+        """
+        tokens = logits.topk(k, dim=-1).indices
+        return cls(tokens, coarse_log_probs(logits, tokens))
+
+
+def coarse_log_probs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return log-probabilities (…, k + 1) of k tokens (…, k) and of all others, from logits (…, vocab_size)."""
+    rest = logits.scatter(-1, tokens, float("-inf")).logsumexp(-1, keepdim=True)
+    return torch.cat([logits.gather(-1, tokens), rest], -1).log_softmax(-1)
+
+
 class SoftTarget(NamedTuple):
     """Output that a student learns to match.
 
     Attributes
     ----------
-    logits : Tensor (batch, frames, vocab_size)
+    logits : Tensor (batch, frames, vocab_size), or TopK
+        A cache of posteriors has `TopK`.
     hidden : Tensor (batch, frames, width) or None
         The encoder's output.
     """
 
-    logits: Tensor
+    logits: Tensor | TopK
     hidden: Tensor | None = None
 
 
@@ -105,7 +143,7 @@ class SoftTargets(Objective):
     ----------
     weight : float or Ramp
     divergence : MaskedKL, or another callable
-        (student logits, target logits, lengths) → Tensor ().
+        (student logits, target logits, lengths) → Tensor (). With a cache of posteriors it must be a `MaskedKL`.
     """
 
     needs_target = True
@@ -114,7 +152,7 @@ class SoftTargets(Objective):
         super().__init__(weight)
         if not callable(divergence):
             raise DldError("SoftTargets needs a divergence, such as dld.training.objectives.MaskedKL")
-        self.divergence: Callable[[Tensor, Tensor, Tensor], Tensor] = divergence
+        self.divergence: Callable[[Tensor, Any, Tensor], Tensor] = divergence
 
     def __call__(self, x: LossInput) -> Tensor:
         """Return the divergence of the target's logits from the student's."""
@@ -140,6 +178,11 @@ class MaskedKL(nn.Module):
     The distillation term of DLD (arXiv 2601.16117: KL(teacher ‖ student), T = 1). The mean is over all valid frames of
     the batch, in nats per frame; padded frames never count. The factor T² keeps the size of the gradient when the
     temperature changes (Hinton et al., arXiv 1503.02531).
+
+    Of a teacher's `TopK` it is the divergence over k + 1 classes; the last has the probability of all other tokens
+    together. For these classes it is exact. It is never above the divergence over all tokens, which by the chain rule
+    also has the teacher's probability of the others times the divergence within them (for KL(teacher ‖ student)). With
+    k = vocab_size - 1 both are equal.
 
     Parameters
     ----------
@@ -177,27 +220,50 @@ class MaskedKL(nn.Module):
         self.blank_context = blank_context
         self.blank = blank
 
-    def forward(self, student: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor:
-        """Return the divergence of logits (batch, frames, vocab_size) with `lengths` (batch,) valid frames."""
-        if student.shape != teacher.shape:
-            raise DldError(
-                f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} differ in shape; "
-                "both need the same subsampling and the same tokenizer"
-            )
+    def forward(self, student: Tensor, teacher: Tensor | TopK, lengths: Tensor) -> Tensor:
+        """Return the divergence from the teacher's logits or `TopK`.
+
+        Parameters
+        ----------
+        student : Tensor (batch, frames, vocab_size)
+            Logits.
+        teacher : Tensor (batch, frames, vocab_size), or TopK
+        lengths : LongTensor (batch,)
+            Valid frames.
+        """
+        best = self.check(student, teacher)
         valid = ~padding_mask(lengths, student.shape[1])
         if self.blank_context is not None:
-            valid &= self.near_tokens(teacher, valid, self.blank_context)
+            valid &= self.near_tokens(best, valid, self.blank_context)
         # Selecting the frames first keeps padding out of the sum whatever it holds, NaN included.
-        student = (student[valid].float() / self.temperature).log_softmax(-1)
-        teacher = (teacher[valid].float() / self.temperature).log_softmax(-1)
-        target, other = (teacher, student) if self.direction == "teacher-student" else (student, teacher)
+        student = student[valid].float() / self.temperature
+        if isinstance(teacher, TopK):
+            ours = coarse_log_probs(student, teacher.tokens[valid])
+            # Half precision leaves a sum that is not quite 1.
+            theirs = teacher.log_probs[valid].float().log_softmax(-1)
+        else:
+            ours, theirs = student.log_softmax(-1), (teacher[valid].float() / self.temperature).log_softmax(-1)
+        target, other = (theirs, ours) if self.direction == "teacher-student" else (ours, theirs)
         divergence = nn.functional.kl_div(other, target, reduction="sum", log_target=True)
         # Blank selection may leave no frame at all.
         return self.temperature**2 * divergence / max(1, len(student))
 
-    def near_tokens(self, teacher: Tensor, valid: Tensor, context: int) -> Tensor:
+    def check(self, student: Tensor, teacher: Tensor | TopK) -> Tensor:
+        """Return the teacher's best tokens (batch, frames); raise if its output does not fit the student's."""
+        best = teacher.tokens[..., 0] if isinstance(teacher, TopK) else teacher.argmax(-1)
+        theirs = (*best.shape, student.shape[-1]) if isinstance(teacher, TopK) else teacher.shape
+        if student.shape != theirs:
+            raise DldError(
+                f"student logits {tuple(student.shape)} and teacher logits {tuple(theirs)} differ in shape; "
+                "both need the same subsampling and the same tokenizer"
+            )
+        if isinstance(teacher, TopK) and teacher.temperature != self.temperature:
+            raise DldError(f"posteriors at temperature {teacher.temperature} do not serve one of {self.temperature}")
+        return best
+
+    def near_tokens(self, best: Tensor, valid: Tensor, context: int) -> Tensor:
         """Return the frames (batch, frames) within `context` of a valid one whose best token is not the blank."""
-        tokens = (teacher.argmax(-1) != self.blank) & valid
+        tokens = (best != self.blank) & valid
         return nn.functional.max_pool1d(tokens.float(), 2 * context + 1, stride=1, padding=context) > 0
 
 

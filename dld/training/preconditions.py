@@ -17,11 +17,12 @@ from dld.checks import complaint, no_argument, shown
 from dld.config.keys import EXPERIMENT_KEYS, OPTIONAL_KEYS, WEIGHT
 from dld.errors import DldError
 from dld.experiment import ABOUT, MODEL
+from dld.frontends import SpeedPerturb
 from dld.gates import DropSchedule, parse_depths
 from dld.network import GatedCTC
 from dld.training.brain import DynamicBrain
 from dld.training.curves import check_logger
-from dld.training.objectives import Objective
+from dld.training.objectives import MaskedKL, Objective, SoftTargets
 from dld.training.targets import TargetSource
 
 
@@ -126,8 +127,24 @@ def _soft_targets(values):
     finished = (Path(values["exp_dir"]) / ABOUT).is_file()
     if source.experiment and not finished and not (Path(source.experiment) / ABOUT).is_file():
         raise DldError(f"teacher: {source.experiment}: no finished model there ({ABOUT} is missing); train it first")
-    if source.cache and values["speed_perturb"] is not None:
-        raise DldError("teacher_cache needs speed_perturb: null, since another speed moves the frames")
+    if source.cache:
+        _cached(values["objectives"])
+
+
+def _cached(objectives):
+    divergences = {name: o.divergence for name, o in objectives.items() if isinstance(o, SoftTargets)}
+    for name, divergence in divergences.items():
+        if not isinstance(divergence, MaskedKL):
+            raise DldError(
+                f"objectives: {name}: {type(divergence).__name__} needs all logits of the teacher, and teacher_cache "
+                "keeps posteriors for MaskedKL; give teacher_cache: false"
+            )
+    temperatures = sorted({divergence.temperature for divergence in divergences.values()})
+    if len(temperatures) > 1:
+        raise DldError(
+            f"objectives: temperatures {temperatures[0]} and {temperatures[1]}, and teacher_cache keeps posteriors at "
+            "one; give both the same, or teacher_cache: false"
+        )
 
 
 def _start(values):
@@ -158,7 +175,7 @@ def _optimizer(values):
 
 
 def _augmentation(values):
-    if values["speed_perturb"] is not None and not hasattr(values["speed_perturb"], "fastest"):
+    if values["speed_perturb"] is not None and not isinstance(values["speed_perturb"], SpeedPerturb):
         raise DldError("speed_perturb must be a dld.frontends.SpeedPerturb, or null")
     if values["spec_augment"] is not None and not callable(values["spec_augment"]):
         raise DldError("spec_augment must be a dld.frontends.SpecAugment, or null")

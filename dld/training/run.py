@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from dld.experiment import load_start
 from dld.files import alone_in, writable_folder
 from dld.progress import spell
 from dld.training.brain import DynamicBrain
+from dld.training.caching import fill_caches
 from dld.training.checkpoints import WholeCheckpointer, epochs_begun, load_state, save_state
 from dld.training.curves import open_curves
 from dld.training.distributed import shard
@@ -120,7 +120,7 @@ def _train_in(folder, config, tokenizer, run_opts, restart, finish, stop):
         if fresh:
             prepare_front_end(values, data, brain.device)
         if brain.soft_targets is not None and brain.soft_targets.cache and not finish:
-            fill_cache(brain, data.train.dataset, values["eval_batch_seconds"])
+            fill_caches(brain, values, data.utterances)
         brain.fit(epochs, data.train, data.dev)
         _finish(folder, values, brain, data.dev)
 
@@ -219,17 +219,6 @@ def prepare_front_end(values: dict[str, Any], data: Data, device: str) -> None:
             frontend.estimate_statistics(unpack(batch.signal, device) for batch in batches)
     if teacher is not None:
         source.check_front_end(frontend)
-
-
-def fill_cache(brain: DynamicBrain, train_set, batch_seconds: float) -> None:
-    """Let the teacher go through the training data once, in an order that a resumed run repeats."""
-    began = time.perf_counter()
-    loader = evaluation_loader(train_set, batch_seconds)
-    brain.watch.lines.begin("the teacher goes through the training data", len(loader))
-    brain.fill_cache(loader)
-    seconds = time.perf_counter() - began
-    brain.progress.train_seconds += seconds
-    logger.info("the teacher went through %d utterances in %.0f s", len(train_set), seconds)
 
 
 def _finish(folder, values, brain, dev_loader):

@@ -6,19 +6,23 @@ training begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dld.checks import FLAG, Choice, require
+from dld.checks import COUNT, Choice, FlagOrFolder, require
 from dld.errors import DldError
 from dld.experiment import load_trained, state_hash
 from dld.frontends.base import FrontEnd
 from dld.gates import Draw
 from dld.network import Output
 from dld.training.objectives import SoftTarget
+from dld.training.posteriors import POSTERIORS, PosteriorCache
 
 
 class Inputs(NamedTuple):
@@ -30,11 +34,14 @@ class Inputs(NamedTuple):
         As the front end computes them, and as the student receives them: augmented in training.
     lengths : LongTensor (batch,)
         Valid frames.
+    speed : float
+        At which the audio was played.
     """
 
     clean: Tensor
     features: Tensor
     lengths: Tensor
+    speed: float = 1.0
 
 
 class TargetSource:
@@ -44,8 +51,8 @@ class TargetSource:
     ----------
     experiment : str or None
         Folder that it needs, a finished experiment.
-    cache : bool
-        Whether `fill` is to be called before training.
+    cache : bool or str
+        Whether it reads caches, which `dld.training.caching.fill_caches` fills before training, or their folder.
     sha256 : str or None
         Hash of the loaded weights.
     frontend : FrontEnd or None
@@ -53,7 +60,7 @@ class TargetSource:
     """
 
     experiment: str | None = None
-    cache = False
+    cache: bool | str = False
     sha256: str | None = None
     frontend: FrontEnd | None = None
 
@@ -120,22 +127,33 @@ class FrozenTeacher(TargetSource):
         Folder of the teacher, a finished experiment.
     input : {"augmented", "clean"}
         What it receives: the student's own input, or features without augmentation.
-    cache : bool
-        Compute its output once, not in every epoch; needs the input "clean" and no speed perturbation.
+    cache : bool or str
+        Read its posteriors from a cache on disk, which is filled once, for each speed of the speed perturbation, and
+        shared by all students; needs the input "clean". True: in the teacher's folder; or another folder.
+    top_k : int
+        Tokens of a frame whose posteriors the cache keeps; the others are kept as their sum, see `MaskedKL`.
     """
 
-    def __init__(self, experiment: str, input: str = "augmented", cache: bool = False):
+    def __init__(self, experiment: str, input: str = "augmented", cache: bool | str = False, top_k: int = 8):
         if not experiment:
             raise DldError("FrozenTeacher needs a teacher: the folder of a trained static network")
         require(self, Choice("augmented", "clean"), input=input)
-        require(self, FLAG, cache=cache)
+        require(self, FlagOrFolder(), cache=cache)
+        require(self, COUNT, top_k=top_k)
         if cache and input != "clean":
             raise DldError(f"teacher_cache needs teacher_input: clean, not {input}")
         self.experiment: str = str(experiment)
         self.input = input
         self.cache = cache
+        self.top_k = top_k
         self.network: Any = None  # a GatedCTC once it is loaded
-        self._kept: dict[str, list[Tensor]] = {}
+        self.settings_sha256 = ""
+        self.caches: dict[float, PosteriorCache] = {}
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder of its caches."""
+        return Path(self.experiment) / POSTERIORS if isinstance(self.cache, bool) else Path(self.cache)
 
     def load(self, tokenizer) -> None:
         """Load the teacher; its tokenizer must be the student's."""
@@ -150,6 +168,8 @@ class FrozenTeacher(TargetSource):
         self.network = trained.network.requires_grad_(False)
         self.frontend = self.network.frontend
         self.sha256 = trained.about.state_sha256
+        settings = json.dumps(trained.settings["network"], sort_keys=True, default=str)
+        self.settings_sha256 = hashlib.sha256(settings.encode()).hexdigest()
 
     def to(self, device: str) -> None:
         """Move the teacher."""
@@ -158,7 +178,7 @@ class FrozenTeacher(TargetSource):
     def __call__(self, ids: Sequence[str], inputs: Inputs, draw: Draw, output: Output) -> SoftTarget:
         """Return what the teacher computes, or computed before if it is cached."""
         if self.cache:
-            return self.recall(ids, inputs.features.device)
+            return self.caches[inputs.speed].recall(ids, inputs.features.device)
         features = inputs.clean if self.input == "clean" else inputs.features
         return self.target(features, inputs.lengths)[0]
 
@@ -168,30 +188,6 @@ class FrozenTeacher(TargetSource):
         self.network.eval()
         [logits], frames, [hidden] = self.network(features, lengths, [(True,) * self.network.num_blocks])
         return SoftTarget(logits, hidden), frames
-
-    @torch.no_grad()
-    def fill(self, batches: Iterable, with_hidden: bool = False) -> None:
-        """Compute the output for audio without augmentation and keep it, in half precision in main memory.
-
-        Augmentations that mask features leave frames where they are, so an utterance's logits can serve every epoch.
-
-        Parameters
-        ----------
-        batches : iterable of (ids, waveforms (batch, samples), lengths (batch,))
-        with_hidden : bool
-            Keep the encoder's output, too.
-        """
-        for ids, waveforms, lengths in batches:
-            target, frames = self.target(*self.network.frontend(waveforms, lengths))
-            kept = [t.half().cpu() for t in target[: 2 if with_hidden else 1] if t is not None]
-            for name, count, *rows in zip(ids, frames.tolist(), *kept, strict=True):
-                self._kept[name] = [row[:count].clone() for row in rows]
-
-    def recall(self, ids: Sequence[str], device: str | torch.device = "cpu") -> SoftTarget:
-        """Return what `fill` kept of a batch, zero on padded frames."""
-        columns = zip(*(self._kept[name] for name in ids), strict=True)
-        pad = torch.nn.utils.rnn.pad_sequence
-        return SoftTarget(*(pad(list(rows), batch_first=True).float().to(device) for rows in columns))
 
     def check_front_end(self, frontend: FrontEnd) -> None:
         """Raise if a student's front end computes other features than the teacher was trained with."""

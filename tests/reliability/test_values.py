@@ -128,7 +128,9 @@ WRONG_KEYS = [
     ("--closed_norm 0", f"closed_norm is 0; it {BOOLEAN}"),
     ("--closed_norm 1", f"closed_norm is 1; it {BOOLEAN}"),
     ("--closed_norm null", f"closed_norm is null; it {BOOLEAN}"),
-    ("--teacher_cache no", f"teacher_cache is 'no'; it {BOOLEAN}; write false"),
+    ("--teacher_cache no", f"teacher_cache is 'no'; it {BOOLEAN}, or the path of a folder; write false"),
+    ("--teacher_cache 1", f"teacher_cache is 1; it {BOOLEAN}, or the path of a folder"),
+    ("--teacher_top_k 0", "teacher_top_k is 0; it must be a whole number of at least 1"),
     # Depths.
     ("--valid_depths [2,4,99]", "valid_depths: depth 99 is outside 1…12"),
     ("--decode_depths 13", "decode_depths: depth 13 is outside 1…12"),

@@ -17,7 +17,7 @@ from dld.network import GatedCTC, Output
 from dld.training.brain import DynamicBrain, format_entry, warn_if_stuck
 from dld.training.checkpoints import WholeCheckpointer, save_state
 from dld.training.engine import Engine
-from dld.training.objectives import CTC, HiddenDistance, MaskedKL, SoftTarget, SoftTargets
+from dld.training.objectives import CTC, MaskedKL, SoftTarget, SoftTargets
 from dld.training.targets import TargetSource
 
 
@@ -90,7 +90,11 @@ class Shift:
 
 
 class Faster(Shift):
-    def __call__(self, waveforms, lengths):
+    def draw(self):
+        return 1.25
+
+    def __call__(self, waveforms, lengths, speed):
+        self.speed = speed
         return waveforms[:, : -self.amount], lengths - self.amount
 
 
@@ -118,9 +122,6 @@ class Targets(TargetSource):
     def __call__(self, ids, inputs, draw, output):
         self.calls.append((ids, inputs, draw))
         return SoftTarget(torch.zeros_like(output.logits[0]), torch.zeros_like(output.hidden[0]))
-
-    def fill(self, batches, with_hidden):
-        self.filled = [ids for ids, _, _ in batches], with_hidden
 
 
 @pytest.fixture
@@ -252,11 +253,12 @@ def test_training_alone_is_augmented_from_the_update_that_is_asked_for(dynamic, 
     clean, frames = brain.network.frontend(waveforms[:, :-1600], lengths - 1600)
     inputs = brain.inputs(batch, training=True)
     assert torch.equal(inputs.clean, clean) and torch.equal(inputs.lengths, frames)
+    assert inputs.speed == faster.speed == 1.25
     assert torch.equal(inputs.features, clean + (1.0 if augmented else 0.0))
     assert shift.lengths is None or torch.equal(shift.lengths, frames)
     clean, frames = brain.network.frontend(waveforms, lengths)
     inputs = brain.inputs(batch, training=False)
-    assert torch.equal(inputs.features, clean) and torch.equal(inputs.lengths, frames)
+    assert torch.equal(inputs.features, clean) and torch.equal(inputs.lengths, frames) and inputs.speed == 1.0
 
 
 def test_schedule_and_encoder_know_how_far_the_training_is(dynamic):
@@ -279,16 +281,6 @@ def test_every_weight_is_trained_once_and_the_heads_at_the_full_rate(dynamic, ex
     found = [id(p) for group in (heads, *others) for p in group["params"]]
     assert sorted(found) == sorted(id(p) for p in brain.network.parameters())
     assert len(heads["params"]) == (6 if exit_heads else 2) and heads["lr_scale"] == 1.0
-
-
-@pytest.mark.parametrize("hidden", [False, True])
-def test_a_cache_is_filled_with_what_the_objectives_need(dynamic, batch, hidden):
-    targets = Targets()
-    objectives = {"ctc": CTC(), "kd": SoftTargets(divergence=MaskedKL())}
-    brain = dynamic(soft_targets=targets, objectives={**objectives, **({"hidden": HiddenDistance()} if hidden else {})})
-    assert targets.device == "cpu"
-    brain.fill_cache([batch, batch])
-    assert targets.filled == ([["a", "b"]] * 2, hidden)
 
 
 def test_the_state_of_the_schedule_is_in_the_checkpoints(dynamic, tmp_path):

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import errno
 import inspect
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +19,7 @@ from dld.files import read_json
 from dld.frontends import GlobalCMVN, LogMel, SpeedPerturb
 from dld.network import GatedCTC
 from dld.training import run as runs
-from dld.training.run import Data, _finish, fill_cache, load_first_weights, prepare_front_end, training_limits
-from dld.training.watch import Watch
+from dld.training.run import Data, _finish, load_first_weights, prepare_front_end, training_limits
 
 
 @pytest.fixture
@@ -164,19 +162,6 @@ def test_a_front_end_without_statistics_is_compared_with_the_teachers(values):
     source = Source(frontend=None)
     prepare_front_end({**values, "network": SimpleNamespace(frontend=frontend), "soft_targets": source}, None, "cpu")
     assert not hasattr(source, "checked")
-
-
-def test_filling_the_cache_counts_as_training(data, monkeypatch, caplog):
-    clock = iter([10.0, 17.0])
-    monkeypatch.setattr(runs.time, "perf_counter", lambda: next(clock))
-    progress = SimpleNamespace(train_seconds=3.0)
-    brain = SimpleNamespace(progress=progress, fill_cache=lambda loader: seen.extend(loader), watch=Watch())
-    seen = []
-    with caplog.at_level(logging.INFO):
-        fill_cache(brain, data.train.dataset, 10)
-    assert brain.progress.train_seconds == 10.0
-    assert sorted(name for batch in seen for name in batch.id) == sorted(u.id for u in data.utterances)
-    assert f"the teacher went through {len(data.utterances)} utterances in 7 s" in caplog.text
 
 
 # ---------------------------------------------------------------- end

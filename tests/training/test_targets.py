@@ -43,7 +43,8 @@ def test_the_full_network_teaches_wherever_it_is_in_the_step(full):
     [
         ({"experiment": None}, "needs a teacher"),
         ({"experiment": "exp", "input": "loud"}, "input is 'loud'; it must be augmented or clean"),
-        ({"experiment": "exp", "cache": "no"}, "cache is 'no'; it must be true or false"),
+        ({"experiment": "exp", "cache": "no"}, "true or false, or the path of a folder; write false"),
+        ({"experiment": "exp", "cache": True, "input": "clean", "top_k": 0}, "top_k is 0; it must be a whole number"),
         ({"experiment": "exp", "cache": True}, "teacher_cache needs teacher_input: clean"),
     ],
 )
@@ -63,9 +64,9 @@ def teacher(monkeypatch, tmp_path):
         )
         network = GatedCTC(LogMel(n_mels=8), encoder, vocab_size=5)
         about = SimpleNamespace(state_sha256=state_hash(network))
-        return SimpleNamespace(
-            network=network, tokenizer=SimpleNamespace(sha256="5" * 64), folder=tmp_path, about=about
-        )
+        settings = {"network": {"!new:dld.network.GatedCTC": {"vocab_size": 5}}}
+        tokenizer = SimpleNamespace(sha256="5" * 64)
+        return SimpleNamespace(network=network, tokenizer=tokenizer, folder=tmp_path, about=about, settings=settings)
 
     monkeypatch.setattr(targets, "load_trained", load)
 
@@ -101,24 +102,6 @@ def test_a_teacher_gives_what_its_input_gives_in_evaluation_mode(teacher):
         # No gradient goes to a student's features through its teacher.
         assert not source.network.training and not target.logits.requires_grad
         assert frames.tolist() == sorted(frames.tolist(), reverse=True)
-
-
-@pytest.mark.parametrize("with_hidden", [False, True])
-def test_a_teacher_with_a_cache_does_not_run_again(teacher, with_hidden):
-    source = teacher(input="clean", cache=True)
-    waveforms, lengths = torch.randn(2, 16000), torch.tensor([16000, 9000])
-    expected, frames = source.target(*source.network.frontend(waveforms, lengths))
-    source.fill([(["a", "b"], waveforms, lengths)], with_hidden)
-    inputs = Inputs(*[source.network.frontend(waveforms, lengths)[0]] * 2, lengths)
-    source.network = None
-    recalled = source(["b", "a"], inputs, None, None)
-    assert (recalled.hidden is not None) == with_hidden
-    for row, name in enumerate((1, 0)):
-        count = frames[name]
-        torch.testing.assert_close(recalled.logits[row, :count], expected.logits[name, :count], atol=0.01, rtol=0.001)
-        assert not recalled.logits[row, count:].any()
-    with pytest.raises(KeyError):
-        source(["c"], inputs, None, None)
 
 
 def test_a_front_end_with_other_settings_or_other_statistics_is_refused(teacher):
