@@ -4,6 +4,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 
@@ -186,7 +187,7 @@ def changed_settings(path: Path, config: Config) -> list[Difference]:
 
 
 def _without_caches(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the folder of a cache of the teacher's posteriors: where it is does not matter, only that there is one."""
+    """Leave out where a cache of the teacher's posteriors is; that there is one counts."""
     if isinstance(values.get("teacher_cache"), str):
         values = {**values, "teacher_cache": True}
     source = values.get("soft_targets")
