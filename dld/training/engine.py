@@ -77,10 +77,11 @@ class Engine(sb.Brain):
         self.stopping = False
         self.epoch = 0
         self.pending = []
+        self.random_state = RandomState()
         if checkpointer is not None:
             add_json(checkpointer, "progress", self.progress)
             checkpointer.add_recoverable(
-                "random_state", RandomState(), custom_save_hook=RandomState.save, custom_load_hook=RandomState.load
+                "random_state", self.random_state, custom_save_hook=RandomState.save, custom_load_hook=RandomState.load
             )
 
     @property
@@ -237,6 +238,7 @@ class Engine(sb.Brain):
 
     def _save_intra_epoch_ckpt(self):
         self.progress.means.share()
+        self.random_state.share()
         self.checkpointer.save_checkpoint(
             end_of_epoch=False, meta={"within_epoch": self.epoch}, verbosity=logging.DEBUG
         )
@@ -290,6 +292,7 @@ class Engine(sb.Brain):
             self.write_log()
         logger.info("%s", self.describe(entry))
         if self.checkpointer is not None:
+            self.random_state.share()
             self.checkpointer.save_checkpoint(meta={"epoch": epoch, self.criterion: entry[self.criterion]})
             self.prune()
 
