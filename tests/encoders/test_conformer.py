@@ -87,3 +87,12 @@ def test_rotated_products_depend_on_the_distance_alone(on):
 def test_heads_of_odd_width_cannot_rotate():
     with pytest.raises(DldError, match="d_model is 18 with num_heads 6; rotary attention needs heads of even width"):
         make(d_model=18, num_heads=6, attention="rotary")
+
+
+@pytest.mark.parametrize("attention", ["relative", "rotary"])
+def test_low_precision_takes_no_kernel_that_is_slow_there(attention, monkeypatch):
+    encoder, batch = make(attention=attention), (torch.randn(2, 61, 20), torch.tensor([61, 40]))
+    monkeypatch.setattr(torch.nn.functional, "conv2d", None)
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = encoder(*batch, (True,) * N)
+    assert out.isfinite().all()
