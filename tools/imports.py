@@ -25,7 +25,7 @@ LAYERS = [
     ["saved", "config"],
     ["network", "encoders", "frontends", "decoding"],
     ["gates", "data", "scoring"],
-    ["checks", "ctc", "files", "padding", "provenance", "records", "errors", "__init__"],
+    ["checks", "ctc", "files", "memory", "padding", "provenance", "records", "errors", "__init__"],
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 
