@@ -236,7 +236,7 @@ def compare_decoding(folder):
     with torch.no_grad():
         network.head.bias.zero_()
         network.head.weight.normal_()
-    recognizer = Recognizer(network, Tokenizer.load(folder / "lang"))
+    recognizer = Recognizer(network, Tokenizer.load(folder / "lang"), sample_rate=16000)
     rows = []
     for policy in ("evenly-spaced", "first-n"):
         vectors = [gates_for_depth(policy, network.num_blocks, n) for n in DEPTHS]
@@ -299,8 +299,9 @@ def show(title, rows):
 
 
 def measure(folder, arguments):
-    """Return all results by task."""
-    found = {"batches": prepare(folder, arguments)}
+    """Measure task by task; what is done is in the output file, should a later one fail."""
+    found = {"git": git_hash(), "processor": processor(), "versions": versions(), "arguments": vars(arguments)}
+    found["batches"] = prepare(folder, arguments)
     show("batches", found["batches"])
     sizes = arguments.sizes.split(",")
     tasks = {f"loop {size}": lambda size=size: compare_steps(folder, size, arguments) for size in sizes}
@@ -314,7 +315,8 @@ def measure(folder, arguments):
         if name in wanted or name.split()[0] in wanted:
             found[name] = task()
             show(name, found[name])
-    return found
+            if arguments.output:
+                write_json(arguments.output, found)
 
 
 def main():
@@ -332,11 +334,7 @@ def main():
         if arguments.profile:
             prepare(Path(name), arguments)
             return profile(Path(name), arguments)
-        about = {"git": git_hash(), "processor": processor(), "versions": versions(), "arguments": vars(arguments)}
-        found = measure(Path(name), arguments)
-    if arguments.output:
-        write_json(arguments.output, about | found)
-    return None
+        return measure(Path(name), arguments)
 
 
 if __name__ == "__main__":
