@@ -51,6 +51,7 @@ def main(argv=None):
 
     from dld.config import load_config, parse_overrides
     from dld.memory import keep_freed_memory
+    from dld.training.distributed import lost_process
     from dld.training.run import train
     from dld.training.stopping import Stopped
 
@@ -70,6 +71,11 @@ def main(argv=None):
     except Stopped as stopped:
         print(f"dld train: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
+    except RuntimeError as error:
+        lost = lost_process(error)
+        if lost is None:
+            raise
+        raise lost from None
     if torch.distributed.is_initialized():
         # Its threads would otherwise outlive the interpreter, which sometimes aborts the process.
         torch.distributed.destroy_process_group()

@@ -18,6 +18,7 @@ from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
 
 from dld.errors import DldError
 from dld.files import read_json, remove_folder, sha256, sync, write_json
+from dld.training.distributed import gathered, processes, rank
 from dld.training.metrics import Means
 
 logger = logging.getLogger(__name__)
@@ -308,7 +309,17 @@ def add_json(checkpointer, name, thing):
 
 
 class RandomState:
-    """The global random generators that augmentation and dropout draw from, as a recoverable of a checkpointer."""
+    """The global random generators that augmentation and dropout draw from, as a recoverable of a checkpointer.
+
+    Processes that train together differ in them once their batches have had different lengths.
+    """
+
+    def __init__(self):
+        self.states = []
+
+    def share(self):
+        """Collect the states of all processes, for the next `save` of the first one; all have to call it."""
+        self.states = gathered(self.capture()) if processes() > 1 else []
 
     @staticmethod
     def capture():
@@ -329,15 +340,15 @@ class RandomState:
             torch.cuda.set_rng_state_all(state["cuda"])
 
     @classmethod
-    def save(cls, _, path):
-        """Write the state; save hook of a checkpointer."""
+    def save(cls, shared, path):
+        """Write the states of all processes, or of this one; save hook of a checkpointer."""
         with open(path, "wb") as out:
-            _save(cls.capture(), out)
+            _save(shared.states or [cls.capture()], out)
 
     @classmethod
     def load(cls, _, path, end_of_epoch):
-        """Put back what was written; load hook of a checkpointer."""
-        cls.restore(torch.load(path, map_location="cpu", weights_only=True))
+        """Put back what was written of this process; load hook of a checkpointer."""
+        cls.restore(torch.load(path, map_location="cpu", weights_only=True)[rank()])
 
 
 def average_states(states):

@@ -94,10 +94,11 @@ class Engine(sb.Brain):
         self.notes: dict[str, float] = {}
         self.watch = Watch()
         self.dev_batches = 0
+        self.random_state = RandomState()
         if checkpointer is not None:
             add_json(checkpointer, "progress", self.progress)
             checkpointer.add_recoverable(
-                "random_state", RandomState(), custom_save_hook=RandomState.save, custom_load_hook=RandomState.load
+                "random_state", self.random_state, custom_save_hook=RandomState.save, custom_load_hook=RandomState.load
             )
 
     @property
@@ -284,6 +285,7 @@ class Engine(sb.Brain):
 
     def _save_intra_epoch_ckpt(self):
         self.progress.means.share()
+        self.random_state.share()
         self.watch.flush()
         meta = {"within_epoch": self.epoch, "updates": self.optimizer_step}
         self.checkpointer.save_checkpoint(end_of_epoch=False, meta=meta, verbosity=logging.DEBUG)
@@ -343,6 +345,7 @@ class Engine(sb.Brain):
         self.watch.validated(entry)
         if self.checkpointer is not None:
             meta = {"epoch": epoch, "updates": self.optimizer_step, self.criterion: entry[self.criterion]}
+            self.random_state.share()
             self.checkpointer.save_checkpoint(meta=meta)
             self.prune()
         if sb.utils.distributed.if_main_process():

@@ -17,6 +17,9 @@ data=data
 exp=exp
 device=
 ngpu=1
+nnodes=1
+node_rank=0
+master=
 nj=1
 # ---- what recipes set
 recipe_help=
@@ -49,11 +52,22 @@ $recipe_help
   --finish BOOL       train no further: make models of the checkpoints of runs that were stopped ($finish)
   --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
   --device NAME       cpu or cuda (${device:-cuda where there is one})
-  --ngpu N            GPUs to train on, through torchrun ($ngpu)
+  --ngpu N            GPUs to train on, or processes with --device cpu, through torchrun ($ngpu)
+  --nnodes N          machines that train together, each with --ngpu GPUs and the same folders, through torchrun; run
+                      stages 1 to 3 on one of them, then stages 4 to 6 on each of them at the same time ($nnodes)
+  --node-rank N       which of them this one is, from 0 ($node_rank)
+  --master HOST:PORT  address of machine 0, with a free port of it (none)
   --nj N              gate tables searched at a time; more than 1 also trains an LD baseline that is started
                       from scratch next to the teacher ($nj)
 END
 }
+check_nodes() {
+  [[ $stage -ge 4 && $stop_stage -le 6 ]] ||
+    wrong_option "several machines (--nnodes) train, in stages 4 to 6; run the others on one of them"
+  [[ $node_rank -lt $nnodes ]] || wrong_option "--node-rank is $node_rank; of $nnodes machines the last is $((nnodes - 1))"
+  [[ $master =~ ^[^:]+:[0-9]+$ ]] || wrong_option "--master takes HOST:PORT of machine 0, not '$master'"
+}
+
 # What recipes and users set, split into words and names, and checked.
 read_options() {
   option_number --stage "$stage"
@@ -61,6 +75,9 @@ read_options() {
   [[ $stage -le 10 && $stage -le $stop_stage ]] ||
     wrong_option "no stage from $stage (--stage) to $stop_stage (--stop-stage); there are 1 to 10"
   option_number --ngpu "$ngpu"
+  option_number --nnodes "$nnodes"
+  option_number --node-rank "$node_rank"
+  if [[ $nnodes -gt 1 ]]; then check_nodes; fi
   option_number --nj "$nj"
   option_names system_names --systems "$systems"
   option_names test_names --test-sets "$test_sets"

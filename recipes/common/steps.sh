@@ -29,13 +29,22 @@ setting_of() {
   python -m dld.bin.config "${hparams[@]}" --get "$2" --data "$data" --exp "$exp" "${setting_words[@]}"
 }
 
+gpus_of_machine() { echo $((ngpu > 1 ? ngpu : 1)); }
+
 # Leaves the command that trains a system in train_command. Under torchrun each process takes the GPU of its own rank.
 make_train_command() {
-  local launch=(python -m dld.bin.train) args=()
-  if [[ $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m dld.bin.train); fi
+  local launch=(python) args=() together=$(($(gpus_of_machine) * nnodes))
+  if [[ $nnodes -gt 1 ]]; then
+    launch=(torchrun "--nnodes=$nnodes" "--node-rank=$node_rank" "--nproc-per-node=$(gpus_of_machine)")
+    launch+=("--master-addr=${master%:*}" "--master-port=${master##*:}")
+  elif [[ $ngpu -gt 1 ]]; then
+    launch=(torchrun --standalone "--nproc-per-node=$ngpu")
+  fi
+  launch+=(-m dld.bin.train)
   if [[ $restart == true ]]; then args+=(--restart true); fi
   if [[ $finish == true ]]; then args+=(--finish true); fi
-  if [[ -n $device && $ngpu -le 1 ]]; then args+=(--device "$device"); fi
+  if [[ -n $device && ($together -le 1 || $device == cpu) ]]; then args+=(--device "$device"); fi
+  if [[ $device == cpu && $together -gt 1 ]]; then args+=(--distributed-backend gloo); fi
   hparams_of "$1"
   # The folder has the name that the user gave, whatever name the file gives the system.
   args+=(--data "$data" --exp "$exp" --exp_dir "$exp/$1")
@@ -50,7 +59,7 @@ train() {
 
 # The static network; and the LD baseline next to it, where that needs no teacher and --nj allows it.
 train_first() {
-  if [[ $nj -le 1 || $stop_stage -lt 5 ]] || ! has_system ld || [[ $(setting_of ld init_from) != null ]]; then
+  if [[ $nj -le 1 || $nnodes -gt 1 || $stop_stage -lt 5 ]] || ! has_system ld || [[ $(setting_of ld init_from) != null ]]; then
     train static
     return
   fi
@@ -64,9 +73,9 @@ train_first() {
 }
 
 # fit_to_machine BATCHES: for recipes of the paper's size. Takes the GPU where there is one and no device was chosen, full
-# precision without a GPU, and BATCHES batches for each update, split among the GPUs; leaves the settings in fitted.
+# precision without a GPU, and BATCHES batches for each update, split among the GPUs of all machines; leaves the settings in fitted.
 fit_to_machine() {
-  local gpus=$((ngpu > 1 ? ngpu : 1))
+  local gpus=$(($(gpus_of_machine) * nnodes))
   if [[ -z $device ]]; then
     device=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
   fi

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
@@ -147,6 +148,26 @@ def test_batches_are_well_filled(lengths):
     padded = sum(len(batch) * durations[batch].max() for batch in sampler)
     assert durations.sum() / padded > 0.75
     assert len(sampler) < 1.6 * durations.sum() / 40
+
+
+def padding(durations, seconds):
+    """The share of a batch's frames that are padding, over all batches of an epoch."""
+    padded = sum(len(batch) * durations[batch].max() for batch in make_batch_sampler(Lengths(durations), seconds, 3))
+    return 1 - durations.sum() / padded
+
+
+@pytest.mark.parametrize("seconds", [40, 120, 300])
+def test_little_of_a_batch_is_padding_at_lengths_like_those_of_librispeech(seconds):
+    # 960 h have a mean of 12.3 s and hardly anything above 17 s; a log-normal distribution spreads more.
+    durations = np.random.default_rng(0).lognormal(np.log(12), 0.45, size=10_000).clip(1.2, 25)
+    assert padding(durations, seconds) < 0.05
+
+
+def test_little_of_a_batch_is_padding_on_librispeech(shared):
+    files = sorted((shared / "corpora/LibriSpeech/train-clean-100").rglob("*.flac"))
+    durations = np.array([soundfile.info(file).duration for file in files])
+    assert len(durations) == 244
+    assert padding(durations, 40) < 0.05
 
 
 def test_batch_size_can_be_limited(lengths):

@@ -64,12 +64,40 @@ def test_the_train_set_decides_data_and_settings(finished):
 
 
 def test_several_gpus_share_the_batches_of_an_update(root, drive, tmp_path):
-    lines = [f"ngpu={n} device=cuda; fit_to_machine 4; echo ${{fitted[*]}}" for n in (0, 1, 2, 4, 8)]
+    machines = ((0, 1), (1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2))
+    lines = [f"ngpu={g} nnodes={n} device=cuda; fit_to_machine 4; echo ${{fitted[*]}}" for g, n in machines]
     probe = tmp_path / "probe.sh"
     probe.write_text("\n".join(["#!/bin/bash", "set -eu", f'. "{root}/recipes/common/steps.sh"', *lines]))
     probe.chmod(0o755)
     factors = [line.split()[-1] for line in drive(probe).stdout.splitlines()]
-    assert factors == ["4", "4", "2", "1", "1"]
+    assert factors == ["4", "4", "2", "1", "1", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "command"),
+    [
+        ("ngpu=1 nnodes=1 device=cpu", "python -m dld.bin.train FILES --device cpu"),
+        ("ngpu=2 nnodes=1 device=cuda", "torchrun --standalone --nproc-per-node=2 -m dld.bin.train FILES"),
+        (
+            "ngpu=2 nnodes=1 device=cpu",
+            "torchrun --standalone --nproc-per-node=2 -m dld.bin.train FILES --device cpu --distributed-backend gloo",
+        ),
+        (
+            "ngpu=4 nnodes=3 device=cuda node_rank=2 master=first:29500",
+            "torchrun --nnodes=3 --node-rank=2 --nproc-per-node=4 --master-addr=first --master-port=29500 "
+            "-m dld.bin.train FILES",
+        ),
+    ],
+)
+def test_several_processes_are_started_by_torchrun(root, drive, tmp_path, machine, command):
+    common = root / "recipes/common"
+    lines = [f". {common}/{name}.sh" for name in ("words", "steps")]
+    lines += [f"{machine} restart=false data=data exp=exp hparams_suffix= setting_words=()"]
+    lines += ["hparams_of() { hparams=(FILES); }", "make_train_command ld", "echo ${train_command[*]}"]
+    probe = tmp_path / "probe.sh"
+    probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines]))
+    probe.chmod(0o755)
+    assert drive(probe).stdout.strip() == f"{command} --data data --exp exp"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import subprocess
 
 import pytest
 
+NODES = ["--nnodes", "2", "--stage", "4", "--stop-stage", "6"]
+
 
 @pytest.fixture
 def words(root, tmp_path):
@@ -104,6 +106,9 @@ def test_report_arguments_and_the_corpus_arguments_too(checkout):
         (["--stage", "7", "--stop-stage", "3"], "no stage from 7 (--stage) to 3 (--stop-stage)"),
         (["--nj", "two"], "--nj takes a whole number, not 'two'"),
         (["--ngpu", "1.5"], "--ngpu takes a whole number, not '1.5'"),
+        (["--nnodes", "2"], "several machines (--nnodes) train, in stages 4 to 6"),
+        ([*NODES, "--node-rank", "2"], "--node-rank is 2"),
+        ([*NODES, "--master", "host"], "--master takes HOST:PORT of machine 0, not 'host'"),
     ],
 )
 def test_a_wrong_list_is_one_line_before_anything_runs(checkout, options, message):

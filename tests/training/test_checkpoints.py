@@ -227,7 +227,7 @@ def test_random_generators_come_back(tmp_path):
     random.seed(3)
     random.gauss(0, 1)  # leaves half a pair for the next call
     with open(tmp_path / "state", "wb"):
-        RandomState.save(None, tmp_path / "state")
+        RandomState.save(RandomState(), tmp_path / "state")
     expected = draws()
     draws()
     RandomState.load(None, tmp_path / "state", end_of_epoch=True)
