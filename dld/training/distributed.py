@@ -44,11 +44,6 @@ def first_decides(value: T) -> T:
     return decision[0]
 
 
-def rank() -> int:
-    """Return the number of this process, from 0."""
-    return torch.distributed.get_rank() if _several() else 0
-
-
 def gathered(value: Any) -> list[Any]:
     """Return the values of all processes, in their order, in each of them.
 
