@@ -149,10 +149,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(student, tiny_corpus, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_the_policy_table_without_a_table_names_the_stage(trained_pair, tiny_corpus, tmp_path, capsys):
+def test_the_policy_table_without_a_table_names_the_command(trained_pair, tiny_corpus, tmp_path, capsys):
     shutil.copytree(trained_pair / "static", tmp_path / "static")
     assert run_decode(tmp_path / "static", tiny_corpus / "test", tmp_path / "out", "--policy", "table") == 1
-    assert "stage 7" in capsys.readouterr().err
+    assert "needs a gate table: dld gates --exp " in capsys.readouterr().err
 
 
 def test_an_unknown_policy_is_refused(student, tiny_corpus, tmp_path, capsys):

@@ -18,7 +18,7 @@ hparams_of() {
   local own=hparams/$1$hparams_suffix.yaml
   hparams=("hparams/base$hparams_suffix.yaml" "../common/hparams/systems/$1.yaml")
   if [[ ! -e ${hparams[0]} && -n $hparams_suffix ]]; then hparams[0]=../common/hparams/${hparams_suffix#_}.yaml; fi
-  if [[ -n $base ]]; then hparams[0]=$base; fi
+  if [[ -n ${base:-} ]]; then hparams[0]=$base; fi
   if [[ -e $own ]]; then hparams[1]=$own; fi
   [[ -e ${hparams[1]} ]] || fail "there is no system '$1': neither $own nor ${hparams[1]}"
 }

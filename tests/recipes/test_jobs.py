@@ -87,7 +87,7 @@ def saved(checkout):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_reaches_what_runs_and_nothing_is_left(checkout, options, trained, number, status):
     checkout.hook(TRAINING)
-    checkout.answer("None")
+    checkout.answer("null")
     driver = checkout.start("./run.sh", "--stage", "4", *options)
     pids = started(checkout, len(trained))
     driver.send_signal(number)
@@ -115,7 +115,7 @@ def test_a_failing_training_ends_the_one_next_to_it(checkout):
     fails = "if 'hparams/static.yaml' in sys.argv and '--get' not in sys.argv:\n"
     fails += "    import time\n    while not os.path.exists(folder + '/started'): time.sleep(0.05)\n    sys.exit(3)\n"
     checkout.hook(fails + TRAINING)
-    checkout.answer("None")
+    checkout.answer("null")
     done = checkout.run("./run.sh", "--stage", "4", "--stop-stage", "5")
     assert done.returncode == 3
     assert saved(checkout) == ["../common/hparams/systems/ld.yaml"]

@@ -193,7 +193,7 @@ WEIGHTS = {
     "pipe": (fifo, "is a pipe or a device"),
 }
 ABOUT = {
-    "missing": (remove, "no finished model there.*dld train"),
+    "missing": (remove, r"no finished model there \(model.json is missing\); its training was stopped .*resume it: "),
     **NO_JSON,
     **{
         f"no {key}": (without(key), f"lacks {key}") for key in ("state_sha256", "tokenizer_sha256", "system", "updates")

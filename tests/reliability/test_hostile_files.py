@@ -263,7 +263,7 @@ def test_starting_from_hostile_settings_reads_the_weights_alone(hostile, outcome
     assert not executed()
 
 
-def test_a_report_does_not_read_settings(hostile, outcome, tiny_corpus):
+def test_a_report_reads_settings_as_plain_data(hostile, outcome, tiny_corpus):
     make, executed = hostile
     folder = make(lambda text: text)
     options = ["--depths", "1,3", "--policy", "first-n", "--progress", "false", "--rtf-utterances", "1"]
@@ -274,7 +274,8 @@ def test_a_report_does_not_read_settings(hostile, outcome, tiny_corpus):
     settings = folder / "hyperparams.yaml"
     settings.write_text(set_key(settings.read_text(), "network", APPLY.replace("MARK", str(folder / "mark"))))
     arguments = ["--exp", folder.parent, "--output", folder.parent / "report", "--replicates", 10]
-    assert outcome("report", arguments, TABLE).kind == "accepted"
+    result = outcome("report", arguments, TABLE)
+    assert result.kind == "error" and "hyperparams.yaml" in result.message
     assert not executed() and not (folder / "mark").exists()
 
 

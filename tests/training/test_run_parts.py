@@ -176,10 +176,10 @@ def brain(values):
         asked.append((loader, number))
         return [2, 3], {"wer": {"2": 8.0}, "mean_wer": 8.0}
 
-    progress = SimpleNamespace(train_seconds=12.345)
+    progress = SimpleNamespace(history=[{"epoch": 3, "updates": 40, "seconds": 12.345}])
     network = values["network"]
     return SimpleNamespace(
-        soft_targets=None, average_best=average_best, optimizer_step=40, progress=progress, network=network, asked=asked
+        soft_targets=None, average_best=average_best, progress=progress, network=network, asked=asked
     )
 
 
