@@ -68,6 +68,9 @@ need_network() {
 # check_student NOW SYSTEM: what its training starts and learns from.
 check_student() {
   local start teacher
+  # The recipe of one's own data chooses the base once it has seen the data.
+  hparams_of "$2"
+  [[ -e ${hparams[0]} ]] || return 0
   start=$(setting_of "$2" init_from)
   need_network "$1" init_from "$start"
   # Most systems have none.

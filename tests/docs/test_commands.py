@@ -83,6 +83,7 @@ NOT_RUN = {
         "./run.sh --corpus /data/LibriSpeech": CORPUS,
         "./run.sh --corpus /data/LibriSpeech --train-set 100": CORPUS,
         "./run.sh --corpus /data/LibriSpeech --ngpu 4": GPU,
+        "./run.sh --stage 4 --stop-stage 6 --ngpu 4 --nnodes 2 --node-rank 0 --master first-machine:29500": GPU,
         "./run.sh --corpus /data/LibriSpeech --model wavlm": CORPUS,
     },
     "recipes/queen/README.md": {

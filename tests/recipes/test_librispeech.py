@@ -92,12 +92,12 @@ def test_several_gpus_share_the_batches_of_an_update(root, drive, tmp_path):
 def test_several_processes_are_started_by_torchrun(root, drive, tmp_path, machine, command):
     common = root / "recipes/common"
     lines = [f". {common}/{name}.sh" for name in ("words", "steps")]
-    lines += [f"{machine} restart=false data=data exp=exp hparams_suffix= setting_words=()"]
+    lines += [f"{machine} restart=false finish=false data=data exp=exp hparams_suffix= setting_words=()"]
     lines += ["hparams_of() { hparams=(FILES); }", "make_train_command ld", "echo ${train_command[*]}"]
     probe = tmp_path / "probe.sh"
     probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines]))
     probe.chmod(0o755)
-    assert drive(probe).stdout.strip() == f"{command} --data data --exp exp"
+    assert drive(probe).stdout.strip() == f"{command} --data data --exp exp --exp_dir exp/ld"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,8 @@ def test_a_run_has_the_folder_of_its_name_and_the_options_of_the_driver(root, dr
 
 def test_a_system_without_a_file_is_named(root, drive, tmp_path):
     probe = tmp_path / "probe.sh"
-    probe.write_text(f'#!/bin/bash\nset -eu\n. "{root}/recipes/common/steps.sh"\nhparams_suffix=\nhparams_of dlt\n')
+    parts = "".join(f'. "{root}/recipes/common/{name}.sh"\n' for name in ("needs", "steps"))
+    probe.write_text(f"#!/bin/bash\nset -eu\n{parts}hparams_suffix=\nhparams_of dlt\n")
     probe.chmod(0o755)
     done = drive(probe, cwd=root / "recipes/librispeech")
     expected = "there is no system 'dlt': neither hparams/dlt.yaml nor ../common/hparams/systems/dlt.yaml"

@@ -41,6 +41,7 @@ def values(tiny_corpus):
         "num_workers": 0,
         "seed": 5,
         "system": "static",
+        "num_epochs": 4,
         "average_checkpoints": 3,
     }
 
