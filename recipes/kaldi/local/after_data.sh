@@ -6,8 +6,9 @@ after_data() {
   # Stage 1 has seen to it that the data are those that were asked for; where it did not run, this does.
   [[ -z $train || $stage -eq 1 ]] || run_alone_in "$data" local/data.sh "${data_words[@]}" "$data"
   need "$data/train/utt2dur" 1
-  local hours
-  hours=$(awk '{ seconds += $2 } END { printf "%d", seconds / 3600 }' "$data/train/utt2dur")
+  local hours shown
+  shown=$(awk '{ s += $2 / 3600 } END { printf (s < 10 ? "%.2f" : "%d"), s }' "$data/train/utt2dur")
+  hours=${shown%.*}
   if [[ $size == auto && $hours -lt 10 ]]; then size=small; fi
   if [[ -n $base ]]; then
     echo "base: $base"
@@ -23,5 +24,5 @@ after_data() {
       update_batches=2 recipe_words=(--num_epochs 120 --warmup 5000)
     fi
   fi
-  echo "base: ../common/hparams/${hparams_suffix#_}.yaml, for $hours h of speech; --size or --base takes another"
+  echo "base: ../common/hparams/${hparams_suffix#_}.yaml, for $shown h of speech; --size or --base takes another"
 }
