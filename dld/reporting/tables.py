@@ -59,11 +59,11 @@ def _test_set(results, test_set):
         for entries in (results.rows, results.summary, results.comparisons, results.equal_transcripts)
     )
     said = f"{rows[0].words} words in {rows[0].utterances} utterances."
-    parts = [f"## {test_set}", said, _overview(rates, results), _latency_text(results.latency_of(test_set))]
+    parts = [f"## {test_set}", said, _overview(rates, rows, results), _latency_text(results.latency_of(test_set))]
     for baseline in dict.fromkeys(entry.baseline for entry in compared):
         parts += [
             _comparison_text(baseline, results.environment),
-            _comparison_table([entry for entry in compared if entry.baseline == baseline]),
+            _comparison_table([entry for entry in compared if entry.baseline == baseline], rows),
         ]
     parts += [WHAT_RAN, _details(rows, results)]
     parts += [
@@ -80,7 +80,13 @@ def _range(values, digits=3):
     return low if low == high else f"{low}–{high}"
 
 
-def _overview(rates: list[Rate], results: Results):
+def _starts(labels, rows):
+    """Return what the runs of each line started from: the cells of a table's last row."""
+    starts = {label: dict.fromkeys(row.start or "unknown" for row in rows if row.label == label) for label in labels}
+    return [", ".join(found) or None for found in starts.values()]
+
+
+def _overview(rates: list[Rate], rows: list[Row], results: Results):
     labels = list(dict.fromkeys(rate.label for rate in rates))
     cells = {(rate.depth, rate.label): f"{rate.wer:.2f} [{rate.wer_low:.2f}, {rate.wer_high:.2f}]" for rate in rates}
     timed = any(results.latency_of(rate.test_set) for rate in rates)
@@ -90,6 +96,7 @@ def _overview(rates: list[Rate], results: Results):
         times = [time for time in map(results.milliseconds, there) if time is not None]
         time = [_range(times, 1) if times else None] if timed else []
         body.append([depth, _range([r.gmacs_per_s for r in there]), *time, *(cells.get((depth, x)) for x in labels)])
+    body.append(["start", None, *([None] if timed else []), *_starts(labels, rows)])
     return table(["depth", "GMAC/s", *(["ms"] if timed else []), *labels], body)
 
 
@@ -176,15 +183,14 @@ def _comparison_text(baseline: str, environment: Environment):
     )
 
 
-def _comparison_table(entries: list[Comparison]):
+def _comparison_table(entries: list[Comparison], rows: list[Row]):
     """Return a table with a column per system: first the two ranges of depths that papers report, then every depth."""
     order = {"high dropping": 0, "no dropping": 1, "depth": 2}
     lines = sorted({(order[entry.range], tuple(entry.depths), _where(entry)) for entry in entries})
     systems = list(dict.fromkeys(entry.label for entry in entries))
     cells = {(_where(entry), entry.label): _change(entry) for entry in entries}
-    return table(
-        ["where", *systems], [[where, *(cells.get((where, name)) for name in systems)] for _, _, where in lines]
-    )
+    body = [[where, *(cells.get((where, name)) for name in systems)] for _, _, where in lines]
+    return table(["where", *systems], [*body, ["start", *_starts(systems, rows)]])
 
 
 def _training_text(results: Results):

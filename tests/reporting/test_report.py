@@ -459,4 +459,6 @@ def test_the_start_of_each_run_is_in_the_tables(exp):
     }
     page = (exp / "report/README.md").read_text()
     assert "| 4 | dld | 001001001001 | even | static |" in page and "| ld | – | scratch | 1 |" in page
+    # The tables of error rates and of differences end with it, too.
+    assert "| start | – | unknown | scratch | static |" in page and "| start | unknown | static |" in page
     assert "the gates of the policy first-n" in page
