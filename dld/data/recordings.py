@@ -210,7 +210,7 @@ def _check_regular(path, where):
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         kind = next((name for test, name in _KINDS if test(mode)), "something else")
-        raise DldError(f"{where}: audio cannot be read: not a regular file but {kind}; correct wav.scp")
+        raise DldError(f"{where}: audio cannot be read: not a regular file but {kind}; give a file of audio")
 
 
 def _entry(stream, offset, where):

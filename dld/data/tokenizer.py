@@ -110,7 +110,8 @@ class Tokenizer:
 
     def decode(self, tokens):
         """Return the text of token numbers: words separated by single spaces; blanks vanish."""
-        return self._processor.decode([int(token) for token in tokens])
+        # A network may write the space between words more than once.
+        return " ".join(word for word in self._processor.decode([int(token) for token in tokens]).split(" ") if word)
 
     def tokens(self):
         """Return the names of all tokens, by number."""

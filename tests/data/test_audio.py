@@ -168,7 +168,7 @@ def test_missing_empty_and_foreign_files(tmp_path, monkeypatch):
     (tmp_path / "text.wav").write_text("not audio at all")
     with pytest.raises(DldError, match=r"text\.wav: audio cannot be read"):
         read_audio("text.wav")
-    with pytest.raises(DldError, match="audio cannot be read: not a regular file but a folder; correct wav.scp"):
+    with pytest.raises(DldError, match="audio cannot be read: not a regular file but a folder; give a file of audio"):
         read_audio(tmp_path)
 
 

@@ -141,3 +141,12 @@ def test_characters_that_only_dev_has_get_a_token(tmp_path, capsys, caplog):
     assert main([*command, "--characters", str(tmp_path / "dev")]) == 0
     assert Tokenizer.load(tmp_path / "lang").encode("9")
     assert "1 characters are not in the training text, so that nothing trains their tokens: 9" in caplog.text
+
+
+def test_a_space_that_is_written_several_times_is_one(tmp_path):
+    tokenizer = train(LINES, tmp_path, None, "char")
+    space = tokenizer.tokens().index("\u2581")
+    word = [token for token in tokenizer.encode(LINES[0].split()[0]) if token != space]
+    assert tokenizer.decode([space, space, *word, space, space, space, *word, space]) == " ".join(
+        [LINES[0].split()[0]] * 2
+    )
