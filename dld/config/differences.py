@@ -109,7 +109,7 @@ def _leaves(old: Any, new: Any, written: Any, path: str) -> Iterator[tuple[Diffe
 
 
 def _references(written: Any, levels: int = 50) -> set[str]:
-    """Return the keys that a value refers to, in lists and mappings of up to so many levels."""
+    """Return the keys that a value refers to, in lists and mappings of up to `levels` levels."""
     if isinstance(written, str):
         return set(_REFERENCE.findall(written))
     inner = written.values() if isinstance(written, Mapping) else written if isinstance(written, list | tuple) else ()

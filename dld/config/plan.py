@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def auto_epochs(hours: float) -> int:
-    """Return the passes over training data of so many hours.
+    """Return the passes over training data of some hours.
 
     Examples
     --------

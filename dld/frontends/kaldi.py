@@ -88,7 +88,7 @@ class KaldiFbank(FilterBank):
         return {"snip_edges": self.snip_edges, "low_hz": float(self.low_hz), "high_hz": float(self.high_hz)}
 
     def frames(self, lengths: Tensor) -> Tensor:
-        """Return the number of frames of utterances of so many samples."""
+        """Return the number of frames of utterances of `lengths` samples."""
         if self.snip_edges:
             return ((lengths - self.window).div(self.hop, rounding_mode="floor") + 1).clamp_min(1)
         return ((lengths + self.hop // 2) // self.hop).clamp_min(1)

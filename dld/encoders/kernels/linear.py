@@ -9,7 +9,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dld.encoders.kernels.switch import applicable, applicable_in_inference
 
-# Below so many weights, calling the kernel costs what its product saves.
+# Below this number of weights, calling the kernel costs what its product saves.
 _SMALL = 2**13
 
 # An operator that PyTorch does not promise to keep; without it everything works, a little slower.
