@@ -203,7 +203,7 @@ def hold_out(utterances: list[kaldi.Utterance], source: Path) -> tuple[list, lis
 
 
 def _chosen(seconds: dict[str, float], wanted: float) -> list[str]:
-    """Return groups that have about these seconds together, in an order that names decide; none where all are too long."""
+    """Return groups that have about these seconds together, in an order that names decide; none if all are too long."""
     chosen: list[str] = []
     total = 0.0
     for name in sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).digest()):
