@@ -135,11 +135,13 @@ def _layered(paths, overrides):
 def _load(paths, overrides):
     path = described(paths)
     tree = _layered(paths, overrides)
-    resolved, values = _resolve(_dump(tree), path)
+    written = _dump(tree)
+    resolved, values = _resolve(written, path)
     numbers = _numbers(values, path)
     if numbers:
         tree.update(numbers)
-        resolved, values = _resolve(_dump(tree), path)
+        written = _dump(tree)
+        resolved, values = _resolve(written, path)
     import torch
 
     # The weights of the network are drawn when it is built.
@@ -147,7 +149,7 @@ def _load(paths, overrides):
         raise DldError(f"{path}: seed is made by {tag_of(values['seed'])}; it must be a whole number itself")
     torch.manual_seed(values.get("seed", 0))
     random.seed(values.get("seed", 0))
-    return _construct(resolved, path, _dump(tree))
+    return _construct(resolved, path, written)
 
 
 def _numbers(values, path):

@@ -12,7 +12,7 @@ from dld.encoders.kernels import (
     FeedForward,
     add_dropped,
     applicable,
-    attention,
+    attend,
     depthwise,
     feed_forward,
     linear,
@@ -118,12 +118,7 @@ class RotaryAttention(nn.Module):
         rotated = rotate(projected[:, :, :2], positions)
         queries, keys = rotated[:, :, 0].transpose(1, 2), rotated[:, :, 1].transpose(1, 2)
         values = projected[:, :, 2].transpose(1, 2)
-        dropout = self.dropout if self.training else 0.0
-        if torch.is_grad_enabled() and applicable(queries):
-            mixed = attention(queries, keys, values, padding, p=dropout)
-        else:
-            mask = None if padding is None else ~padding[:, None, None, :]
-            mixed = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout)
+        mixed = attend(queries, keys, values, padding, self.dropout if self.training else 0.0)
         return linear(mixed.transpose(1, 2).reshape(batch, frames, width), self.out_proj.weight, self.out_proj.bias)
 
 

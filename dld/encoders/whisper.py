@@ -12,7 +12,7 @@ from torch.nn import functional
 from dld.checks import COUNT, NOT_NEGATIVE, ListOf, Nullable
 from dld.encoders.base import Embedded, GatedEncoder
 from dld.encoders.config import AtLeast0, Count, EncoderConfig, Named, Rate, Switch, configured, marks
-from dld.encoders.kernels import applicable, attention
+from dld.encoders.kernels import attend
 from dld.encoders.pretrained import load_exactly, read_checkpoint
 from dld.errors import DldError
 from dld.padding import padding_mask
@@ -86,11 +86,7 @@ class SelfAttention(nn.Module):
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         p = self.dropout if self.training else 0.0
-        if torch.is_grad_enabled() and applicable(hidden):
-            mixed = attention(query, key, value, padding, p=p)
-        else:
-            mask = ~padding[:, None, None]
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p)
+        mixed = attend(query, key, value, padding, p)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 

@@ -4,7 +4,7 @@ Each module holds one kernel. Encoders ask `applicable` before they take one, an
 operators otherwise. `kernels.use(False)`, or the environment variable `DLD_KERNELS=0`, turns all of them off.
 """
 
-from dld.encoders.kernels.attention import attention
+from dld.encoders.kernels.attention import attend, attention
 from dld.encoders.kernels.convolution import convolve_utterance
 from dld.encoders.kernels.depthwise import depthwise
 from dld.encoders.kernels.dropout import add_dropped
@@ -18,6 +18,7 @@ __all__ = [
     "add_dropped",
     "applicable",
     "applicable_in_inference",
+    "attend",
     "attention",
     "convolve_utterance",
     "depthwise",

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
 from dld.encoders.kernels.dropout import STEPS, draw, dropped, keep
+from dld.encoders.kernels.switch import applicable
 
 # Attention scores worked on at a time, so that they stay near the processor.
 _SCORES = 2**18
@@ -43,6 +45,17 @@ def attention(
     Tensor (batch, heads, frames, width)
     """
     return _Attention.apply(queries, keys, values, padding, gate, position_bias, p)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None = None, p: float = 0.0) -> Tensor:
+    """Compute attention without a position bias: by `attention` in training on a CPU, elsewhere by PyTorch.
+
+    Parameters and result are those of `attention`.
+    """
+    if torch.is_grad_enabled() and applicable(queries):
+        return attention(queries, keys, values, padding, p=p)
+    mask = None if padding is None else ~padding[:, None, None]
+    return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=p)
 
 
 class _Attention(torch.autograd.Function):

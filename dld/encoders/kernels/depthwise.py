@@ -1,10 +1,9 @@
 """The depth-wise convolution of a Conformer, in the layout of the layers around it."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dld.encoders.kernels.switch import applicable
+from dld.encoders.kernels.switch import applicable_in_float32
 
 
 def depthwise(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -26,7 +25,7 @@ def depthwise(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     channels, _, kernel = weight.shape
     columns = hidden.transpose(1, 2)
-    if applicable(hidden) and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+    if applicable_in_float32(hidden):
         columns = functional.conv2d(
             columns[:, :, None], weight[:, :, None], bias, padding=(0, kernel // 2), groups=channels
         )

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from dld.encoders.kernels.dropout import STEPS, draw, dropped, keep
 from dld.encoders.kernels.linear import HAS_ONEDNN, product, weight_gradient
-from dld.encoders.kernels.switch import applicable
+from dld.encoders.kernels.switch import applicable_in_float32
 
 # Hidden values worked on at a time, so that they stay near the processor.
 _HIDDEN = 2**19
@@ -52,14 +52,7 @@ def feed_forward(hidden: Tensor, weights: FeedForward, p: float, training: bool,
     -------
     Tensor (batch, frames, width)
     """
-    float32 = hidden.dtype == weights.expand_weight.dtype == torch.float32
-    if (
-        HAS_ONEDNN
-        and float32
-        and torch.is_grad_enabled()
-        and applicable(hidden)
-        and not torch.is_autocast_enabled("cpu")
-    ):
+    if HAS_ONEDNN and torch.is_grad_enabled() and applicable_in_float32(hidden, weights.expand_weight):
         rows = hidden.reshape(-1, hidden.shape[-1])
         return _FeedForward.apply(rows, *weights, dropped(p) if training else 0, eps).view(hidden.shape)
     norm_weight, norm_bias, expand_weight, expand_bias, project_weight, project_bias = weights

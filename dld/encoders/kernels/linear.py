@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
-from dld.encoders.kernels.switch import applicable, applicable_in_inference
+from dld.encoders.kernels.switch import applicable_in_float32, applicable_in_inference
 
 # Below this number of weights, calling the kernel costs what its product saves.
 _SMALL = 2**13
@@ -34,8 +34,7 @@ def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: boo
     -------
     Tensor (…, out)
     """
-    float32 = hidden.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
-    if HAS_ONEDNN and float32 and applicable(hidden):
+    if HAS_ONEDNN and applicable_in_float32(hidden, weight):
         if applicable_in_inference(hidden):
             return product(hidden, weight, bias, "gelu" if gelu else "none")
         kernel = functional.linear if weight.numel() < _SMALL else _TrainedLinear.apply

@@ -50,3 +50,9 @@ def applicable(tensor: Tensor) -> bool:
 def applicable_in_inference(tensor: Tensor) -> bool:
     """Return whether kernels may compute on a tensor that have no gradient or overwrite it."""
     return applicable(tensor) and not torch.is_grad_enabled()
+
+
+def applicable_in_float32(*tensors: Tensor) -> bool:
+    """Return whether kernels for float32 alone may compute on tensors: all are, and nothing lowers the precision."""
+    float32 = all(tensor.dtype == torch.float32 for tensor in tensors)
+    return float32 and applicable(tensors[0]) and not torch.is_autocast_enabled("cpu")
