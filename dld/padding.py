@@ -1,4 +1,4 @@
-"""Which frames of a batch are padding."""
+"""Which frames of a batch are padding, and windows over time."""
 
 import torch
 from torch import Tensor
@@ -14,3 +14,18 @@ def padding_mask(lengths: Tensor, frames: int) -> Tensor:
             [False, False, False]])
     """
     return torch.arange(frames, device=lengths.device) >= lengths[:, None]
+
+
+def windows(signal: Tensor, size: int, step: int) -> Tensor:
+    """Return the windows of a signal: (batch, time) → (batch, windows, size), one every `step` values.
+
+    Examples
+    --------
+    >>> windows(torch.arange(6)[None], 4, 2).tolist()
+    [[[0, 1, 2, 3], [2, 3, 4, 5]]]
+    """
+    if not torch.jit.is_tracing():
+        return signal.unfold(1, size, step)
+    # `unfold` becomes a graph of a fixed length.
+    count = (signal.shape[1] - size) // step
+    return torch.stack([signal[:, first : first + count * step + 1 : step] for first in range(size)], -1)

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
 
 from dld.checks import AT_LEAST_0, COUNT, Choice, Nullable
 from dld.encoders.base import Embedded, GatedEncoder
 from dld.encoders.config import Count, EncoderConfig, Rate, Switch, configured
-from dld.encoders.conformer_block import ConformerBlock, rotary_positions
+from dld.encoders.conformer_block import ConformerBlock, RelativePositions, rotary_positions
 from dld.encoders.subsampling import ConvSubsampling
 from dld.errors import DldError
 from dld.padding import padding_mask
@@ -102,7 +101,7 @@ class GatedConformer(GatedEncoder):
             config.input_size, config.d_model, config.subsampling, config.subsampling_channels, config.dropout
         )
         rotary = config.attention == "rotary"
-        self.positions = None if rotary else RelPosEncXL(config.d_model)
+        self.positions = None if rotary else RelativePositions(config.d_model)
         self.layers = nn.ModuleList(
             ConformerBlock(config.d_model, config.d_ffn, config.num_heads, config.kernel_size, config.dropout, rotary)
             for _ in range(config.num_blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer
 from speechbrain.nnet.activations import Swish
+from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -59,7 +60,7 @@ class ConformerBlock(ConformerEncoderLayer):
         padding : BoolTensor (batch, frames) or None
             True on padded frames.
         positions : Tensor
-            `rotary_positions`, or SpeechBrain's `RelPosEncXL`.
+            `rotary_positions`, or those of `RelativePositions`.
         """
         hidden = self._half_step(self.ffn_module1, hidden)
         hidden = self._attend(hidden, padding, positions)
@@ -120,6 +121,17 @@ class RotaryAttention(nn.Module):
         values = projected[:, :, 2].transpose(1, 2)
         mixed = attend(queries, keys, values, padding, self.dropout if self.training else 0.0)
         return linear(mixed.transpose(1, 2).reshape(batch, frames, width), self.out_proj.weight, self.out_proj.bias)
+
+
+class RelativePositions(RelPosEncXL):
+    """SpeechBrain's relative positions, without the assignments that make a graph of them slow."""
+
+    @torch.no_grad()
+    def make_pe(self, seq_len: int) -> Tensor:
+        """Return the encoding of every offset from seq_len - 1 to 1 - seq_len: (1, 2 · seq_len - 1, width)."""
+        angles = torch.arange(seq_len, dtype=torch.float32, device=self.inv_freq.device)[:, None] * self.inv_freq
+        encoded = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+        return torch.cat([encoded.flip(0), encoded[1:]])[None]
 
 
 def rotary_positions(frames: int, size: int, like: Tensor) -> Tensor:

@@ -45,6 +45,9 @@ class RelativePositions(nn.Module):
     def expand(biases: Tensor) -> Tensor:
         """Expand biases by offset: (heads, 2 · frames - 1) → (1, heads, query, key)."""
         frames = (biases.shape[1] + 1) // 2
+        if torch.jit.is_tracing():  # `unfold` becomes a graph of a fixed length
+            order = torch.arange(frames, device=biases.device)
+            return biases[:, order - order[:, None] + frames - 1][None]
         return biases.unfold(1, frames, 1).flip(1)[None]
 
 

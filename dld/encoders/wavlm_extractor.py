@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from dld.encoders.kernels import applicable_in_inference, convolve_utterance
 from dld.encoders.kernels.convolution import as_matrix, geometry
-from dld.padding import padding_mask
+from dld.padding import padding_mask, windows
 
 
 class ConvExtractor(nn.Module):
@@ -75,7 +75,7 @@ class ConvExtractor(nn.Module):
         A bias of the convolution is left out, as the normalisation takes it away.
         """
         layer = self.layers[0]
-        frames = waveforms.double().unfold(1, layer.kernel_size, layer.stride)
+        frames = windows(waveforms.double(), layer.kernel_size, layer.stride)
         count = ((lengths - layer.kernel_size) // layer.stride + 1).clamp_min(0)
         padding = padding_mask(count, frames.shape[1])[..., None]
         count = count.clamp_min(1)[:, None]

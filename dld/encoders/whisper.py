@@ -249,7 +249,7 @@ class GatedWhisper(GatedEncoder):
         # Empty frames fill the last output frame: with every output frame whole, none is masked after the blocks.
         whole = self.subsampling
         features = functional.pad(features, (0, 0, 0, -features.shape[1] % whole))
-        lengths = (-(-lengths // whole) * whole).clamp_min(whole)
+        lengths = ((lengths + whole - 1) // whole * whole).clamp_min(whole)
         if features.shape[1] > 2 * len(self.positions):
             raise DldError(
                 f"an utterance of {features.shape[1]} feature frames is too long: Whisper's positions reach "

@@ -56,7 +56,7 @@ def feed_forward(hidden: Tensor, weights: FeedForward, p: float, training: bool,
         rows = hidden.reshape(-1, hidden.shape[-1])
         return _FeedForward.apply(rows, *weights, dropped(p) if training else 0, eps).view(hidden.shape)
     norm_weight, norm_bias, expand_weight, expand_bias, project_weight, project_bias = weights
-    branch = functional.layer_norm(hidden, hidden.shape[-1:], norm_weight, norm_bias, eps)
+    branch = functional.layer_norm(hidden, norm_weight.shape, norm_weight, norm_bias, eps)
     branch = functional.silu(functional.linear(branch, expand_weight, expand_bias))
     branch = functional.linear(functional.dropout(branch, p, training), project_weight, project_bias)
     return hidden + 0.5 * functional.dropout(branch, p, training)

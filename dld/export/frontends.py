@@ -1,0 +1,194 @@
+"""Front ends in a form that becomes a small graph: Fourier transforms are one convolution each.
+
+Each computes what its class in `dld.frontends` does, for a single utterance without padding.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dld.errors import DldError
+from dld.frontends import FrontEnd, KaldiFbank, LogMel, Waveform, WhisperLogMel
+from dld.frontends.filterbank import FilterBank
+from dld.frontends.kaldi import FLOOR, PREEMPHASIS
+
+#: What sherpa-onnx adds to the variance of a waveform before it divides by its root.
+RUNTIME_EPSILON = 1e-5
+#: Variances of a waveform that can be told from what is left of it, see `Restored`.
+QUIETEST, LOUDEST = 1e-12, 0.5
+
+
+class Spectrum(nn.Module):
+    """Energies of a bank of filters in windows of a signal.
+
+    The windows' Fourier transforms, and whatever linear is done to a window before, are one convolution: ONNX
+    Runtime computes its own STFT much more slowly.
+
+    Parameters
+    ----------
+    prepare : Tensor (window, window), float64
+        What is done to a window before the transform: a product `prepare @ window`.
+    size : int
+        Points of the transform.
+    hop : int
+        Samples between windows.
+    filters : Tensor (size // 2 + 1, filters)
+    """
+
+    def __init__(self, prepare: Tensor, size: int, hop: int, filters: Tensor):
+        super().__init__()
+        self.hop = hop
+        # Frequencies that no filter has are left out.
+        used = filters.any(1).nonzero().squeeze(1)
+        time = torch.arange(len(prepare), dtype=torch.float64)
+        angles = used.double()[:, None] * time * (2 * math.pi / size)
+        transform = torch.cat([angles.cos(), angles.sin()]) @ prepare.double()
+        self.register_buffer("transform", transform.float()[:, None], persistent=False)
+        self.register_buffer("filters", filters[used].float().contiguous(), persistent=False)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Compute (1, samples) → (1, windows, filters)."""
+        spectrum = functional.conv1d(signal[:, None], self.transform, stride=self.hop)
+        real, imaginary = spectrum.chunk(2, dim=1)
+        return (real * real + imaginary * imaginary).transpose(1, 2) @ self.filters
+
+
+def length_of(signal: Tensor) -> Tensor:
+    """Return the length of a single utterance, (1,), as the graph that is traced computes it."""
+    return torch.as_tensor(signal.shape[1]).reshape(1)
+
+
+class _Normalised(nn.Module):
+    """The normalisation of a filter bank."""
+
+    def __init__(self, frontend: FilterBank):
+        super().__init__()
+        self.normalisation = frontend.normalisation
+
+    def normalise(self, features: Tensor) -> Tensor:
+        return features if self.normalisation is None else self.normalisation(features, length_of(features))
+
+
+class KaldiGraph(_Normalised):
+    """`KaldiFbank` of one utterance: (1, samples) → (1, frames, n_mels)."""
+
+    def __init__(self, frontend: KaldiFbank):
+        super().__init__(frontend)
+        size = frontend.window
+        identity = torch.eye(size, dtype=torch.float64)
+        centred = identity - torch.full_like(identity, 1 / size)
+        # Kaldi takes the first sample for the one before it.
+        before = centred[[0, *range(size - 1)]]
+        prepare = frontend.shape.double()[:, None] * (centred - PREEMPHASIS * before)
+        self.spectrum = Spectrum(prepare, frontend.n_fft, frontend.hop, frontend.filters)
+        self.frontend = [frontend]  # not a child: its buffers are not in the graph
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute the features."""
+        [frontend] = self.frontend
+        lengths = length_of(waveform)
+        frames = frontend.frames(lengths)
+        first = 0 if frontend.snip_edges else frontend.hop // 2 - frontend.window // 2
+        index = torch.arange(first, first + (frames[0] - 1) * frontend.hop + frontend.window)
+        # Mirrored at both ends, see `KaldiFbank`.
+        index = index.remainder(2 * lengths)
+        samples = waveform[:, torch.minimum(index, 2 * lengths - 1 - index)]
+        return self.normalise(self.spectrum(samples).clamp_min(FLOOR).log())
+
+
+class LogMelGraph(_Normalised):
+    """`LogMel` of one utterance: (1, samples) → (1, frames, n_mels)."""
+
+    def __init__(self, frontend: LogMel):
+        super().__init__(frontend)
+        mel = frontend.mel
+        window = mel.spectrogram.window
+        self.spectrum = Spectrum(torch.diag(window.double()), mel.n_fft, frontend.hop, mel.mel_scale.fb)
+        # A window is in the middle of the points of its transform, which are around the frame's sample.
+        before = mel.n_fft // 2 - (mel.n_fft - len(window)) // 2
+        self.padding, self.hop = (before, max(0, len(window) - before)), frontend.hop
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute the features."""
+        energies = self.spectrum(functional.pad(waveform, self.padding))
+        frames = waveform.shape[1] // self.hop + 1
+        return self.normalise(energies[:, :frames].clamp_min(1e-10).log())
+
+
+class WhisperGraph(nn.Module):
+    """`WhisperLogMel` of one utterance: (1, samples) → (1, frames, n_mels)."""
+
+    def __init__(self, frontend: WhisperLogMel):
+        super().__init__()
+        self.hop, self.half = frontend.hop, frontend._n_fft // 2
+        self.spectrum = Spectrum(
+            torch.diag(frontend.window.double()), frontend._n_fft, frontend.hop, frontend.filters
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute the features."""
+        padded = functional.pad(waveform, (0, 2 * self.half))
+        energies = self.spectrum(functional.pad(padded, (self.half, 0), mode="reflect"))
+        frames = (length_of(waveform) // self.hop).clamp_min(1)
+        features = energies[:, : frames[0]].clamp_min(1e-10).log10()
+        return (features.maximum(features.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
+class WaveformGraph(nn.Module):
+    """`Waveform` of one utterance: (1, samples) → (1, samples)."""
+
+    def __init__(self, frontend: Waveform):
+        super().__init__()
+        self.frontend = frontend
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute the features."""
+        return self.frontend(waveform, length_of(waveform))[0]
+
+
+class Restored(nn.Module):
+    """Undo the normalisation of a waveform by sherpa-onnx, `x = (w - mean) / sqrt(variance + RUNTIME_EPSILON)`.
+
+    The variance of `x` is not quite 1, which tells that of `w`: `v = variance / (variance + ε)`, so
+    `variance = ε v / (1 - v)`. Features that depend on the level of the waveform are then those of `w`, but for its
+    mean.
+    """
+
+    def __init__(self, graph: nn.Module):
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute the features of `w` from `x`."""
+        exact = waveform.double()
+        found = (exact - exact.mean(1, keepdim=True)).square().mean(1, keepdim=True)
+        rest = (1.0 - found).clamp_min(RUNTIME_EPSILON / LOUDEST)
+        variance = (RUNTIME_EPSILON * found / rest).clamp_min(QUIETEST)
+        return self.graph((exact * (variance + RUNTIME_EPSILON).sqrt()).float())
+
+
+_GRAPHS: dict[type[FrontEnd], type[nn.Module]] = {
+    KaldiFbank: KaldiGraph,
+    LogMel: LogMelGraph,
+    WhisperLogMel: WhisperGraph,
+    Waveform: WaveformGraph,
+}
+
+
+def graph_of(frontend: FrontEnd) -> nn.Module:
+    """Return the module to trace for a front end: (1, samples) → features of one utterance.
+
+    Examples
+    --------
+    >>> frontend = KaldiFbank()
+    >>> waveform = torch.randn(1, 4000)
+    >>> expected, _ = frontend(waveform, torch.tensor([4000]))
+    >>> bool((graph_of(frontend)(waveform) - expected).abs().max() < 1e-3)
+    True
+    """
+    if type(frontend) not in _GRAPHS:
+        names = ", ".join(cls.__name__ for cls in _GRAPHS)
+        raise DldError(f"{type(frontend).__name__} cannot be exported; front ends that can are {names}")
+    return _GRAPHS[type(frontend)](frontend).eval()
