@@ -13,7 +13,7 @@ from dld.errors import DldError
 from dld.gates import POLICIES, parse_depths
 
 if TYPE_CHECKING:
-    from dld.recognizer import Recognizer
+    from dld.recognition.eager import EagerRecognizer
 
 
 def add_network_options(parser: ArgumentParser) -> None:
@@ -89,16 +89,16 @@ def check_lm_options(arguments: Namespace) -> None:
         raise DldError("give either --lm-weights or both --lm-alpha and --lm-beta")
 
 
-def load(path: str, arguments: Namespace) -> Recognizer:
+def load(path: str, arguments: Namespace) -> EagerRecognizer:
     """Return the `Recognizer` of a model as the options ask for."""
-    from dld.recognizer import load_model
+    from dld.recognition.loading import load_model
 
     return load_model(path, arguments.device, arguments.precision)
 
 
-def chosen_gates(recognizer: Recognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:
+def chosen_gates(recognizer: EagerRecognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:
     """Return the gate vector of each depth, by depth, and the policy that chose them."""
-    blocks = recognizer.network.num_blocks
+    blocks = recognizer.num_blocks
     depths = parse_depths(recognizer.depths if arguments.depths is None else arguments.depths, blocks)
     policy = arguments.policy or recognizer.policy
     return {n: recognizer.gate_vector(depth=n, policy=policy, seed=arguments.policy_seed) for n in depths}, policy
@@ -110,7 +110,7 @@ def beam_settings(arguments: Namespace) -> BeamSettings:
     return BeamSettings(size, arguments.beam_logp, arguments.token_logp)
 
 
-def chosen_search(recognizer: Recognizer, arguments: Namespace) -> Search | None:
+def chosen_search(recognizer: EagerRecognizer, arguments: Namespace) -> Search | None:
     """Return the `Search` of the options, its weights read; None for best-path decoding."""
     check_lm_options(arguments)
     beam = beam_settings(arguments)
@@ -125,6 +125,6 @@ def chosen_search(recognizer: Recognizer, arguments: Namespace) -> Search | None
     return Search(arguments.lm, LmWeights.load(arguments.lm_weights or folder / LM_WEIGHTS), beam)
 
 
-def audio_settings(recognizer: Recognizer) -> dict[str, int | None]:
+def audio_settings(recognizer: EagerRecognizer) -> dict[str, int | None]:
     """Return how `dld.data.dataset.make_dataset` reads audio for a model."""
     return {"sample_rate": recognizer.sample_rate, "channel": recognizer.channel}

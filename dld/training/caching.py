@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import speechbrain as sb
 import torch
 
-from dld.data.dataset import make_dataset, make_loader, sorted_batches
+from dld.data.batching import sorted_batches
+from dld.data.dataset import make_dataset, make_loader
 from dld.data.fingerprint import fingerprint
 from dld.data.kaldi import Utterance
 from dld.files import InUse, alone_in
