@@ -34,7 +34,9 @@ from dld.files import read_json, write_json
 from dld.frontends import KaldiFbank
 from dld.gates import Draw, DropSchedule, evenly_spaced, gates_for_depth
 from dld.memory import keep_freed_memory
+from dld.padding import unpadded
 from dld.provenance import git_hash, processor, versions
+from dld.recognition.eager import EagerRecognizer
 from dld.training.brain import DynamicBrain
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,9 @@
 """Gate tables, decoding and measuring of trained models, as the commands do it."""
 
+import itertools
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from dld.gates import GATE_TABLE, GateTable, depth, evenly_spaced, first_n
 from dld.gates.search import Quality, search_gate_table
 from dld.profiling.latency import real_time_factors
 from dld.profiling.macs import gmacs_per_second
+from dld.recognition.eager import EagerRecognizer
 from dld.recognition.loading import load_model
 
 

@@ -13,6 +13,7 @@ from dld.errors import DldError
 from dld.gates import POLICIES, parse_depths
 
 if TYPE_CHECKING:
+    from dld.recognition.base import Recognizer
     from dld.recognition.eager import EagerRecognizer
 
 
@@ -96,7 +97,7 @@ def load(path: str, arguments: Namespace) -> EagerRecognizer:
     return load_model(path, arguments.device, arguments.precision)
 
 
-def chosen_gates(recognizer: EagerRecognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:
+def chosen_gates(recognizer: Recognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:
     """Return the gate vector of each depth, by depth, and the policy that chose them."""
     blocks = recognizer.num_blocks
     depths = parse_depths(recognizer.depths if arguments.depths is None else arguments.depths, blocks)
@@ -110,7 +111,7 @@ def beam_settings(arguments: Namespace) -> BeamSettings:
     return BeamSettings(size, arguments.beam_logp, arguments.token_logp)
 
 
-def chosen_search(recognizer: EagerRecognizer, arguments: Namespace) -> Search | None:
+def chosen_search(recognizer: Recognizer, arguments: Namespace) -> Search | None:
     """Return the `Search` of the options, its weights read; None for best-path decoding."""
     check_lm_options(arguments)
     beam = beam_settings(arguments)
@@ -125,6 +126,6 @@ def chosen_search(recognizer: EagerRecognizer, arguments: Namespace) -> Search |
     return Search(arguments.lm, LmWeights.load(arguments.lm_weights or folder / LM_WEIGHTS), beam)
 
 
-def audio_settings(recognizer: EagerRecognizer) -> dict[str, int | None]:
+def audio_settings(recognizer: Recognizer) -> dict[str, int | None]:
     """Return how `dld.data.dataset.make_dataset` reads audio for a model."""
     return {"sample_rate": recognizer.sample_rate, "channel": recognizer.channel}

@@ -7,7 +7,7 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -267,8 +267,8 @@ class Recognizer(ABC):
             list of what is returned for one.
         """
         several = isinstance(depth, Sequence) and not isinstance(depth, str), _is_list_of_vectors(gates)
-        depths = list(depth) if isinstance(depth, Sequence) and several[0] else [depth]
-        choices = list(gates) if gates is not None and several[1] else [gates]
+        depths: list[Any] = list(depth) if isinstance(depth, Sequence) and several[0] else [depth]
+        choices: list[Any] = list(gates) if gates is not None and several[1] else [gates]
         if not depths or not choices:
             raise DldError("log_probs needs at least one depth or gate vector")
         vectors = [self.gate_vector(depth=n, gates=g, policy=policy) for n in depths for g in choices]
