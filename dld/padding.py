@@ -1,5 +1,6 @@
 """Which frames of a batch are padding, and windows over time."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,3 +30,20 @@ def windows(signal: Tensor, size: int, step: int) -> Tensor:
     # `unfold` becomes a graph of a fixed length.
     count = (signal.shape[1] - size) // step
     return torch.stack([signal[:, first : first + count * step + 1 : step] for first in range(size)], -1)
+
+
+def unpadded(logits: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
+    """Split a batch into utterances without padding.
+
+    Parameters
+    ----------
+    logits : Tensor (batch, frames, tokens)
+    lengths : LongTensor (batch,)
+        Valid frames.
+
+    Returns
+    -------
+    list of array (frames, tokens), float32
+    """
+    rows = logits.detach().float().cpu().numpy()
+    return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
