@@ -19,10 +19,10 @@ from pathlib import Path
 # themselves. A new package or module of dld needs a row.
 LAYERS = [
     ["bin", "__main__"],
-    ["deploy", "reporting", "profiling"],
+    ["export", "reporting", "profiling"],
     ["training", "comparison"],
     ["recognition"],
-    ["experiment"],
+    ["experiment", "packs", "macs"],
     ["saved", "config"],
     ["network", "encoders", "frontends", "decoding"],
     ["gates", "data", "scoring"],

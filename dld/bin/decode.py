@@ -15,7 +15,7 @@ from dld.bin.models import (
     check_lm_options,
     chosen_gates,
     chosen_search,
-    load,
+    load_experiment,
 )
 from dld.checks import COUNT
 from dld.errors import DldError
@@ -139,12 +139,12 @@ def main(argv=None):
     from dld.data import kaldi
     from dld.data.dataset import evaluation_loader, make_dataset
     from dld.data.feasibility import check_evaluation
+    from dld.macs import gmacs_per_second
     from dld.profiling.latency import real_time_factors
-    from dld.profiling.macs import gmacs_per_second
     from dld.provenance import git_hash
     from dld.scoring.decodes import DecodeRecord, name_of_set, refuse_other_set
 
-    recognizer = load(arguments.exp, arguments)
+    recognizer = load_experiment(arguments.exp, arguments)
     network = recognizer.network
     gates_of, policy = chosen_gates(recognizer, arguments)
     vectors = list(gates_of.values())

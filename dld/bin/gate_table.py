@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dld.bin import add_pipes_option, add_progress_option, command, options
-from dld.bin.models import audio_settings
+from dld.bin.models import audio_settings, load_experiment
 from dld.checks import POSITIVE
 from dld.files import writable_folder
 
@@ -45,9 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dld.gates import GATE_TABLE
     from dld.gates.partial import Partial
     from dld.gates.search import search_gate_table
-    from dld.recognition.loading import load_model
 
-    recognizer = load_model(arguments.exp, arguments.device)
+    recognizer = load_experiment(arguments.exp, arguments)
     network = recognizer.network
     folder = writable_folder(Path(arguments.exp))
     utterances = kaldi.load(arguments.data)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dld.bin import command, options
-from dld.bin.models import audio_settings, load
+from dld.bin.models import audio_settings, load_experiment
 from dld.checks import COUNT, POSITIVE
 from dld.errors import DldError
 from dld.files import writable_folder
@@ -140,7 +140,7 @@ def measure(arguments: Namespace, test_set: str) -> Latency:
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     entries, ids, seconds = [], [], []
     for model in arguments.models:
-        recognizer = load(model, arguments)
+        recognizer = load_experiment(model, arguments)
         network = recognizer.network
         check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
         dataset = make_dataset(utterances, **audio_settings(recognizer))

@@ -90,11 +90,22 @@ def check_lm_options(arguments: Namespace) -> None:
         raise DldError("give either --lm-weights or both --lm-alpha and --lm-beta")
 
 
-def load(path: str, arguments: Namespace) -> EagerRecognizer:
-    """Return the `Recognizer` of a model as the options ask for."""
+def load(path: str, arguments: Namespace) -> Recognizer:
+    """Return the `Recognizer` of an experiment or a pack as the options ask for."""
     from dld.recognition.loading import load_model
 
-    return load_model(path, arguments.device, arguments.precision)
+    return load_model(path, arguments.device, arguments.precision, arguments.threads)
+
+
+def load_experiment(path: str, arguments: Namespace) -> EagerRecognizer:
+    """Return the `Recognizer` of an experiment, whose network runs in PyTorch."""
+    from dld.packs.metadata import is_pack
+
+    if is_pack(path):
+        raise DldError(f"{path}: is a pack; give the folder of the experiment that it was exported from")
+    from dld.recognition.eager import load_experiment
+
+    return load_experiment(path, arguments.device, getattr(arguments, "precision", "fp32"))
 
 
 def chosen_gates(recognizer: Recognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:

@@ -86,12 +86,14 @@ def of(kind: Kind) -> Callable[[str], float]:
 
 def device(text: str) -> str:
     """Read the value of `--device`: one that this machine has."""
-    # Commands on text and tables do not need it, and it takes seconds to import.
+    if text == "cpu":
+        return text
+    # Packs and commands on text and tables do not need it, and it takes seconds to import.
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     found = re.fullmatch(r"cuda(?::(\d+))?", text)
-    if text == "cpu" or (found and int(found[1] or 0) < gpus):
+    if found and int(found[1] or 0) < gpus:
         return text
     there = "cpu: torch finds no GPU on this machine"
     if gpus:

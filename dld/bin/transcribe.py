@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dld.bin import boolean, command, options
 from dld.bin.models import add_beam_options, add_lm_options, add_network_options, check_lm_options, chosen_search, load
-from dld.checks import COUNT
+from dld.checks import COUNT, Number
 from dld.errors import DldError
 from dld.gates import depth, format_gates
 
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 def make_parser() -> options.Parser:
     """Return the parser of the command line."""
     parser = options.Parser(prog="dld transcribe", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", help="folder of a trained experiment")
+    parser.add_argument("model", metavar="MODEL", help="folder of a trained experiment, or a pack of dld export")
     parser.add_argument("files", metavar="FILE", nargs="+", help="audio of any rate: WAV, FLAC, OGG, MP3, SPHERE …")
     parser.add_argument("--depth", type=options.of(COUNT), help="blocks to run (default: all)")
     parser.add_argument("--gates", metavar="101100", help="blocks to run, instead of --depth: 1 runs, 0 is skipped")
+    parser.add_argument(
+        "--budget",
+        type=options.of(Number(0, 1)),
+        help="instead of --depth: the part of full compute to use, such as 0.5",
+    )
+    parser.add_argument("--threads", type=options.of(COUNT), help="threads that run a pack (default: 1)")
     add_network_options(parser)
     add_beam_options(parser)
     add_lm_options(parser)
@@ -65,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_lm_options(arguments)
     recognizer = load(arguments.model, arguments)
     gates = recognizer.gate_vector(
-        depth=arguments.depth, gates=arguments.gates, policy=arguments.policy, seed=arguments.policy_seed
+        depth=arguments.depth,
+        gates=arguments.gates,
+        budget=arguments.budget,
+        policy=arguments.policy,
+        seed=arguments.policy_seed,
     )
     found: dict[int, str | DldError] = {}
     following = 0

@@ -7,7 +7,7 @@ import math
 import sys
 
 from dld.bin import command, options
-from dld.bin.models import add_set_options, audio_settings, beam_settings, chosen_gates, load
+from dld.bin.models import add_set_options, audio_settings, beam_settings, chosen_gates, load_experiment
 from dld.checks import COUNT, Number
 from dld.decoding.settings import ALPHAS, BETAS, LM_WEIGHTS, Search
 from dld.errors import DldError
@@ -103,7 +103,7 @@ def main(argv=None):
     if not all(map(math.isfinite, (*grid[0], *grid[1]))):
         raise DldError("--alphas and --betas: finite numbers were expected, such as 0.2,0.4")
     search = Search(arguments.lm, beam=beam_settings(arguments))
-    recognizer = load(arguments.exp, arguments)
+    recognizer = load_experiment(arguments.exp, arguments)
     path = writable_file(arguments.output or recognizer.folder / LM_WEIGHTS)
     gates_of, policy = chosen_gates(recognizer, arguments)
     dataset = make_dataset(

@@ -56,7 +56,9 @@ class Composer:
     def node(self, operator: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: object) -> None:
         """Append a node."""
         outputs = list(outputs)
-        self.nodes.append(helper.make_node(operator, list(inputs), outputs, name=f"{operator}/{outputs[0]}", **attributes))
+        self.nodes.append(
+            helper.make_node(operator, list(inputs), outputs, name=f"{operator}/{outputs[0]}", **attributes)
+        )
 
     def constant(self, name: str, array: object) -> str:
         """Append a constant and return its name."""

@@ -123,9 +123,7 @@ class WhisperGraph(nn.Module):
     def __init__(self, frontend: WhisperLogMel):
         super().__init__()
         self.hop, self.half = frontend.hop, frontend._n_fft // 2
-        self.spectrum = Spectrum(
-            torch.diag(frontend.window.double()), frontend._n_fft, frontend.hop, frontend.filters
-        )
+        self.spectrum = Spectrum(torch.diag(frontend.window.double()), frontend._n_fft, frontend.hop, frontend.filters)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""

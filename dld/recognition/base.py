@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dld.checks import POSITIVE, complaint, shown
+from dld.checks import POSITIVE, Number, complaint, shown
 from dld.data.clips import Audio, Source, listed, name_of
 from dld.data.tokenizer import Tokenizer
 from dld.decoding.best_path import greedy, log_softmax
@@ -93,10 +93,20 @@ class Recognizer(ABC):
             For each gate vector, in their order, for each utterance.
         """
 
+    @abstractmethod
+    def compute(self) -> dict[int, float]:
+        """Return the compute of each depth, as a part of full depth."""
+
     def gate_vector(
-        self, *, depth: int | None = None, gates: Gates | None = None, policy: str | None = None, seed: int = 0
+        self,
+        *,
+        depth: int | None = None,
+        gates: Gates | None = None,
+        budget: float | None = None,
+        policy: str | None = None,
+        seed: int = 0,
     ) -> tuple[bool, ...]:
-        """Return the gate vector of a depth, or `gates`, checked.
+        """Return the gate vector of a depth or of a budget, or `gates`, checked.
 
         Parameters
         ----------
@@ -104,6 +114,8 @@ class Recognizer(ABC):
             Default: full depth.
         gates : str or sequence of bool, optional
             Instead of a depth.
+        budget : float, optional
+            Instead of a depth: the part of full compute that may be used. It takes the deepest that keeps to it.
         policy : str, optional
             What chooses the vector of the depth (default: the model's policy).
         seed : int
@@ -116,9 +128,13 @@ class Recognizer(ABC):
         """
         blocks = self.num_blocks
         if gates is not None:
-            if depth is not None or policy is not None:
-                raise DldError("give either gates, or a depth and the policy that chooses them")
+            if depth is not None or policy is not None or budget is not None:
+                raise DldError("give either gates, or a depth or budget and the policy that chooses them")
             return parse_gates(gates, blocks) if isinstance(gates, str) else check_gates(gates, blocks)
+        if budget is not None:
+            if depth is not None:
+                raise DldError("give either a depth or a budget")
+            depth = self._depth_within(budget)
         depth = blocks if depth is None else check_depth(depth, blocks)
         policy = policy or self.policy
         table = self.gate_table() if policy == "table" else None
@@ -131,6 +147,18 @@ class Recognizer(ABC):
                 "policy, such as evenly-spaced"
             )
         return gates_for_depth(policy, blocks, depth, table, seed)
+
+    def _depth_within(self, budget: float) -> int:
+        """Return the deepest depth whose compute is at most a part of full depth's."""
+        if wrong := complaint("budget", budget, Number(0, 1)):
+            raise DldError(wrong)
+        parts = self.compute()
+        least = min(parts, key=parts.__getitem__)
+        if budget < parts[least]:
+            raise DldError(
+                f"budget is {budget:g}; depth {least} takes {parts[least]:.3f} of full compute, give at least that"
+            )
+        return max(depth for depth, part in parts.items() if part <= budget)
 
     def gate_table(self) -> GateTable | None:
         """Return the gate table stored with the model, None where none was searched yet; another model's is refused."""
@@ -187,6 +215,7 @@ class Recognizer(ABC):
         *,
         depth: int | None = None,
         gates: Gates | None = None,
+        budget: float | None = None,
         policy: str | None = None,
         sample_rate: int | None = None,
         search: Search | None = None,
@@ -198,7 +227,7 @@ class Recognizer(ABC):
         ----------
         audio : path, array (samples,) or Tensor (samples,), or a list of those
             Samples are floating point, full scale 1. Files may be of any rate; commands (`… |`) are never run.
-        depth, gates, policy : optional
+        depth, gates, budget, policy : optional
             What runs, see `gate_vector` (default: all blocks).
         sample_rate : int, optional
             Hz of the samples; files state theirs.
@@ -212,7 +241,7 @@ class Recognizer(ABC):
         DldError
             A file cannot be read or is too long for the encoder, or the model cannot run so; the message names it.
         """
-        vector = self.gate_vector(depth=depth, gates=gates, policy=policy)
+        vector = self.gate_vector(depth=depth, gates=gates, budget=budget, policy=policy)
         find = None if search is None else self.search(search, vector)
         items, single = listed(audio)
         texts = [""] * len(items)

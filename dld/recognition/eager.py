@@ -1,6 +1,7 @@
 """A recogniser whose network runs in PyTorch: what is trained, validated, searched, tuned, decoded and timed."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 from dld.data.dataset import unpack
 from dld.data.tokenizer import Tokenizer
 from dld.encoders.base import Embedded
-from dld.experiment import ModelRecord
+from dld.errors import DldError
+from dld.experiment import ModelRecord, load_trained
+from dld.macs import relative_compute
 from dld.network import GatedCTC, Output, precision_context
 from dld.padding import unpadded
 from dld.recognition.base import Find, Recognizer
@@ -76,6 +79,10 @@ class EagerRecognizer(Recognizer):
     def num_blocks(self) -> int:
         """Blocks of the encoder, open or closed."""
         return self.network.num_blocks
+
+    def compute(self) -> dict[int, float]:
+        """Return the compute of each depth, as a part of full depth; see `dld.macs`."""
+        return relative_compute(self.network, self.sample_rate)
 
     @property
     def device(self) -> torch.device:
@@ -156,3 +163,23 @@ class EagerRecognizer(Recognizer):
         finally:
             for module in training:
                 module.training = True
+
+
+def load_experiment(path: str | os.PathLike, device: str = "cpu", precision: str = "fp32") -> EagerRecognizer:
+    """Load a finished experiment; see `dld.load_model`."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise DldError(f"device {device!r} is not available: {str(error).splitlines()[0]}") from None
+    trained = load_trained(path, device)
+    return EagerRecognizer(
+        trained.network,
+        trained.tokenizer,
+        sample_rate=trained.settings["sample_rate"],
+        channel=trained.settings["channel"],
+        precision=precision,
+        policy=trained.settings["decode_policy"],
+        depths=trained.settings["decode_depths"],
+        about=trained.about,
+        folder=trained.folder,
+    )

@@ -12,7 +12,7 @@ from dld.errors import DldError
 from dld.frontends import WhisperLogMel
 from dld.gates import evenly_spaced
 from dld.network import GatedCTC
-from dld.profiling.macs import gmacs_per_second
+from dld.macs import gmacs_per_second
 
 N = 4
 

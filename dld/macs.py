@@ -6,6 +6,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from dld.gates import first_n
+
 SECONDS = 10
 
 
@@ -41,3 +43,16 @@ def gmacs_per_second(
         features, frames = network.frontend(waveform, lengths)
         network(features, frames, [gates])
     return counter.get_total_flops() / 2 / seconds / 1e9
+
+
+def relative_compute(network: torch.nn.Module, sample_rate: int) -> dict[int, float]:
+    """Return the compute of each depth, as a part of full depth.
+
+    Blocks of an encoder take the same, so that two depths are counted.
+    """
+    blocks = network.num_blocks
+    training = network.training
+    least, most = (gmacs_per_second(network, first_n(blocks, n), sample_rate) for n in (1, blocks))
+    network.train(training)
+    block = (most - least) / max(1, blocks - 1)
+    return {n: 1.0 if n == blocks else (least + (n - 1) * block) / most for n in range(1, blocks + 1)}

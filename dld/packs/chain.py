@@ -1,0 +1,123 @@
+"""The graphs of a pack, run one after the other by ONNX Runtime under any gate vector."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dld.checks import COUNT, complaint
+from dld.errors import DldError
+from dld.gates import depth
+from dld.packs.metadata import AGAIN, FileRecord, Metadata, content_of
+
+# A tensor whose content is in another file: field 1 of an entry, of the 8 bytes `location`, and then field 2.
+_EXTERNAL = b"\n\x08location\x12"
+
+
+def onnxruntime() -> Any:
+    """Return the module, which takes a tenth of a second to import; a `DldError` where it is missing."""
+    try:
+        import onnxruntime as module
+    except ImportError:
+        raise DldError("packs need onnxruntime, which is not installed: pip install 'dld[runtime]'") from None
+    return module
+
+
+class Chain:
+    """Sessions of a pack's graphs; each is made when it first runs.
+
+    Full depth takes as long as one graph of all blocks, since tensors pass from session to session without copies.
+
+    Parameters
+    ----------
+    folder : Path
+    metadata : Metadata
+    threads : int
+        Threads of each graph. They sleep while they wait, instead of spinning.
+    """
+
+    def __init__(self, folder: Path, metadata: Metadata, threads: int = 1):
+        if wrong := complaint("threads", threads, COUNT):
+            raise DldError(wrong)
+        self.folder, self.metadata = folder, metadata
+        self.runtime = onnxruntime()
+        self.options = self.runtime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+        self.options.inter_op_num_threads = 1
+        self.options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.options.log_severity_level = 4  # its errors are raised as well
+        self.sessions: dict[str, Any] = {}
+
+    def run(self, waveform: np.ndarray, gate_vectors: Sequence[Sequence[bool]]) -> list[np.ndarray]:
+        """Return the logits of an utterance under each of several gate vectors.
+
+        What comes before the blocks, and blocks of a common prefix, run once.
+
+        Parameters
+        ----------
+        waveform : array (samples,), float32
+        gate_vectors : sequence of gate vectors
+
+        Returns
+        -------
+        list of array (frames, tokens), float32
+        """
+        if len(waveform) < self.metadata.min_samples:
+            return [np.zeros((0, self.metadata.vocab_size), np.float32) for _ in gate_vectors]
+        value = self.runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(waveform[None], np.float32))
+        graphs = self.metadata.graphs
+        hidden, *rest = self._call(graphs.front, {"waveform": value})
+        context = dict(zip(graphs.context, rest, strict=True))
+        path: list[Any] = [hidden]
+        previous: tuple[bool, ...] = ()
+        found: list[np.ndarray] = [np.empty(0)] * len(gate_vectors)
+        vectors = [tuple(map(bool, gates)) for gates in gate_vectors]
+        for position in sorted(range(len(vectors)), key=vectors.__getitem__):
+            gates = vectors[position]
+            shared = next((i for i, (a, b) in enumerate(zip(gates, previous, strict=False)) if a != b), len(previous))
+            del path[shared + 1 :]
+            for index in range(shared, len(gates)):
+                path.append(self._block(index, gates[index], path[-1], context))
+            found[position] = self._head(gates, path)
+            previous = gates
+        return found
+
+    def _block(self, index: int, gate: bool, hidden: Any, context: dict[str, Any]) -> Any:
+        graphs = self.metadata.graphs
+        if gate:
+            return self._call(graphs.blocks[index], {"hidden": hidden, **context})[0]
+        return self._call(graphs.skips[index], {"hidden": hidden})[0] if graphs.skips else hidden
+
+    def _head(self, gates: Sequence[bool], path: list[Any]) -> np.ndarray:
+        graphs = self.metadata.graphs
+        name = graphs.heads[depth(gates) - 1 if len(graphs.heads) > 1 else 0]
+        given = {f"hidden_{index}": value for index, value in enumerate(path)}
+        [logits] = self._call(name, given if graphs.reads_path else {"hidden": path[-1]})
+        return logits.numpy()[0]
+
+    def _call(self, name: str, given: dict[str, Any]) -> list[Any]:
+        session = self.sessions.get(name) or self._session(name)
+        try:
+            return session.run_with_ort_values(None, given)
+        except Exception as error:  # ONNX Runtime's own have no common base
+            if "alloc" in str(error):
+                raise MemoryError from None
+            raise DldError(f"{self.folder / name}: cannot be run: {_line(error)}; {AGAIN}") from None
+
+    def _session(self, name: str) -> Any:
+        content = content_of(self.folder, name, FileRecord(**self.metadata.files[name]))
+        if _EXTERNAL in content:
+            raise DldError(f"{self.folder / name}: has weights in another file, and packs have none; {AGAIN}")
+        try:
+            session = self.runtime.InferenceSession(content, self.options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            where = self.folder / name
+            raise DldError(f"{where}: not a graph that this onnxruntime runs ({_line(error)}); {AGAIN}") from None
+        self.sessions[name] = session
+        return session
+
+
+def _line(error: Exception) -> str:
+    """Return the message of an error as one short line."""
+    return " ".join(str(error).split())[:200]
