@@ -32,6 +32,7 @@ COMMANDS = {
     "gates": Command("dld.bin.gate_table", "search the gate table of a trained network on its dev set"),
     "decode": Command("dld.bin.decode", "decode a test set at several depths"),
     "transcribe": Command("dld.bin.transcribe", "print the text of audio files"),
+    "export": Command("dld.bin.export", "write a model that runs without torch, or in sherpa-onnx or onnx-asr"),
     "tune-lm": Command("dld.bin.tune_lm", "choose the weights of a language model on a dev set"),
     "score": Command("dld.bin.score", "compute the error rates of decoded test sets"),
     "latency": Command("dld.bin.latency", "measure the time of an utterance, models and depths taking turns"),
@@ -46,7 +47,7 @@ COMMANDS = {
 GROUPS = {
     "data": ("prepare", "data", "tokenizer", "lm"),
     "training": ("train", "compare", "config"),
-    "running a model": ("transcribe", "decode", "gates", "tune-lm"),
+    "running a model": ("transcribe", "decode", "gates", "tune-lm", "export"),
     "results": ("score", "latency", "report"),
     "this installation": ("doctor",),
 }

@@ -154,11 +154,13 @@ def check_features(recognizer: EagerRecognizer, runtime: str) -> None:
     frontend, encoder = recognizer.network.frontend, recognizer.network.encoder
     if not isinstance(frontend, KaldiFbank):
         raise DldError(
-            f"{runtime} computes Kaldi features, and the front end of this model is {type(frontend).__name__}; train one "
-            "with KaldiFbank, or export to another format"
+            f"{runtime} computes Kaldi features, and the front end of this model is {type(frontend).__name__}; "
+            "train one with KaldiFbank, or export to another format"
         )
     config = frontend.config
-    wrong = [f"{key} {config[key]} instead of {value}" for key, value in RUNTIME_FEATURES.items() if config[key] != value]
+    wrong = [
+        f"{key} {config[key]} instead of {value}" for key, value in RUNTIME_FEATURES.items() if config[key] != value
+    ]
     if encoder.subsampling != SUBSAMPLING:
         wrong.append(f"subsampling {encoder.subsampling} instead of {SUBSAMPLING}")
     if wrong:
