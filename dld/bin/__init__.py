@@ -16,6 +16,12 @@ from typing import Any
 from dld.data.pipes import allow_pipes
 from dld.errors import DldError, UsageError, describe_os_error, is_out_of_memory, worker_died
 
+#: What the extra `train` installs, by the names that are imported.
+TRAINING = frozenset(
+    ("torch", "torchaudio", "speechbrain", "hyperpyyaml", "huggingface_hub", "ruamel", "yaml")
+    + ("kaldiio", "jiwer", "matplotlib", "safetensors", "espeakng_loader", "tqdm")
+)
+
 
 def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
     """Give the `main` of a sub-command the project's error contract.
@@ -48,6 +54,10 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
             return 141
         except OSError as error:
             return _fail(main, describe_os_error(error))
+        except ModuleNotFoundError as error:
+            if (name := (error.name or "").partition(".")[0]) not in TRAINING:
+                raise
+            return _fail(main, f"needs {name}, which is not installed: pip install 'dld[train]'")
         except (MemoryError, RuntimeError) as error:
             died = worker_died(error)
             if died:

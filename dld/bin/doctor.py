@@ -29,6 +29,8 @@ class Part(NamedTuple):
 
 
 OPTIONAL = (
+    Part("onnxruntime", "running packs", "pip install onnxruntime"),
+    Part("onnx", "dld export", "pip install onnx"),
     Part("kenlm", "beam search with a language model", "pip install kenlm (a C++ compiler and cmake)"),
     Part("espeakng_loader", "the speech of the mini corpus", "pip install espeakng-loader"),
     Part("tensorboard", "curves of a training (--logger tensorboard)", "pip install tensorboard"),

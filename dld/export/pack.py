@@ -224,7 +224,7 @@ def depth_records(recognizer: EagerRecognizer, policy: str) -> list[DepthRecord]
 def compare(recognizer: EagerRecognizer, pack: PackRecognizer) -> None:
     """Raise a `DldError` if a pack does not give the logits of its model, at full depth and at depth 1."""
     generator = np.random.default_rng(0)
-    vectors = [recognizer.gate_vector(), gates_for_depth("first-n", recognizer.num_blocks, 1)]
+    vectors = [gates_for_depth("first-n", recognizer.num_blocks, n) for n in (1, recognizer.num_blocks)]
     for seconds in COMPARED:
         waveform = generator.normal(0, 0.1, round(seconds * recognizer.sample_rate)).astype(np.float32)
         expected, found = recognizer.logits([waveform], vectors), pack.logits([waveform], vectors)
