@@ -162,8 +162,6 @@ def _describe(recognizer: EagerRecognizer, precision: str, graphs: Graphs, folde
     if policy == "table" and table is None:
         policy = "evenly-spaced"
         logger.warning("the model has no gate table (dld gates makes one); the pack's depths are evenly spaced")
-    elif table is not None:
-        policy = "table"
     encoder, frontend = network.encoder, network.frontend
     files = {}
     for path in sorted(folder.iterdir()):

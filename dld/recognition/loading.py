@@ -35,9 +35,7 @@ def load_model(
         raise DldError(f"load_model takes the folder of a model, not {shown(path)}")
     if is_pack(path):
         if device != "cpu" or precision != "fp32":
-            raise DldError(
-                f"{path}: is a pack, which runs on the device cpu in the precision that it was exported with"
-            )
+            raise DldError(f"{path}: is a pack, which runs on the CPU in the precision that it was exported with")
         from dld.recognition.pack import PackRecognizer
 
         return PackRecognizer(path, 1 if threads is None else threads)
