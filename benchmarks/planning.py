@@ -36,7 +36,7 @@ CORPORA = {
     "TED-LIUM 3": Corpus("recipes/tedlium3/hparams/base.yaml", 452, 70),
     "LibriSpeech 960 h": Corpus("recipes/librispeech/hparams/base.yaml", 960, 50),
 }
-#: Passes of student and teacher over the network for each batch, in units of its forward pass at full depth: forward and
+#: Passes of student and teacher over the network for each batch, in units of a forward pass at full depth: forward and
 #: backward count three. An LD student has half of its blocks open, the three networks of a sandwich 12, 2 and 7 of 12.
 SYSTEMS = {
     "static": (3.0, 0.0),
