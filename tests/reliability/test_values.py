@@ -114,10 +114,13 @@ WRONG_KEYS = [
     ("--precision fp31", "did you mean 'fp32'?"),
     ("--precision 16", "precision is 16; it must be fp32, bf16 or fp16"),
     ("--precision BF16", "precision is 'BF16'; it"),
-    ("--decode_policy nope", "decode_policy is 'nope'; it must be table, evenly-spaced, first-n or random"),
+    (
+        "--decode_policy nope",
+        "decode_policy is 'nope'; it must be table, evenly-spaced, first-n, first-and-last or random",
+    ),
     ("--decode_policy evenly_spaced", "did you mean 'evenly-spaced'?"),
     ("--decode_policy null", "decode_policy is null; it"),
-    ("--eval_policy nope", "eval_policy is 'nope'; it must be evenly-spaced, first-n or random"),
+    ("--eval_policy nope", "eval_policy is 'nope'; it must be evenly-spaced, first-n, first-and-last or random"),
     ("--eval_policy table", "eval_policy is 'table'; it"),
     ("--teacher_input loud", "teacher_input is 'loud'; it must be augmented or clean"),
     # Booleans.
