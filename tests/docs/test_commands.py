@@ -53,6 +53,7 @@ NOT_RUN = {
         "./run.sh test tests/encoders/test_batching.py": TESTS,
         "./run.sh test tests/encoders/test_batching.py -m slow": TESTS,
     },
+    "docs/export.md": {"pip install 'dld[runtime]'": SETUP},
     "docs/language_models.md": {"./run.sh --stage 7 --lm train": "tests/recipes/test_mini.py runs it"},
     "docs/quick_start.md": {"./run.sh --setup-only true": SETUP},
     "docs/runs.md": {
@@ -111,6 +112,7 @@ IN_TURN = {
     "docs/scores.md": "recipes/mini",
     "docs/results.md": "recipes/mini",
     "docs/language_models.md": ".",
+    "docs/export.md": ".",
     "docs/runs.md": "recipes/mini",
     "docs/watching.md": ".",
     "recipes/mini/README.md": ".",
