@@ -10,6 +10,7 @@ import argparse
 from dataclasses import dataclass
 
 import torch
+from dld.profiling.macs import gmacs_per_second
 
 from dld.bin import options
 from dld.checks import POSITIVE
@@ -17,7 +18,6 @@ from dld.config import load_config
 from dld.ctc import ctc_loss
 from dld.encoders import kernels
 from dld.files import write_json
-from dld.profiling.macs import gmacs_per_second
 from dld.provenance import git_hash, processor, versions
 
 SECONDS = 10

@@ -14,8 +14,8 @@ from dld.decoding.evaluation import Evaluator
 from dld.files import read_json
 from dld.gates import GATE_TABLE, GateTable, depth, evenly_spaced, first_n
 from dld.gates.search import Quality, search_gate_table
-from dld.profiling.latency import real_time_factors
 from dld.macs import gmacs_per_second
+from dld.profiling.latency import real_time_factors
 from dld.recognition.eager import EagerRecognizer
 from dld.recognition.loading import load_model
 

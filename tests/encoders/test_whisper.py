@@ -11,8 +11,8 @@ from dld.encoders.whisper import sinusoids
 from dld.errors import DldError
 from dld.frontends import WhisperLogMel
 from dld.gates import evenly_spaced
-from dld.network import GatedCTC
 from dld.macs import gmacs_per_second
+from dld.network import GatedCTC
 
 N = 4
 
