@@ -10,7 +10,6 @@ import argparse
 from dataclasses import dataclass
 
 import torch
-from dld.profiling.macs import gmacs_per_second
 
 from dld.bin import options
 from dld.checks import POSITIVE
@@ -18,6 +17,7 @@ from dld.config import load_config
 from dld.ctc import ctc_loss
 from dld.encoders import kernels
 from dld.files import write_json
+from dld.macs import gmacs_per_second
 from dld.provenance import git_hash, processor, versions
 
 SECONDS = 10

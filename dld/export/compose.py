@@ -1,7 +1,9 @@
 """One ONNX graph out of pieces, for one gate vector."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -53,17 +55,15 @@ class Composer:
             new.output[:] = [renamed(name) for name in node.output]
             self.nodes.append(new)
 
-    def node(self, operator: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: object) -> None:
+    def node(self, operator: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: Any) -> None:
         """Append a node."""
         outputs = list(outputs)
         self.nodes.append(
             helper.make_node(operator, list(inputs), outputs, name=f"{operator}/{outputs[0]}", **attributes)
         )
 
-    def constant(self, name: str, array: object) -> str:
+    def constant(self, name: str, array: np.ndarray | np.float32) -> str:
         """Append a constant and return its name."""
-        import numpy as np
-
         self.initializers.append(onnx.numpy_helper.from_array(np.asarray(array), name))
         return name
 

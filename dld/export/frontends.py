@@ -91,7 +91,7 @@ class KaldiGraph(_Normalised):
         lengths = length_of(waveform)
         frames = frontend.frames(lengths)
         first = 0 if frontend.snip_edges else frontend.hop // 2 - frontend.window // 2
-        index = torch.arange(first, first + (frames[0] - 1) * frontend.hop + frontend.window)
+        index = first + torch.arange((frames[0] - 1) * frontend.hop + frontend.window)  # type: ignore[call-overload]
         # Mirrored at both ends, see `KaldiFbank`.
         index = index.remainder(2 * lengths)
         samples = waveform[:, torch.minimum(index, 2 * lengths - 1 - index)]
@@ -122,13 +122,13 @@ class WhisperGraph(nn.Module):
 
     def __init__(self, frontend: WhisperLogMel):
         super().__init__()
-        self.hop, self.half = frontend.hop, frontend._n_fft // 2
+        self.hop, self.before = frontend.hop, frontend._n_fft // 2
         self.spectrum = Spectrum(torch.diag(frontend.window.double()), frontend._n_fft, frontend.hop, frontend.filters)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""
-        padded = functional.pad(waveform, (0, 2 * self.half))
-        energies = self.spectrum(functional.pad(padded, (self.half, 0), mode="reflect"))
+        padded = functional.pad(waveform, (0, 2 * self.before))
+        energies = self.spectrum(functional.pad(padded, (self.before, 0), mode="reflect"))
         frames = (length_of(waveform) // self.hop).clamp_min(1)
         features = energies[:, : frames[0]].clamp_min(1e-10).log10()
         return (features.maximum(features.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0

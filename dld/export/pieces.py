@@ -4,10 +4,11 @@ They are traced once, and hold the only copy of the weights. A pack runs them in
 graph of them.
 """
 
+import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -205,7 +206,8 @@ class _WaveformFront(nn.Module):
     def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
         features = self.graph(waveform)
         if (needed := self.stack.samples_needed()) > 1:
-            features = functional.pad(features, (0, (needed - length_of(features)).clamp_min(0)[0]))
+            missing = (needed - length_of(features)).clamp_min(0)
+            features = functional.pad(features, (0, missing[0]))  # type: ignore[arg-type]
         embedded = self.stack.embed(features, length_of(features))
         return (embedded.hidden, *([] if embedded.positions is None else [embedded.positions]))
 
@@ -269,7 +271,7 @@ def _export(
     torch.onnx.export(
         module.eval(),
         tuple(given),
-        written,
+        written,  # type: ignore[arg-type]
         dynamo=False,
         opset_version=OPSET,
         input_names=inputs,
@@ -279,15 +281,15 @@ def _export(
     return onnx.load_model_from_string(written.getvalue())
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801 - a context, like its base
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """Keep the tracer's warnings, which are about what is meant to be constant, off the terminal."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        self.level = logging.getLogger("torch.onnx").level
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger("torch.onnx").setLevel(self.level)
-        super().__exit__(*error)
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
