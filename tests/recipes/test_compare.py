@@ -24,9 +24,10 @@ from dld.errors import DldError
 RUNS = ["static", "ld", "ld_seed2", "dedicated_n2"]
 LISTS = [f"mini/runs/{name}.yaml" for name in ("comparison", "ablations")]
 LISTS += [f"queen/runs/{name}.yaml" for name in ("comparison", "base", "published")]
+LISTS += [f"an4/runs/{name}.yaml" for name in ("comparison", "folds", "started")]
 LISTS += [f"{recipe}/runs/comparison.yaml" for recipe in ("librispeech", "tedlium3")]
 # Runs that start from the teacher though their experiment files do not say so: that is what is compared.
-STARTED = {"dld_start": "static", "dld_even_start": "static"}
+STARTED = {f"{system}_start": "static" for system in ("ld", "dld", "dld_even", "early_exit", "self_kd")}
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def read_part(root: Path, part: str, problems: Problems) -> list[kaldi.Utterance
     """
     texts = _read_texts(root / f"etc/an4_{part}.transcription", problems)
     listed = _read_list(root, root / f"etc/an4_{part}.fileids", texts, problems)
-    for key in texts.keys() - listed.keys():
+    for key in sorted(texts.keys() - listed.keys()):
         problems.add("no audio", texts[key][1], f"the utterance {key} is not in an4_{part}.fileids")
     lengths = check_recordings({key: str(audio) for key, audio in listed.items()}, problems)
     words = sum(len(texts[key][0].split()) for key in listed)
