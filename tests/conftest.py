@@ -82,7 +82,7 @@ def an4_miniature(tmp_path_factory):
     """AN4 in its true layout with noise for speech: 12 training speakers and 2 of test, 3 utterances each."""
     root = tmp_path_factory.mktemp("an4") / "an4"
     dice = np.random.default_rng(0)
-    words = "ONE TWO THREE ENTER STOP A B C D E F G H I J K L M N O P Q R S T U V W X Y Z".split()
+    words = ["ONE", "TWO", "THREE", "ENTER", "STOP", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
     for part, folder, mark, names in (
         ("train", "an4_clstk", "<s> {} </s>", [f"{gender}ab{letter}" for gender in "fm" for letter in "cdefgh"]),
         ("test", "an4test_clstk", "{}", ["fxyz", "mxyz"]),

@@ -23,7 +23,9 @@ def make_parser():
     parser.add_argument("--exp", metavar="DIR", help="folder of the runs, instead of the list's")
     parser.add_argument("--data", metavar="DIR", help="folder of the data directories, instead of the list's")
     parser.add_argument("--runs", metavar="A,B", help="only these, and no report")
-    parser.add_argument("--folds", type=_numbers, metavar="1,2", help="only these folds of a list with folds, and no report")
+    parser.add_argument(
+        "--folds", type=_numbers, metavar="1,2", help="only these folds of a list with folds, and no report"
+    )
     parser.add_argument("--device", type=options.device, help="cpu, cuda …, instead of the list's")
     for name, what in (
         ("train", "settings of all runs, as '--num_epochs 8'"),

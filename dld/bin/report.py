@@ -17,8 +17,8 @@ def parser():
         "--exp",
         nargs="+",
         metavar="DIR",
-        help="folder with <run>/decode_<set>_n<depth>/, scored; several: the folds of a cross-validation, with the same runs, "
-        "as one test set",
+        help="folder with <run>/decode_<set>_n<depth>/, scored; several: the folds of a cross-validation, with the "
+        "same runs, whose test sets count together",
     )
     source.add_argument("--results", help="a results.json of this command: its page and pictures again, nothing else")
     options.add_argument("--output", required=True, help="folder for README.md, results.json, tradeoff.png, …")

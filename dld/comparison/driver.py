@@ -46,7 +46,7 @@ class Options:
 
 @dataclass
 class Driver:
-    """The commands of a comparison; of one with folds, those of its report (each of its `parts` has a driver for the runs).
+    """The commands of a comparison; of one with folds, only those of its report: its `parts` have drivers of their own.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def librispeech(text: str) -> str:
 
 
 def an4(text: str) -> str:
-    """Return the words of an AN4 transcript: upper-case as it is distributed, without the marks of its beginning and end.
+    """Return the words of an AN4 transcript: upper-case as it is distributed, without `<s>` and `</s>`.
 
     Examples
     --------

@@ -52,7 +52,9 @@ def pooled(folds: Mapping[str, Sequence[ScoredDecode]]) -> list[ScoredDecode]:
         there = [name for name, table in tables.items() if key in table]
         if len(there) < len(tables):
             missing = next(name for name in tables if name not in there)
-            raise DldError(f"{missing} has no {'/'.join(key)}, which {there[0]} has; run the same systems on every fold")
+            raise DldError(
+                f"{missing} has no {'/'.join(key)}, which {there[0]} has; run the same systems on every fold"
+            )
         labels = {(table[key].label, table[key].record.seed): name for name, table in tables.items()}
         if len(labels) > 1:
             (label, seed), (other, other_seed), *_ = labels

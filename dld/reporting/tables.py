@@ -58,7 +58,12 @@ def _test_set(results, test_set):
         [entry for entry in entries if entry.test_set == test_set]
         for entries in (results.rows, results.summary, results.comparisons, results.equal_transcripts)
     )
-    parts = [f"## {test_set}", _size(rows), _overview(rates, rows, results), _latency_text(results.latency_of(test_set))]
+    parts = [
+        f"## {test_set}",
+        _size(rows),
+        _overview(rates, rows, results),
+        _latency_text(results.latency_of(test_set)),
+    ]
     for baseline in dict.fromkeys(entry.baseline for entry in compared):
         parts += [
             _comparison_text(baseline, results.environment),
@@ -81,8 +86,8 @@ def _size(rows):
     if len(folds) == 1:
         return f"{said}."
     return (
-        f"{said}: the test sets of {len(folds)} folds ({', '.join(folds)}) together. Every rate counts the errors on all "
-        "of them, each utterance decoded by the network of the fold that did not train on it."
+        f"{said}: the test sets of {len(folds)} folds ({', '.join(folds)}) together. Every rate counts the errors on "
+        "all of them, each utterance decoded by a network of its fold, which was not trained on it."
     )
 
 
@@ -161,7 +166,15 @@ def _details(rows: list[Row], results: Results):
                 None if row.params_active is None else f"{row.params_active / 1e6:.2f} M",
             ]
         )
-    heads = ["depth", "system", *(["fold"] if folds else []), *(["seed"] if several else []), "gates", "policy", "start"]
+    heads = [
+        "depth",
+        "system",
+        *(["fold"] if folds else []),
+        *(["seed"] if several else []),
+        "gates",
+        "policy",
+        "start",
+    ]
     times = ["ms", "95 %", "CPU ms"] if timed else []
     figures = ["WER %", "ins / del / sub", "CER %", "GMAC/s", *times, "params"]
     return table([*heads, *figures], body, right_from=len(heads))
@@ -214,8 +227,8 @@ def _training_text(results: Results):
     of_fold = " and of the same fold" if results.rows[0].fold else ""
     return (
         "What was trained, and for how long. The target of a run is the last validation error rate of "
-        f"{first} with the same seed{of_fold}, mean over the depths: after what part of {first}'s updates and time the run "
-        "reaches it, in whole epochs, a teacher's training not included."
+        f"{first} with the same seed{of_fold}, mean over the depths: after what part of {first}'s updates and time the "
+        "run reaches it, in whole epochs, a teacher's training not included."
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from dld.bin.report import main
 from dld.reporting.collect import collect
+
 from .test_report import RATES, add_decode, add_latency, add_log, sentences
 
 NAMES = ["fold1", "fold2", "fold3"]
@@ -55,7 +56,9 @@ def test_a_run_is_measured_against_the_baseline_of_its_own_fold(exps, tmp_path):
     _, results = run(exps, tmp_path / "report")
     targets = {entry["run"]: entry["target"] for entry in results["convergence"]}
     assert targets["fold3/dld"] == targets["fold3/ld"] == pytest.approx(3.0 * 90 / 15)
-    assert {curve["run"] for curve in results["training"]} == {f"{name}/{run}" for name in NAMES for run in ("ld", "dld")}
+    assert {curve["run"] for curve in results["training"]} == {
+        f"{name}/{run}" for name in NAMES for run in ("ld", "dld")
+    }
 
 
 def test_the_page_says_what_is_pooled_and_has_each_fold(exps, tmp_path):
@@ -81,7 +84,10 @@ def test_one_folder_is_a_report_without_folds(exps, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda exps: shutil.rmtree(exps[1] / "dld/decode_test_n4"), "fold2 has no dld/decode_test_n4, which fold1 has"),
+        (
+            lambda exps: shutil.rmtree(exps[1] / "dld/decode_test_n4"),
+            "fold2 has no dld/decode_test_n4, which fold1 has",
+        ),
         (lambda exps: shutil.rmtree(exps[0] / "dld"), "fold1 has no dld/decode_test_n2, which fold2 has"),
         (lambda exps: same_utterances(exps), "is also in fold1"),
         (lambda exps: other_seed(exps), "with seed 7 in fold3; train it alike on every fold"),

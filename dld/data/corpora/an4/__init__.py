@@ -1,9 +1,9 @@
 """CMU AN4: 0.81 hours of spelled words, numbers and commands, 84 speakers, freely available.
 
 The corpus is as it is distributed: `etc/an4_{train,test}.{fileids,transcription}` and a file for each utterance in
-`wav/an4_clstk` and `wav/an4test_clstk`, WAV (https://github.com/cmusphinx/an4) or NIST SPHERE (CMU's archive), read where it
-is. Text stays upper-case. Leaves train, dev (a tenth of the training speakers) and test (the official one); or, of
-the training speakers alone, train, dev and test of one of five folds.
+`wav/an4_clstk` and `wav/an4test_clstk`, WAV (https://github.com/cmusphinx/an4) or NIST SPHERE (CMU's archive), read
+where it is. Text stays upper-case. Leaves train, dev (a tenth of the training speakers) and test (the official one);
+or, of the training speakers alone, train, dev and test of one of five folds.
 """
 
 import argparse

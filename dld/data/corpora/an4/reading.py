@@ -65,7 +65,9 @@ def read_part(root: Path, part: str, problems: Problems) -> list[kaldi.Utterance
     words = sum(len(texts[key][0].split()) for key in listed)
     if (len(listed), words) != known.TOTALS[part]:
         utterances, known_words = known.TOTALS[part]
-        found = f"{len(listed)} utterances with {words} words of {part}, where {utterances} with {known_words} are known"
+        found = (
+            f"{len(listed)} utterances with {words} words of {part}, where {utterances} with {known_words} are known"
+        )
         problems.add("incomplete", root, found)
     return [
         kaldi.Utterance(
@@ -84,8 +86,9 @@ def read_part(root: Path, part: str, problems: Problems) -> list[kaldi.Utterance
 def split(root: Path, utterances: list[kaldi.Utterance], fold: int) -> dict[str, list[kaldi.Utterance]]:
     """Return train and dev of the training part's utterances, and of a fold test as well; whole speakers each.
 
-    The speakers are sorted by name, and so, as it begins with f or m, by gender. Fold k is tested on each fifth of them from
-    the k-th on; a tenth of all, evenly spread over the next fold's, are dev. Without a fold (0) dev is spread over all.
+    The speakers are sorted by name, and so, as it begins with f or m, by gender. Fold k is tested on every fifth of
+    them from the k-th on; a tenth of all, evenly spread over the next fold's, are dev. Without a fold (0) dev is
+    spread over all.
 
     Parameters
     ----------
