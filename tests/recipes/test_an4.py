@@ -35,6 +35,22 @@ def test_all_stages_lead_to_a_table(call, tmp_path):
     assert {row["words"] for row in rows} == {24}
 
 
+def test_every_fold_is_made_then_one_report(checkout):
+    driver = checkout.folder / "recipes/an4/run.sh"
+    options = ("--stage", "10", "--systems", "static", "--data", "d", "--exp", "e")
+    done = checkout.run(driver, "--folds", "all", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folders = [f"e/fold{k}" for k in range(1, 6)]
+    timed = [(call[2], call[4]) for call in checkout.calls("latency")]
+    assert timed == [(f"{folder}/static", f"d/fold{k}/test") for k, folder in enumerate(folders, 1)]
+    *own, joint = checkout.calls("report")
+    assert [call[3] for call in own] == folders
+    assert joint[2:10] == ["--exp", *folders, "--output", "e/folds"]
+    assert checkout.run(driver, "--folds", "1 2", *options).returncode == 0
+    assert [call[3] for call in checkout.calls("report")[6:]] == folders[:2]
+
+
+@pytest.mark.slow
 def test_all_folds_are_one_report_of_all_training_speakers(call, tmp_path):
     done = call(tmp_path, "--folds", "all", "--systems", "static ld")
     assert done.returncode == 0, done.stdout + done.stderr
