@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 import dld
 from dld.errors import DldError
-from dld.export.compose import Composer, add_network
+from dld.export.compose import Composer, add_network, shortened
 from dld.export.pack import new_folder, write_tokens
 from dld.export.pieces import OPSET, Pieces, trace
 from dld.export.quantise import quantise
@@ -254,7 +254,7 @@ def batch_outputs(pieces: Pieces, logits: str, lengths: str) -> list[onnx.ValueI
 def write_model(model: onnx.ModelProto, path: Path) -> None:
     """Write a graph."""
     with atomic_write(path, "wb") as out:
-        out.write(model.SerializeToString())
+        out.write(shortened(model).SerializeToString())
 
 
 def finish(recognizer: EagerRecognizer, folder: Path, kind: dict, entries: list[dict]) -> dict:

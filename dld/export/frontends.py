@@ -23,34 +23,49 @@ QUIETEST, LOUDEST = 1e-12, 0.5
 class Spectrum(nn.Module):
     """Energies of a bank of filters in windows of a signal.
 
-    The windows' Fourier transforms, and whatever linear is done to a window before, are one convolution: ONNX
-    Runtime computes its own STFT much more slowly.
+    The windows' Fourier transforms, and whatever linear is done to a window before, are one convolution: ONNX Runtime
+    computes its own STFT much more slowly. The graph holds no weights of it, which would make half of a small pack, but
+    how they are computed; that is done once, when the graph is loaded.
 
     Parameters
     ----------
-    prepare : Tensor (window, window), float64
-        What is done to a window before the transform: a product `prepare @ window`.
+    window : Tensor (window,)
+        Factors on the samples of a window.
     size : int
         Points of the transform.
     hop : int
         Samples between windows.
     filters : Tensor (size // 2 + 1, filters)
+    preemphasis : float, optional
+        Take a window's mean away, and then from each sample this part of the one before it, as Kaldi does. The window
+        must begin with 0: its first sample has no other before it.
     """
 
-    def __init__(self, prepare: Tensor, size: int, hop: int, filters: Tensor):
+    def __init__(self, window: Tensor, size: int, hop: int, filters: Tensor, preemphasis: float | None = None):
         super().__init__()
-        self.hop = hop
+        self.hop, self.size, self.preemphasis = hop, size, preemphasis
         # Frequencies that no filter has are left out.
         used = filters.any(1).nonzero().squeeze(1)
-        time = torch.arange(len(prepare), dtype=torch.float64)
-        angles = used.double()[:, None] * time * (2 * math.pi / size)
-        transform = torch.cat([angles.cos(), angles.sin()]) @ prepare.double()
-        self.register_buffer("transform", transform.float()[:, None], persistent=False)
-        self.register_buffer("filters", filters[used].float().contiguous(), persistent=False)
+        # Buffers of the state: the tracer would work out what is computed of others.
+        self.register_buffer("window", window.float())
+        self.register_buffer("frequencies", used.float()[:, None])
+        self.register_buffer("times", torch.arange(len(window), dtype=torch.float32)[None])
+        self.register_buffer("filters", filters[used].float().contiguous())
+
+    def transform(self) -> Tensor:
+        """Return what a window is multiplied by for the parts of its transform: (2 · bins, 1, window)."""
+        # Exact in float32, for which every runtime has cosines; those of large angles are not exact.
+        turns = (self.frequencies @ self.times).remainder(float(self.size))
+        angles = turns * (2 * math.pi / self.size)
+        rows = torch.cat([angles.cos(), angles.sin()]) * self.window
+        if self.preemphasis is not None:
+            rows = rows - self.preemphasis * functional.pad(rows[:, 1:], (0, 1))
+            rows = rows - rows.mean(1, keepdim=True)
+        return rows.reshape(2 * len(self.frequencies), 1, len(self.window))
 
     def forward(self, signal: Tensor) -> Tensor:
         """Compute (1, samples) → (1, windows, filters)."""
-        spectrum = functional.conv1d(signal[:, None], self.transform, stride=self.hop)
+        spectrum = functional.conv1d(signal[:, None], self.transform(), stride=self.hop)
         real, imaginary = spectrum.chunk(2, dim=1)
         return (real * real + imaginary * imaginary).transpose(1, 2) @ self.filters
 
@@ -76,13 +91,7 @@ class KaldiGraph(_Normalised):
 
     def __init__(self, frontend: KaldiFbank):
         super().__init__(frontend)
-        size = frontend.window
-        identity = torch.eye(size, dtype=torch.float64)
-        centred = identity - torch.full_like(identity, 1 / size)
-        # Kaldi takes the first sample for the one before it.
-        before = centred[[0, *range(size - 1)]]
-        prepare = frontend.shape.double()[:, None] * (centred - PREEMPHASIS * before)
-        self.spectrum = Spectrum(prepare, frontend.n_fft, frontend.hop, frontend.filters)
+        self.spectrum = Spectrum(frontend.shape, frontend.n_fft, frontend.hop, frontend.filters, PREEMPHASIS)
         self.frontend = [frontend]  # not a child: its buffers are not in the graph
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -105,7 +114,7 @@ class LogMelGraph(_Normalised):
         super().__init__(frontend)
         mel = frontend.mel
         window = mel.spectrogram.window
-        self.spectrum = Spectrum(torch.diag(window.double()), mel.n_fft, frontend.hop, mel.mel_scale.fb)
+        self.spectrum = Spectrum(window, mel.n_fft, frontend.hop, mel.mel_scale.fb)
         # A window is in the middle of the points of its transform, which are around the frame's sample.
         before = mel.n_fft // 2 - (mel.n_fft - len(window)) // 2
         self.padding, self.hop = (before, max(0, len(window) - before)), frontend.hop
@@ -123,7 +132,7 @@ class WhisperGraph(nn.Module):
     def __init__(self, frontend: WhisperLogMel):
         super().__init__()
         self.hop, self.before = frontend.hop, frontend._n_fft // 2
-        self.spectrum = Spectrum(torch.diag(frontend.window.double()), frontend._n_fft, frontend.hop, frontend.filters)
+        self.spectrum = Spectrum(frontend.window, frontend._n_fft, frontend.hop, frontend.filters)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""

@@ -17,7 +17,9 @@ import dld
 from dld.data import kaldi
 from dld.data.audio import read_audio
 from dld.data.tokenizer import Tokenizer
+from dld.decoding.settings import LM_WEIGHTS
 from dld.errors import DldError
+from dld.export.compose import shortened
 from dld.export.pieces import Pieces, stack_of, trace
 from dld.export.quantise import quantise
 from dld.files import atomic_write, remove_folder, writable_folder, write_json
@@ -44,6 +46,8 @@ from dld.scoring import wer
 
 logger = logging.getLogger(__name__)
 
+#: Files that a pack takes over from its experiment where they are there: they are of the same weights.
+CARRIED = (LM_WEIGHTS,)
 #: Largest difference between the logits of a network and of its float32 graphs.
 TOLERANCE = 5e-3
 #: Seconds of the noise on which they are compared: none of them is the length that was traced.
@@ -82,6 +86,9 @@ def export_pack(
         pieces = trace(recognizer.network)
         graphs = write_graphs(quantise(pieces) if precision == "int8" else pieces, work)
         write_tokens(recognizer.tokenizer, work)
+        for name in CARRIED:
+            if recognizer.folder is not None and (recognizer.folder / name).is_file():
+                shutil.copyfile(recognizer.folder / name, work / name)
         metadata = _describe(recognizer, precision, graphs, work)
         write_json(work / METADATA, sealed(metadata))
         if precision == "float32":
@@ -130,7 +137,7 @@ def write_graphs(pieces: Pieces, folder: Path) -> Graphs:
 
     def write(model: onnx.ModelProto, name: str) -> str:
         with atomic_write(folder / name, "wb") as out:
-            out.write(model.SerializeToString())
+            out.write(shortened(model).SerializeToString())
         return name
 
     several = len(pieces.heads) > 1
@@ -177,6 +184,7 @@ def _describe(recognizer: EagerRecognizer, precision: str, graphs: Graphs, folde
         channel=recognizer.channel,
         max_seconds=encoder.max_seconds,
         min_samples=stack_of(encoder).samples_needed(),
+        frame_seconds=encoder.subsampling * frontend.hop / recognizer.sample_rate,
         front_end={"class": type(frontend).__name__, **frontend.config},
         encoder={"class": type(encoder).__name__, "description": encoder.description, **config},
         num_blocks=network.num_blocks,

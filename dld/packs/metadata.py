@@ -129,6 +129,8 @@ class Metadata(Record):
         The longest utterance; None: any.
     min_samples : int
         Samples of the shortest utterance that has a frame.
+    frame_seconds : float
+        Between the frames of the logits.
     front_end, encoder : dict
         Class and settings, for information.
     num_blocks, vocab_size : int
@@ -153,6 +155,7 @@ class Metadata(Record):
     channel: int | None
     max_seconds: float | None
     min_samples: int
+    frame_seconds: float
     front_end: dict
     encoder: dict
     num_blocks: int
@@ -174,6 +177,8 @@ class Metadata(Record):
             wrong = f"policy is {self.policy!r}; known are {', '.join(POLICIES)}"
         elif min(self.sample_rate, self.min_samples, self.num_blocks, self.vocab_size - 1) < 1:
             wrong = "sample_rate, min_samples, num_blocks and vocab_size must be positive"
+        elif not self.frame_seconds * self.sample_rate >= 1:
+            wrong = f"frame_seconds is {self.frame_seconds}; a frame has at least a sample"
         elif len(graphs.blocks) != self.num_blocks or len(graphs.skips) not in (0, self.num_blocks):
             wrong = (
                 f"graphs: blocks has {len(graphs.blocks)} and skips {len(graphs.skips)} files, not {self.num_blocks}"

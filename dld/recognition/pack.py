@@ -59,6 +59,11 @@ class PackRecognizer(Recognizer):
         """Blocks of the encoder, open or closed."""
         return self.metadata.num_blocks
 
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds between the frames of the logits."""
+        return self.metadata.frame_seconds
+
     def gate_table(self) -> GateTable | None:
         """Return the gate table of the pack."""
         return self.metadata.table()

@@ -55,7 +55,9 @@ NOT_RUN = {
     },
     "docs/export.md": {"pip install 'dld[runtime]'": SETUP},
     "docs/language_models.md": {"./run.sh --stage 7 --lm train": "tests/recipes/test_mini.py runs it"},
-    "docs/planning.md": {"python benchmarks/planning.py --output benchmarks/results/planning.json": "its result is committed"},
+    "docs/planning.md": {
+        "python benchmarks/planning.py --output benchmarks/results/planning.json": "its result is committed"
+    },
     "docs/quick_start.md": {"./run.sh --setup-only true": SETUP},
     "docs/runs.md": {
         "dld train hparams/base.yaml ../common/hparams/systems/ld.yaml --num_epochs 40": LONG,
