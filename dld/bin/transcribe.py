@@ -10,7 +10,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dld.bin import boolean, command, options
-from dld.bin.models import add_beam_options, add_lm_options, add_network_options, check_lm_options, chosen_search, load
+from dld.bin.models import (
+    add_beam_options,
+    add_hotword_options,
+    add_lm_options,
+    add_network_options,
+    check_search_options,
+    chosen_search,
+    load,
+)
 from dld.checks import COUNT
 from dld.errors import DldError
 from dld.gates import depth, format_gates
@@ -29,6 +37,7 @@ def make_parser() -> options.Parser:
     add_network_options(parser)
     add_beam_options(parser)
     add_lm_options(parser)
+    add_hotword_options(parser)
     parser.add_argument("--json", type=boolean, default=False, help="print a JSON object a line")
     return parser
 
@@ -62,7 +71,7 @@ def print_result(path: str, text: str | DldError, gates: Sequence[bool], as_json
 def main(argv: Sequence[str] | None = None) -> int:
     """Transcribe all files that can be read; the status is 1 if one could not."""
     arguments = make_parser().parse_args(argv)
-    check_lm_options(arguments)
+    check_search_options(arguments)
     recognizer = load(arguments.model, arguments)
     gates = recognizer.gate_vector(
         depth=arguments.depth, gates=arguments.gates, policy=arguments.policy, seed=arguments.policy_seed

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dld.decoding.best_path import log_softmax
-from dld.decoding.hotwords import WORD, Bonus, Hotword
+from dld.decoding.hotwords import WORD, Bonus
 from dld.decoding.lm import LanguageModel, Weights, WordScorer
 from dld.decoding.settings import BeamSettings, Search
 from dld.errors import DldError
@@ -85,14 +85,15 @@ class BeamSearch:
     """Best texts of each utterance under CTC and, if they are given, a language model and hotwords.
 
     Frame by frame the search extends each hypothesis by each likely token and adds up the probabilities of paths that
-    have the same text and the same last token, however tokens spell it. A word is scored when the next one begins,
-    and the sentence's end at the end. With a language model, of hypotheses that only differ in words that it
-    no longer looks at, the best one is kept. The vocabulary is open unless the weights close it (`Weights.unknown`). The
-    token `<unk>`, which no transcript has, is not searched. With a beam of 1 and nothing else the result is that
+    have the same text and the same token in the last frame, whatever tokens spell the text. A word is scored when the
+    next one begins, the sentence's end at the end. Of hypotheses that differ only in words which the language model
+    no longer looks at, the best one is kept. The vocabulary is open unless the weights close it (`Weights.unknown`).
+    The token `<unk>`, which no transcript has, is not searched. With a beam of 1 and nothing else the result is that
     of `greedy`.
 
-    Results are those of SpeechBrain's `CTCBeamSearcher` (after pyctcdecode), with one difference: the sentence's end
-    is scored before hypotheses are pruned a last time, which there may lose the best one.
+    Texts and scores are those of SpeechBrain's `CTCBeamSearcher` (after pyctcdecode), which leaves two things undone:
+    it never scores the sentence's end, which a language model needs to tell whole sentences from parts, and it
+    prunes the finished hypotheses without that score, so that the best one may be lost.
 
     Parameters
     ----------
@@ -102,8 +103,8 @@ class BeamSearch:
     weights : Weights, optional
         Needed with a model.
     settings : BeamSettings
-    hotwords : sequence of Hotword
-        See `dld.decoding.hotwords.Bonus` for what they add.
+    hotwords : Bonus, optional
+        What hotwords add to the score of a text.
 
     Examples
     --------
@@ -118,16 +119,16 @@ class BeamSearch:
         model: LanguageModel | None = None,
         weights: Weights | None = None,
         settings: BeamSettings | None = None,
-        hotwords: Sequence[Hotword] = (),
+        hotwords: Bonus | None = None,
     ):
         self.settings = settings or BeamSettings()
         if (model is None) != (weights is None):
             raise DldError("a language model and its weights go together; give both or none")
         self._scorer = None if model is None or weights is None else WordScorer(model, weights)
-        self._hotwords = Bonus(hotwords, tokens) if hotwords else None
+        self._hotwords = hotwords
         self._pieces = [(token.startswith(WORD), token.removeprefix(WORD)) for token in tokens]
         # A language model scores the beginnings of words only where unknown words are penalised.
-        self._scores_parts = bool(hotwords) or bool(weights and weights.unknown)
+        self._scores_parts = hotwords is not None or bool(weights and weights.unknown)
         self._known: dict[tuple[_Words, str], _Words] = {}
         self._unsearched = [number for number, token in enumerate(tokens) if token == _UNKNOWN]
 
@@ -177,7 +178,9 @@ class BeamSearch:
                 before = sums.get(prefix)
                 sums[prefix] = acoustic if before is None else _log_add(before, acoustic)
             if self._scores_parts:
-                found += [(acoustic + self._added(prefix), acoustic, prefix, token) for prefix, acoustic in sums.items()]
+                found += [
+                    (acoustic + self._added(prefix), acoustic, prefix, token) for prefix, acoustic in sums.items()
+                ]
             else:
                 found += [(acoustic + prefix[0].score, acoustic, prefix, token) for prefix, acoustic in sums.items()]
         return found
@@ -256,7 +259,7 @@ class SearchPool:
     ----------
     tokens : sequence of str
     search : Search, optional
-        Each process loads the language model by itself.
+        Each process loads language model and hotwords by itself.
     jobs : int
         Processes; with 1 the search runs in this one.
 
@@ -271,12 +274,13 @@ class SearchPool:
             raise DldError(f"--jobs {jobs}: must be at least 1")
         search = search or Search()
         self.model = search.model
+        self._hotwords = search.bonus(tokens)
         self._tokens, self._settings, self._jobs = tokens, search.beam, jobs
         self._pool = None
         if jobs > 1:
             # Not forked: threads of torch may hold locks that a forked process would wait for.
             context = multiprocessing.get_context("spawn")
-            given = tokens, Search(search.lm, beam=search.beam)
+            given = tokens, dataclasses.replace(search, weights=None)
             self._pool = ProcessPoolExecutor(jobs, context, _begin_worker, given)
 
     def __enter__(self) -> "SearchPool":
@@ -290,7 +294,7 @@ class SearchPool:
 
     def search(self, weights: Weights | None = None) -> BeamSearch:
         """Return the search with these weights in this process alone."""
-        return BeamSearch(self._tokens, self.model, weights, self._settings)
+        return BeamSearch(self._tokens, self.model, weights, self._settings, self._hotwords)
 
     def spread(self, weights: Weights | None = None) -> Callable[[Sequence[np.ndarray]], list[str]]:
         """Return the search with these weights over all processes, as `BeamSearch` is called."""

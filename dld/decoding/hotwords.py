@@ -28,7 +28,7 @@ class Hotword(NamedTuple):
 
 
 def read_hotwords(given: Given, weight: float) -> list[Hotword]:
-    """Return the phrases of a list, of a mapping from phrase to weight, or of a file.
+    r"""Return the phrases of a list, of a mapping from phrase to weight, or of a file.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
     Examples
     --------
     >>> path = getfixture("tmp_path") / "names.txt"
-    >>> _ = path.write_text("# who calls\\nada lovelace\\nbabbage\\t6\\n")
+    >>> _ = path.write_text("# who calls\nada lovelace\nbabbage\t6\n")
     >>> [(word.phrase, word.weight) for word in read_hotwords(path, 4.0)]
     [('ada lovelace', 4.0), ('babbage', 6.0)]
     """
@@ -92,7 +92,7 @@ class Bonus:
 
     A text gets the weight of each phrase for each time that it occurs in it as whole words. While a search builds a
     text, the beginning of a phrase at its end counts in proportion to the characters that are there, and no longer when
-    the phrase does not go on; so a word that takes several tokens survives pruning until it is whole. The automaton
+    the text continues otherwise; so a word that takes several tokens survives pruning until it is whole. The automaton
     reads characters, not tokens, because a search may spell a word with other tokens than the tokenizer does.
 
     A state is a number; `START` is that of an empty text.

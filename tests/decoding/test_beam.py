@@ -142,10 +142,10 @@ def test_scores_add_up_to_what_the_model_says(model):
     weights = Weights(0.7, 1.5)
     search = BeamSearch(TOKENS, model, weights, BeamSettings(beam_logp=-60, token_logp=-60))
     log_probs = spoken("▁the", "▁s", "ee")
-    best = search.searcher.decode_log_probs(log_probs, len(log_probs))[0]
+    best = search.hypotheses(log_probs)[0]
     assert best.text == "the see"
-    expected = best.score + 0.7 * math.log(10) * model.model.score("the see") + 1.5 * 2
-    assert best.lm_score == pytest.approx(expected, abs=1e-4)
+    expected = best.acoustic + 0.7 * math.log(10) * model.model.score("the see") + 1.5 * 2
+    assert best.score == pytest.approx(expected, abs=1e-4)
 
 
 def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
