@@ -110,13 +110,13 @@ class Bonus:
 
     Examples
     --------
-    >>> bonus = Bonus(read_hotwords(["one two"], 6.0), ["<blk>", "<unk>", "▁one", "▁", "t", "w", "o"])
+    >>> bonus = Bonus(read_hotwords(["one two"], 7.0), ["<blk>", "<unk>", "▁one", "▁", "t", "w", "o"])
     >>> state, found = bonus.read(bonus.START, "one t")
     >>> found, bonus.pending(state)
-    (0.0, 4.0)
+    (0.0, 5.0)
     >>> state, found = bonus.read(state, "wo ")
     >>> found, bonus.pending(state)
-    (6.0, 0.0)
+    (7.0, 0.0)
     """
 
     # The space before the first word has been read: phrases begin with it, and end with one.
