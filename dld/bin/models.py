@@ -13,6 +13,8 @@ from dld.errors import DldError
 from dld.gates import POLICIES, parse_depths
 
 if TYPE_CHECKING:
+    from dld.decoding.lm import Weights
+    from dld.decoding.lm_weights import LmWeights
     from dld.recognition.base import Recognizer
     from dld.recognition.eager import EagerRecognizer
 
@@ -126,22 +128,24 @@ def beam_settings(arguments: Namespace) -> BeamSettings:
 def chosen_search(recognizer: Recognizer, arguments: Namespace) -> Search | None:
     """Return the `Search` of the options, its weights read; None for best-path decoding."""
     check_search_options(arguments)
-    given = {"beam": beam_settings(arguments)}
-    if arguments.hotwords:
-        given["hotwords"] = arguments.hotwords
-        given["hotword_weight"] = arguments.hotword_weight or Search.hotword_weight
-    if arguments.lm:
+    if not arguments.lm and not arguments.hotwords and arguments.beam_size is None:
+        return None
+    weights: Weights | LmWeights | None = None
+    if arguments.lm_alpha is not None:
         from dld.decoding.lm import Weights
+
+        weights = Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown)
+    elif arguments.lm:
         from dld.decoding.lm_weights import LmWeights
 
-        given["lm"] = arguments.lm
-        if arguments.lm_alpha is not None:
-            given["weights"] = Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown)
-        else:
-            given["weights"] = LmWeights.load(arguments.lm_weights or (recognizer.folder or Path()) / LM_WEIGHTS)
-    elif not arguments.hotwords and arguments.beam_size is None:
-        return None
-    return Search(**given)
+        weights = LmWeights.load(arguments.lm_weights or (recognizer.folder or Path()) / LM_WEIGHTS)
+    return Search(
+        arguments.lm or None,
+        weights,
+        beam_settings(arguments),
+        arguments.hotwords or None,
+        arguments.hotword_weight or Search.hotword_weight,
+    )
 
 
 def audio_settings(recognizer: Recognizer) -> dict[str, int | None]:

@@ -51,6 +51,7 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
     >>> [(word.phrase, word.weight) for word in read_hotwords(path, 4.0)]
     [('ada lovelace', 4.0), ('babbage', 6.0)]
     """
+    rows: list[tuple[object, object, str]]
     if isinstance(given, Mapping):
         rows = [(phrase, own, f"hotword {shown(phrase)}") for phrase, own in given.items()]
     elif isinstance(given, (str, os.PathLike)):
@@ -61,7 +62,7 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
     for phrase, own, where in rows:
         if not isinstance(phrase, str) or not phrase.split():
             raise DldError(f"{where}: {shown(phrase)} is not a phrase; write the words as the transcripts spell them")
-        if not POSITIVE.accepts(own):
+        if not isinstance(own, (int, float)) or not POSITIVE.accepts(own):
             raise DldError(f"{where}: weight {shown(own)} of {phrase.strip()!r}; it must be {POSITIVE}, in nats")
         word = Hotword(" ".join(phrase.split()), float(own), where)
         first = found.setdefault(word.phrase, word)
