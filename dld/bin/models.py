@@ -84,7 +84,7 @@ def add_hotword_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--hotword-weight",
         type=options.of(POSITIVE),
-        help=f"with --hotwords: nats for a phrase without a weight (default: {Search.hotword_weight:g})",
+        help=f"with --hotwords: nats per character, of phrases without a weight (default: {Search.hotword_weight:g})",
     )
 
 

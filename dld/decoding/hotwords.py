@@ -20,7 +20,7 @@ Given = str | os.PathLike | Sequence[str] | Mapping[str, float]
 
 
 class Hotword(NamedTuple):
-    """A phrase, its weight in nats, and where it was read, for messages."""
+    """A phrase, its weight in nats per character, and where it was read, for messages."""
 
     phrase: str
     weight: float
@@ -36,7 +36,7 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
         A file has a phrase per line, optionally its weight after a tab; empty lines and lines that begin with `#` are
         left out.
     weight : float
-        In nats, of the phrases without one of their own.
+        In nats per character, of the phrases without one of their own.
 
     Raises
     ------
@@ -47,9 +47,9 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
     Examples
     --------
     >>> path = getfixture("tmp_path") / "names.txt"
-    >>> _ = path.write_text("# who calls\nada lovelace\nbabbage\t6\n")
-    >>> [(word.phrase, word.weight) for word in read_hotwords(path, 4.0)]
-    [('ada lovelace', 4.0), ('babbage', 6.0)]
+    >>> _ = path.write_text("# who calls\nada lovelace\nbabbage\t1.5\n")
+    >>> [(word.phrase, word.weight) for word in read_hotwords(path, 0.5)]
+    [('ada lovelace', 0.5), ('babbage', 1.5)]
     """
     rows: list[tuple[object, object, str]]
     if isinstance(given, Mapping):
@@ -63,7 +63,9 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
         if not isinstance(phrase, str) or not phrase.split():
             raise DldError(f"{where}: {shown(phrase)} is not a phrase; write the words as the transcripts spell them")
         if not isinstance(own, (int, float)) or not POSITIVE.accepts(own):
-            raise DldError(f"{where}: weight {shown(own)} of {phrase.strip()!r}; it must be {POSITIVE}, in nats")
+            raise DldError(
+                f"{where}: weight {shown(own)} of {phrase.strip()!r}; it must be {POSITIVE}, in nats per character"
+            )
         word = Hotword(" ".join(phrase.split()), float(own), where)
         first = found.setdefault(word.phrase, word)
         if first.weight != word.weight:
@@ -91,10 +93,11 @@ def _parsed(line: str, weight: float, where: str) -> tuple[str, object, str]:
 class Bonus:
     """The bonus of texts under hotwords: an automaton over their characters (Aho and Corasick, 1975).
 
-    A text gets the weight of each phrase for each time that it occurs in it as whole words. While a search builds a
-    text, the beginning of a phrase at its end counts in proportion to the characters that are there, and no longer when
-    the text continues otherwise; so a word that takes several tokens survives pruning until it is whole. The automaton
-    reads characters, not tokens, because a search may spell a word with other tokens than the tokenizer does.
+    Each time that a phrase occurs in a text as whole words, it adds its weight times its number of characters: the
+    longer a phrase, the more it costs where the acoustic model takes it for something else. While a search builds a
+    text, the beginning of a phrase at its end counts its characters so far, and no longer when the text continues
+    otherwise; so a word that takes several tokens survives pruning until it is whole. The automaton reads characters,
+    not tokens, because a search may spell a word with other tokens than the tokenizer does.
 
     A state is a number; `START` is that of an empty text.
 
@@ -111,13 +114,13 @@ class Bonus:
 
     Examples
     --------
-    >>> bonus = Bonus(read_hotwords(["one two"], 7.0), ["<blk>", "<unk>", "▁one", "▁", "t", "w", "o"])
+    >>> bonus = Bonus(read_hotwords(["one two"], 0.5), ["<blk>", "<unk>", "▁one", "▁", "t", "w", "o"])
     >>> state, found = bonus.read(bonus.START, "one t")
     >>> found, bonus.pending(state)
-    (0.0, 5.0)
+    (0.0, 2.5)
     >>> state, found = bonus.read(state, "wo ")
     >>> found, bonus.pending(state)
-    (7.0, 0.0)
+    (3.5, 0.0)
     """
 
     # The space before the first word has been read: phrases begin with it, and end with one.
@@ -140,7 +143,7 @@ class Bonus:
 
     def _add(self, hotword: Hotword) -> None:
         """Add the states of a phrase."""
-        state, share = self.START, hotword.weight / len(hotword.phrase)
+        state = self.START
         for number, character in enumerate(hotword.phrase + " ", 1):
             if character not in self._next[state]:
                 self._next[state][character] = len(self._next)
@@ -149,8 +152,8 @@ class Bonus:
                 self._found.append(0.0)
             state = self._next[state][character]
             if number <= len(hotword.phrase):
-                self._pending[state] = max(self._pending[state], number * share)
-        self._found[state] += hotword.weight
+                self._pending[state] = max(self._pending[state], number * hotword.weight)
+        self._found[state] += len(hotword.phrase) * hotword.weight
 
     def _link(self) -> None:
         """Set where each state falls back to: the longest end of what it has read that is the beginning of a phrase."""
@@ -170,7 +173,7 @@ class Bonus:
         return self._next[state].get(character, 0)
 
     def read(self, state: int, text: str) -> tuple[int, float]:
-        """Return the state after more characters, and the weights of the phrases that they complete."""
+        """Return the state after more characters, and what the phrases that they complete add, in nats."""
         found = 0.0
         for character in text:
             state = self._step(state, character)

@@ -63,14 +63,15 @@ class Search:
         Phrases to expect, or phrases with weights of their own; the path of a file with a phrase per line, see
         `dld.decoding.hotwords.read_hotwords`.
     hotword_weight : float
-        What a phrase without a weight of its own adds to the score of a text each time it occurs, in nats.
+        What each character of a phrase without a weight of its own adds to the score of a text in which the phrase
+        occurs, in nats.
     """
 
     lm: str | os.PathLike | None = None
     weights: Weights | LmWeights | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
     hotwords: Given | None = None
-    hotword_weight: float = 4.0
+    hotword_weight: float = 0.6
 
     def __post_init__(self) -> None:
         """Raise a `DldError` for weights without a model, and for what is of another type."""

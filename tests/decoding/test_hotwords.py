@@ -33,7 +33,7 @@ def real():
         return arrays["tokens"].tolist(), {name: arrays[name] for name in arrays.files if name != "tokens"}
 
 
-def search_with(hotwords, tokens, weight=4.0, **options):
+def search_with(hotwords, tokens, weight=0.5, **options):
     return BeamSearch(tokens, hotwords=Bonus(read_hotwords(hotwords, weight), tokens), **options)
 
 
@@ -41,6 +41,11 @@ def count(phrase, text):
     """How often a phrase is in a text as whole words; one may share words with the next."""
     words, text = phrase.split(), text.split()
     return sum(text[i : i + len(words)] == words for i in range(len(text)))
+
+
+def added(hotwords, text):
+    """What hotwords add to the score of a text, by definition."""
+    return sum(weight * len(phrase) * count(phrase, text) for phrase, weight in hotwords.items())
 
 
 def random_log_probs(seed, frames=6):
@@ -64,14 +69,11 @@ def all_texts(log_probs):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_scores_are_probabilities_and_the_weight_of_each_occurrence(seed):
+def test_scores_are_probabilities_and_the_weights_of_the_phrases_in_a_text(seed):
     """Against all paths: beginnings of phrases, parts of words and overlaps count nothing by the end."""
-    hotwords = {"ab": 1.5, "ab a": 2.0, "a ab": 0.7, "a a": 3.0, "ba b": 1.0, "abab a ab": 2.5, "b": 0.3}
+    hotwords = {"ab": 0.75, "ab a": 0.5, "a ab": 0.2, "a a": 1.0, "ba b": 0.3, "abab a ab": 0.4, "b": 0.3}
     log_probs = random_log_probs(seed, frames=5)
-    expected = {
-        text: np.log(chance) + sum(weight * count(phrase, text) for phrase, weight in hotwords.items())
-        for text, chance in all_texts(log_probs).items()
-    }
+    expected = {text: np.log(chance) + added(hotwords, text) for text, chance in all_texts(log_probs).items()}
     found = search_with(hotwords, TOKENS, settings=WIDE).hypotheses(log_probs)
     assert {each.text for each in found} == set(expected)
     for each in found:
@@ -79,7 +81,7 @@ def test_scores_are_probabilities_and_the_weight_of_each_occurrence(seed):
 
 
 def test_a_word_is_found_whatever_tokens_spell_it():
-    bonus = Bonus(read_hotwords(["ab"], 3.0), TOKENS)
+    bonus = Bonus(read_hotwords(["ab"], 1.5), TOKENS)
     for pieces in (["a", "b"], ["ab"], ["", "a", "b"]):
         state = bonus.START
         for piece in pieces:
@@ -90,7 +92,7 @@ def test_a_word_is_found_whatever_tokens_spell_it():
 
 
 def test_a_beginning_that_is_not_continued_loses_its_bonus():
-    bonus = Bonus(read_hotwords({"ab ba": 5.0, "ba a": 4.0}, 1.0), TOKENS)
+    bonus = Bonus(read_hotwords({"ab ba": 1.0, "ba a": 1.0}, 1.0), TOKENS)
     state, found = bonus.read(bonus.START, "ab b")
     assert (found, bonus.pending(state)) == (0.0, 4.0)
     # "ab ba" is whole, and "ba" begins the other phrase.
@@ -108,7 +110,7 @@ def test_a_phrase_that_the_network_nearly_finds_is_found(real):
     assert BeamSearch(tokens)([logits[name]]) == ["tn pint threeight"]
     assert search_with(["ten"], tokens)([logits[name]]) == ["ten pint threeight"]
     assert search_with(["ten point"], tokens)([logits[name]]) == ["ten point threeight"]
-    assert search_with(["ten point three"], tokens, 8.0)([logits[name]])[0].startswith("ten point three")
+    assert search_with(["ten point three"], tokens, 1.0)([logits[name]])[0].startswith("ten point three")
 
 
 def test_texts_without_hotwords_stay(real):
@@ -129,15 +131,14 @@ def test_hotwords_and_a_language_model_add_up(kenlm, tmp_path):
     # Of an order that looks back over the whole text, so that no hypothesis is dropped for another with the same end.
     ngram.estimate([["a", "ab"], ["ab", "ba", "a"]] * 3, order=6).write(tmp_path / "lm.arpa")
     model, weights = LanguageModel(tmp_path / "lm.arpa"), Weights(0.5, 0.3, -2.0)
-    hotwords = {"ab a ab": 3.0, "ba": 1.0}
+    hotwords = {"ab a ab": 0.5, "ba": 0.5}
     log_probs = random_log_probs(11, frames=5)
     alone = BeamSearch(TOKENS, model, weights, WIDE).hypotheses(log_probs)
     both = search_with(hotwords, TOKENS, model=model, weights=weights, settings=WIDE).hypotheses(log_probs)
     scores = {each.text: each.score for each in alone}
     assert {each.text for each in both} == set(scores)
     for each in both:
-        added = sum(weight * count(phrase, each.text) for phrase, weight in hotwords.items())
-        assert each.score == pytest.approx(scores[each.text] + added, abs=1e-6)
+        assert each.score == pytest.approx(scores[each.text] + added(hotwords, each.text), abs=1e-6)
 
 
 def test_processes_search_with_hotwords(real, tmp_path):
@@ -156,8 +157,8 @@ def test_processes_search_with_hotwords(real, tmp_path):
 def test_a_file_has_phrases_weights_and_comments(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("\ufeff# names\n\nnew  york\t2.5\r\n  seven\n#seven\t9\nseven\n", encoding="utf-8")
-    found = read_hotwords(path, 4.0)
-    assert [(word.phrase, word.weight) for word in found] == [("new york", 2.5), ("seven", 4.0)]
+    found = read_hotwords(path, 0.5)
+    assert [(word.phrase, word.weight) for word in found] == [("new york", 2.5), ("seven", 0.5)]
     assert [word.where for word in found] == [f"{path}:3", f"{path}:4"]
 
 
@@ -216,11 +217,11 @@ def test_commands_take_a_file_of_hotwords(experiment, tiny_corpus, tmp_path, cap
     text = capsys.readouterr().out.strip().split("\t")[1]
     # A network that writes nonsense on every frame writes any word that is expected.
     word = "one" if "one" not in text.split() else "two"
-    words.write_text(f"{word}\t50\n")
+    words.write_text(f"{word}\t20\n")
     assert transcribe.main([str(model), str(audio), "--hotwords", str(words), "--token-logp=-20"]) == 0
     found = capsys.readouterr().out.strip().split("\t")[1]
     assert word in found.split()
-    search = dld.Search(hotwords={word: 50}, beam=BeamSettings(token_logp=-20))
+    search = dld.Search(hotwords={word: 20}, beam=BeamSettings(token_logp=-20))
     assert dld.load_model(model).transcribe(audio, search=search) == found
 
     data = ["--exp", str(model), "--data", str(tiny_corpus / "test"), "--depths", "3", "--progress", "false"]
@@ -237,7 +238,7 @@ def test_commands_take_a_file_of_hotwords(experiment, tiny_corpus, tmp_path, cap
     words.write_text("one\t-1\n")
     assert transcribe.main([str(model), str(audio), "--hotwords", str(words)]) == 1
     assert capsys.readouterr().err == (
-        f"dld transcribe: error: {words}:1: weight -1.0 of 'one'; it must be a number above 0, in nats\n"
+        f"dld transcribe: error: {words}:1: weight -1.0 of 'one'; it must be a number above 0, in nats per character\n"
     )
 
 
