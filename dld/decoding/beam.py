@@ -6,6 +6,7 @@ Needs NumPy alone; language models need KenLM.
 import dataclasses
 import math
 import multiprocessing
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -187,15 +188,22 @@ class BeamSearch:
 
     def _pruned(self, beams: list[_Beam]) -> list[_Beam]:
         """Return the hypotheses that are kept, the best first."""
-        worst = max([beam[0] for beam in beams]) + self.settings.beam_logp
-        beams = sorted([beam for beam in beams if beam[0] >= worst], key=_score, reverse=True)[: self.settings.size]
+        kept = self._best(beams, _score)
+        if self._hotwords:
+            # What is right must survive the beginning of a phrase that is then not continued.
+            kept = sorted(dict.fromkeys(kept + self._best(beams, _settled)), key=_score, reverse=True)
         if self._scorer is None:
-            return beams
+            return kept
         first: dict[object, _Beam] = {}
-        for beam in beams:
+        for beam in kept:
             words, part = beam[2]
             first.setdefault((words.history, part, beam[3]), beam)
         return list(first.values())
+
+    def _best(self, beams: list[_Beam], key: Callable[[_Beam], float]) -> list[_Beam]:
+        """Return the hypotheses that the settings allow, by one of their scores, the best first."""
+        worst = max(map(key, beams)) + self.settings.beam_logp
+        return sorted([beam for beam in beams if key(beam) >= worst], key=key, reverse=True)[: self.settings.size]
 
     def _with_word(self, words: _Words, word: str) -> _Words:
         """Return words and one more; the same words if it is empty."""
@@ -240,8 +248,12 @@ class BeamSearch:
         return sorted(found, key=lambda hypothesis: hypothesis.score, reverse=True)
 
 
-def _score(beam: _Beam) -> float:
-    return beam[0]
+_score: Callable[[_Beam], float] = operator.itemgetter(0)
+
+
+def _settled(beam: _Beam) -> float:
+    """Return the score of a hypothesis without what its last, incomplete word adds."""
+    return beam[1] + beam[2][0].score
 
 
 def _log_add(first: float, second: float) -> float:

@@ -119,6 +119,14 @@ def test_texts_without_hotwords_stay(real):
     assert search_with(["twenty", "forty", "ninety nine", "five hundred one"], tokens)(list(logits.values())) == plain
 
 
+def test_a_phrase_that_is_only_begun_displaces_nothing(real):
+    tokens, logits = real
+    for rows in logits.values():
+        text = BeamSearch(tokens)([rows])[0]
+        other = " ".join([*text.split()[:-1], "double", "twenty"])
+        assert search_with([other], tokens, 1.0)([rows]) == [text]
+
+
 def test_no_hotwords_change_nothing():
     log_probs = random_log_probs(3)
     far = search_with(["abbaabba"], TOKENS, 1e-9, settings=WIDE).hypotheses(log_probs)
