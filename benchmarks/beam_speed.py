@@ -4,8 +4,9 @@ Both take turns utterance by utterance. Without `--exp`, the posteriors are rand
 networks from the first epochs to the last.
 
     python benchmarks/beam_speed.py --output benchmarks/results/beam_speed.json
-    python benchmarks/beam_speed.py --exp recipes/mini/exp/dld --data recipes/mini/data/test --depths 2,6,12 \
-        --lm recipes/mini/data/3gram.arpa --hotwords words.txt --output benchmarks/results/beam_speed.json
+    cd recipes/mini
+    python ../../benchmarks/beam_speed.py --exp exp/dld --data data/test --depths 2,6,12 --lm data/3gram.arpa \
+        --hotwords words.txt --output ../../benchmarks/results/beam_speed.json
 """
 
 import argparse
@@ -81,6 +82,8 @@ def compare(name, tokens, utterances, model, settings, hotwords=None):
     weights = None if model is None else Weights(0.6, 2.0)
     ours, theirs = BeamSearch(tokens, model, weights, settings), Reference(tokens, model, weights, settings)
     boosted = None if hotwords is None else BeamSearch(tokens, model, weights, settings, hotwords.bonus(tokens))
+    for search in (ours.hypotheses, theirs.best):
+        search(utterances[0])  # warms up
     seconds, ratios, equal, same_scores = {"dld": 0.0, "speechbrain": 0.0, "dld with hotwords": 0.0}, [], 0, 0
     for log_probs in utterances:
         began = time.process_time()
