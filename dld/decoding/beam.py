@@ -202,8 +202,11 @@ class BeamSearch:
 
     def _best(self, beams: list[_Beam], key: Callable[[_Beam], float]) -> list[_Beam]:
         """Return the hypotheses that the settings allow, by one of their scores, the best first."""
-        worst = max(map(key, beams)) + self.settings.beam_logp
-        return sorted([beam for beam in beams if key(beam) >= worst], key=key, reverse=True)[: self.settings.size]
+        scores = list(map(key, beams))
+        worst = max(scores) + self.settings.beam_logp
+        kept = [index for index, score in enumerate(scores) if score >= worst]
+        kept.sort(key=scores.__getitem__, reverse=True)
+        return [beams[index] for index in kept[: self.settings.size]]
 
     def _with_word(self, words: _Words, word: str) -> _Words:
         """Return words and one more; the same words if it is empty."""

@@ -3,6 +3,7 @@
 Needs only the standard library.
 """
 
+import functools
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,11 @@ class Bonus:
     tokens : sequence of str
         Names of the tokens, which must be able to spell the phrases.
 
+    Attributes
+    ----------
+    pending : callable
+        `(state, text="")` → what the beginning of a phrase at the end counts after more characters, in nats.
+
     Raises
     ------
     DldError
@@ -140,6 +146,8 @@ class Bonus:
             self._add(hotword)
         self._fallback = [0] * len(self._next)
         self._link()
+        # The search asks for the same few thousand again and again.
+        self.pending = functools.lru_cache(maxsize=2**16)(self._pending_after)
 
     def _add(self, hotword: Hotword) -> None:
         """Add the states of a phrase."""
@@ -180,6 +188,6 @@ class Bonus:
             found += self._found[state]
         return state, found
 
-    def pending(self, state: int, text: str = "") -> float:
+    def _pending_after(self, state: int, text: str = "") -> float:
         """Return what the beginning of a phrase at the end of the text counts, in nats, after more characters."""
         return self._pending[self.read(state, text)[0]]
