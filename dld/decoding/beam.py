@@ -22,7 +22,7 @@ from dld.errors import DldError
 # As `dld.data.tokenizer` has them, which needs SentencePiece.
 _BLANK = 0
 _UNKNOWN = "<unk>"
-# Frames after which prefixes that are in no hypothesis any more are forgotten.
+# Frames after which words that are in no hypothesis any more are forgotten.
 _KEPT_FRAMES = 500
 
 
@@ -156,7 +156,7 @@ class BeamSearch:
         """Yield for each frame the tokens to try and their log probabilities."""
         log_probs = np.array(log_probs, dtype=np.float64)
         if np.isnan(log_probs).any():
-            raise DldError("the log probabilities have NaN; the network cannot be searched")
+            raise DldError("the log probabilities have NaN: the weights or the audio are damaged; check both")
         log_probs[:, self._unsearched] = -np.inf
         active = log_probs > self.settings.token_logp
         active[np.arange(len(log_probs)), log_probs.argmax(-1)] = True
