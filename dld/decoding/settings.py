@@ -71,7 +71,7 @@ class Search:
     weights: Weights | LmWeights | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
     hotwords: Given | None = None
-    hotword_weight: float = 0.6
+    hotword_weight: float = 0.5
 
     def __post_init__(self) -> None:
         """Raise a `DldError` for weights without a model, and for what is of another type."""
