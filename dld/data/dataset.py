@@ -339,8 +339,8 @@ def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False, generat
 
 def _ignore_signals(_):
     """Leave signals that a whole process group gets, as from Ctrl-C or a cluster, to the process that can save."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None):
