@@ -34,8 +34,9 @@ from dld.files import read_json, write_json
 from dld.frontends import KaldiFbank
 from dld.gates import Draw, DropSchedule, evenly_spaced, gates_for_depth
 from dld.memory import keep_freed_memory
+from dld.padding import unpadded
 from dld.provenance import git_hash, processor, versions
-from dld.recognizer import Recognizer
+from dld.recognition.eager import EagerRecognizer
 from dld.training.brain import DynamicBrain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -236,7 +237,7 @@ def compare_decoding(folder):
     with torch.no_grad():
         network.head.bias.zero_()
         network.head.weight.normal_()
-    recognizer = Recognizer(network, Tokenizer.load(folder / "lang"), sample_rate=16000)
+    recognizer = EagerRecognizer(network, Tokenizer.load(folder / "lang"), sample_rate=16000)
     rows = []
     for policy in ("evenly-spaced", "first-n"):
         vectors = [gates_for_depth(policy, network.num_blocks, n) for n in DEPTHS]
@@ -255,7 +256,7 @@ def decode_both(recognizer, vectors, signal):
 
     def decode(vectors):
         output = recognizer.run(*signal, vectors)
-        return [recognizer.texts(logits, output.lengths) for logits in output.logits]
+        return [recognizer.texts(unpadded(logits, output.lengths)) for logits in output.logits]
 
     alone = clock.measure("alone", lambda: [decode([gates])[0] for gates in vectors])
     together = clock.measure("together", lambda: decode(vectors))

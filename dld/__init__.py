@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dld.decoding.settings import Search
     from dld.encoders import GatedConformer, GatedWavLM, GatedWhisper
     from dld.gates import GateTable
-    from dld.recognizer import Recognizer, load_model
+    from dld.recognition.base import Recognizer
+    from dld.recognition.loading import load_model
 
 __version__ = "0.1.0"
 
@@ -34,9 +35,9 @@ _MODULES = {
     "GatedConformer": "dld.encoders",
     "GatedWavLM": "dld.encoders",
     "GatedWhisper": "dld.encoders",
-    "Recognizer": "dld.recognizer",
+    "Recognizer": "dld.recognition.base",
     "Search": "dld.decoding.settings",
-    "load_model": "dld.recognizer",
+    "load_model": "dld.recognition.loading",
 }
 
 

@@ -29,7 +29,6 @@ HYPERPARAMS = "hyperparams.yaml"
 MODEL = "model.safetensors"
 ABOUT = "model.json"
 TOKENIZER = "bpe.model"
-GATE_TABLE = "gate_table.json"
 RUN = "run.json"
 LOG = "train_log.jsonl"
 

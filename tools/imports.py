@@ -20,7 +20,8 @@ from pathlib import Path
 LAYERS = [
     ["bin", "__main__"],
     ["deploy", "reporting", "profiling"],
-    ["recognizer", "training", "comparison"],
+    ["training", "comparison"],
+    ["recognition"],
     ["experiment"],
     ["saved", "config"],
     ["network", "encoders", "frontends", "decoding"],

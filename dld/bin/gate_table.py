@@ -41,10 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dld.data.feasibility import check_evaluation
     from dld.data.fingerprint import fingerprint
     from dld.decoding.evaluation import Evaluator
-    from dld.experiment import GATE_TABLE, state_hash
+    from dld.experiment import state_hash
+    from dld.gates import GATE_TABLE
     from dld.gates.partial import Partial
     from dld.gates.search import search_gate_table
-    from dld.recognizer import load_model
+    from dld.recognition.loading import load_model
 
     recognizer = load_model(arguments.exp, arguments.device)
     network = recognizer.network

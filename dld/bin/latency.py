@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dld.profiling.latency import Times
     from dld.profiling.records import Latency, Timing
-    from dld.recognizer import Recognizer
+    from dld.recognition.eager import EagerRecognizer
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Timed(NamedTuple):
     """A model, the depth and gate vector under which it is timed, and the waveforms as it takes them."""
 
     run: str
-    recognizer: Recognizer
+    recognizer: EagerRecognizer
     depth: int
     gates: tuple[bool, ...]
     policy: str
@@ -81,7 +81,7 @@ def sample_ids(ids: Sequence[str], number: int) -> list[str]:
 
 
 def chosen_vectors(
-    model: str, recognizer: Recognizer, arguments: Namespace, test_set: str
+    model: str, recognizer: EagerRecognizer, arguments: Namespace, test_set: str
 ) -> dict[tuple[bool, ...], str]:
     """Return the gate vectors under which a model is timed, and the policy that chose each.
 
@@ -97,7 +97,7 @@ def chosen_vectors(
             return {parse_gates(record.gates): record.policy for record in decoded}
     policy = arguments.policy or recognizer.policy
     depths = recognizer.depths if arguments.depths is None else arguments.depths
-    chosen = parse_depths(depths, recognizer.network.num_blocks)
+    chosen = parse_depths(depths, recognizer.num_blocks)
     return {recognizer.gate_vector(depth=n, policy=policy): policy for n in chosen}
 
 
@@ -114,7 +114,7 @@ def timing(entry: Timed, times: Times, index: int) -> Timing:
         seed=about.seed,
         model_sha256=about.state_sha256,
         depth=entry.depth,
-        num_blocks=entry.recognizer.network.num_blocks,
+        num_blocks=entry.recognizer.num_blocks,
         gates=format_gates(entry.gates),
         policy=entry.policy,
         median_ms=round(times.median_ms(index), 3),

@@ -13,7 +13,8 @@ from dld.errors import DldError
 from dld.gates import POLICIES, parse_depths
 
 if TYPE_CHECKING:
-    from dld.recognizer import Recognizer
+    from dld.recognition.base import Recognizer
+    from dld.recognition.eager import EagerRecognizer
 
 
 def add_network_options(parser: ArgumentParser) -> None:
@@ -89,16 +90,16 @@ def check_lm_options(arguments: Namespace) -> None:
         raise DldError("give either --lm-weights or both --lm-alpha and --lm-beta")
 
 
-def load(path: str, arguments: Namespace) -> Recognizer:
+def load(path: str, arguments: Namespace) -> EagerRecognizer:
     """Return the `Recognizer` of a model as the options ask for."""
-    from dld.recognizer import load_model
+    from dld.recognition.loading import load_model
 
     return load_model(path, arguments.device, arguments.precision)
 
 
 def chosen_gates(recognizer: Recognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:
     """Return the gate vector of each depth, by depth, and the policy that chose them."""
-    blocks = recognizer.network.num_blocks
+    blocks = recognizer.num_blocks
     depths = parse_depths(recognizer.depths if arguments.depths is None else arguments.depths, blocks)
     policy = arguments.policy or recognizer.policy
     return {n: recognizer.gate_vector(depth=n, policy=policy, seed=arguments.policy_seed) for n in depths}, policy

@@ -16,7 +16,7 @@ from dld.errors import DldError
 from dld.gates import depth, format_gates
 
 if TYPE_CHECKING:
-    from dld.recognizer import Find, Recognizer
+    from dld.recognition.base import Find, Recognizer
 
 
 def make_parser() -> options.Parser:

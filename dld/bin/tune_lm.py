@@ -42,20 +42,21 @@ def run_depth(recognizer, loader, gates):
 
     Returns
     -------
-    log_probs : dict of str to float32 array (frames, tokens)
-        Log probabilities by utterance.
+    logits : dict of str to float32 array (frames, tokens)
+        By utterance.
     texts : dict of str to str
         Best-path hypotheses.
     """
     from dld.data.dataset import unpack
-    from dld.decoding.beam import valid_log_probs
+    from dld.padding import unpadded
 
-    log_probs, texts = {}, {}
+    found, texts = {}, {}
     for batch in loader:
         [logits], frames, _ = recognizer.run(*unpack(batch.signal, recognizer.device), [gates])
-        log_probs.update(zip(batch.id, valid_log_probs(logits, frames), strict=True))
-        texts.update(zip(batch.id, recognizer.texts(logits, frames), strict=True))
-    return log_probs, texts
+        rows = unpadded(logits, frames)
+        found.update(zip(batch.id, rows, strict=True))
+        texts.update(zip(batch.id, recognizer.texts(rows), strict=True))
+    return found, texts
 
 
 def tune(recognizer, loader, references, pool, gates_of, grid, arguments):
@@ -67,10 +68,10 @@ def tune(recognizer, loader, references, pool, gates_of, grid, arguments):
 
     depths, weights, words = {}, None, list(references.values())
     with tqdm(desc="tune LM", unit="decode", disable=not arguments.progress, dynamic_ncols=True) as bar:
-        # Depth by depth: of a large dev set the log probabilities of all depths would not fit into memory.
+        # Depth by depth: of a large dev set the logits of all depths would not fit into memory.
         for n, gates in gates_of.items():
-            log_probs, best_path = run_depth(recognizer, loader, gates)
-            utterances = [log_probs[key] for key in references]
+            logits, best_path = run_depth(recognizer, loader, gates)
+            utterances = [logits[key] for key in references]
             greedy_wer = wer(words, [best_path[key] for key in references])
 
             def texts_of(weights, utterances=utterances):

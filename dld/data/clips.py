@@ -2,20 +2,23 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from dld.checks import is_whole
 from dld.data.audio import duration, is_pipe, read_audio, resample
-from dld.data.dataset import sorted_batches
+from dld.data.batching import sorted_batches
 from dld.errors import DldError
 
+if TYPE_CHECKING:
+    import torch
+
 #: A file, or samples: one dimension, floating point, full scale 1.
-Audio = str | os.PathLike | np.ndarray | torch.Tensor
+Audio = Union[str, os.PathLike, np.ndarray, "torch.Tensor"]
 
 #: Largest sample that is taken, far above full scale; the square of larger ones is not finite.
 LARGEST = 1e9
@@ -38,7 +41,7 @@ class Clip:
 
 def listed(audio: Audio | Iterable[Audio]) -> tuple[list[Audio], bool]:
     """Return a list of audio, and whether it was a single one."""
-    if isinstance(audio, (str, os.PathLike, np.ndarray, torch.Tensor)):
+    if isinstance(audio, (str, os.PathLike, np.ndarray)) or _is_tensor(audio):
         return [audio], True
     try:
         return list(audio), False
@@ -100,7 +103,7 @@ class Source:
 
     def batches(
         self, audio: Sequence[Audio], given_rate: int | None, batch_seconds: float
-    ) -> Iterator[tuple[list[int], tuple[torch.Tensor, torch.Tensor] | DldError]]:
+    ) -> Iterator[tuple[list[int], list[np.ndarray] | DldError]]:
         """Yield batches of similar duration, the longest first, and faults as they are found.
 
         Parameters
@@ -109,13 +112,13 @@ class Source:
         given_rate : int, optional
             Hz of samples.
         batch_seconds : float
-            See `dld.data.dataset.sorted_batches`.
+            See `dld.data.batching.sorted_batches`.
 
         Yields
         ------
         indices : list of int
-        batch : (Tensor (batch, samples), LongTensor (batch,)) or DldError
-            Waveforms and their lengths, or what is wrong with the audio of that index.
+        batch : list of array (samples,), or DldError
+            Waveforms, or what is wrong with the audio of that index.
         """
         clips = {}
         for index, item in enumerate(audio):
@@ -128,14 +131,13 @@ class Source:
             waveforms = {}
             for index in sorted(numbers[position] for position in batch):
                 try:
-                    waveforms[index] = torch.tensor(clips[index].read())
+                    waveforms[index] = clips[index].read()
                 except DldError as error:
                     yield [index], error
                 except MemoryError:
                     yield [index], DldError(f"{name_of(audio[index], index)}: not enough memory to read it; cut it")
             if waveforms:
-                lengths = torch.tensor([len(waveform) for waveform in waveforms.values()])
-                yield list(waveforms), (pad_sequence(list(waveforms.values()), batch_first=True), lengths)
+                yield list(waveforms), list(waveforms.values())
 
 
 def name_of(audio: Audio, index: int) -> str:
@@ -143,10 +145,16 @@ def name_of(audio: Audio, index: int) -> str:
     return os.fsdecode(audio) if isinstance(audio, (str, os.PathLike)) else f"audio {index}"
 
 
-def _checked(audio: object, name: str) -> np.ndarray:
+def _is_tensor(audio: Any) -> bool:
+    """Return whether it is a tensor of torch, which is not imported for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(audio, torch.Tensor)
+
+
+def _checked(audio: Any, name: str) -> np.ndarray:
     """Return samples as a float32 array."""
     samples = audio
-    if isinstance(audio, torch.Tensor):
+    if _is_tensor(audio):
         # NumPy does not have bfloat16.
         samples = (audio.float() if audio.is_floating_point() else audio).detach().cpu().numpy()
     if not isinstance(samples, np.ndarray):

@@ -6,10 +6,10 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 from speechbrain.decoders.ctc import CTCBeamSearcher
 
 from dld.data.tokenizer import UNKNOWN
+from dld.decoding.best_path import log_softmax
 from dld.decoding.lm import LanguageModel, Weights, WordScorer
 from dld.decoding.settings import BeamSettings, Search
 from dld.errors import DldError
@@ -45,10 +45,8 @@ class BeamSearch:
 
     Examples
     --------
-    >>> import torch
     >>> search = BeamSearch(["<blk>", "<unk>", "▁", "a", "b"])
-    >>> probabilities = np.array([[[.1, .1, .6, .1, .1], [.1, .1, .1, .6, .1], [.1, .1, .1, .1, .6]]])
-    >>> search(torch.tensor(probabilities).log(), torch.tensor([2]))
+    >>> search([np.log([[.1, .1, .6, .1, .1], [.1, .1, .1, .6, .1]])])
     ['a']
     """
 
@@ -82,26 +80,9 @@ class BeamSearch:
         # One utterance at a time: from relative lengths the searcher's own batches lose a frame by rounding down.
         return self.searcher.decode_log_probs(log_probs, len(log_probs))[0].text
 
-    def __call__(self, logits: torch.Tensor, lengths: torch.Tensor) -> list[str]:
-        """Return the texts of a batch: logits (batch, frames, tokens), valid frames (batch,)."""
-        return [self.text(rows) for rows in valid_log_probs(logits, lengths)]
-
-
-def valid_log_probs(logits: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
-    """Split a batch into utterances without padding.
-
-    Parameters
-    ----------
-    logits : Tensor (batch, frames, tokens)
-    lengths : LongTensor (batch,)
-
-    Returns
-    -------
-    list of float32 array (frames, tokens)
-        Log probabilities, nats.
-    """
-    rows = logits.float().log_softmax(-1).cpu().numpy()
-    return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+    def __call__(self, logits: Sequence[np.ndarray]) -> list[str]:
+        """Return the texts of utterances, each of logits (frames, tokens)."""
+        return [self.text(log_softmax(rows)) for rows in logits]
 
 
 class SearchPool:
@@ -147,14 +128,14 @@ class SearchPool:
         """Return the search with these weights in this process alone."""
         return BeamSearch(self._tokens, self.model, weights, self._settings)
 
-    def spread(self, weights: Weights | None = None) -> Callable[[torch.Tensor, torch.Tensor], list[str]]:
-        """Return the search with these weights over all processes: (logits, lengths) → texts."""
-        return lambda logits, lengths: self.texts(valid_log_probs(logits, lengths), weights)
+    def spread(self, weights: Weights | None = None) -> Callable[[Sequence[np.ndarray]], list[str]]:
+        """Return the search with these weights over all processes, as `BeamSearch` is called."""
+        return lambda logits: self.texts(logits, weights)
 
-    def texts(self, utterances: list[np.ndarray], weights: Weights | None = None) -> list[str]:
-        """Return texts in the order of the utterances: arrays (frames, tokens) of log probabilities."""
+    def texts(self, utterances: Sequence[np.ndarray], weights: Weights | None = None) -> list[str]:
+        """Return texts in the order of the utterances: logits, each (frames, tokens)."""
         if self._pool is None:
-            return list(map(self.search(weights).text, utterances))
+            return self.search(weights)(utterances)
         size = -(-len(utterances) // (4 * self._jobs))
         parts = [utterances[start : start + size] for start in range(0, len(utterances), size or 1)]
         return [text for found in self._pool.map(_work, parts, [weights] * len(parts)) for text in found]
@@ -168,6 +149,6 @@ def _begin_worker(tokens: Sequence[str], search: Search) -> None:
     _worker = SearchPool(tokens, search)
 
 
-def _work(utterances: list[np.ndarray], weights: Weights | None) -> list[str]:
+def _work(utterances: Sequence[np.ndarray], weights: Weights | None) -> list[str]:
     assert _worker is not None
     return _worker.texts(utterances, weights)

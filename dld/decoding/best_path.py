@@ -1,31 +1,35 @@
 """Best-path CTC decoding."""
 
-import torch
+import numpy as np
 
 
-def greedy(logits: torch.Tensor, lengths: torch.Tensor, blank: int = 0) -> list[list[int]]:
-    """Return the best token of each valid frame, repeats merged and blanks removed.
+def greedy(logits: np.ndarray, blank: int = 0) -> list[int]:
+    """Return the best token of each frame, repeats merged and blanks removed.
 
     Parameters
     ----------
-    logits : Tensor (batch, frames, tokens)
-    lengths : LongTensor (batch,)
-        Valid frames.
+    logits : array (frames, tokens)
     blank : int
-
-    Returns
-    -------
-    list of list of int
-        Token ids of each utterance.
 
     Examples
     --------
-    >>> best = torch.nn.functional.one_hot(torch.tensor([[1, 1, 0, 1, 2, 2]]), 3)
-    >>> greedy(best, torch.tensor([5]))
-    [[1, 1, 2]]
+    >>> greedy(np.eye(3)[[1, 1, 0, 1, 2, 2]])
+    [1, 1, 2]
     """
-    rows = []
-    for best, length in zip(logits.argmax(-1), lengths.tolist(), strict=True):
-        merged = torch.unique_consecutive(best[:length])
-        rows.append(merged[merged != blank].tolist())
-    return rows
+    best = np.asarray(logits).argmax(-1)
+    first = np.ones(len(best), dtype=bool)
+    first[1:] = best[1:] != best[:-1]
+    return best[first & (best != blank)].tolist()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log probabilities (nats) of logits, over the last axis, in float32.
+
+    Examples
+    --------
+    >>> log_softmax(np.zeros((1, 2))).round(3)
+    array([[-0.693, -0.693]], dtype=float32)
+    """
+    shifted = np.asarray(logits, np.float32)
+    shifted = shifted - shifted.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

@@ -8,11 +8,12 @@ from torch.utils.data import DataLoader
 from dld.ctc import feasible_ctc_loss
 from dld.data.dataset import unpack
 from dld.gates.search import Quality
+from dld.padding import unpadded
 from dld.progress import Interval, Lines
 from dld.scoring import wer
 
 if TYPE_CHECKING:
-    from dld.recognizer import Recognizer
+    from dld.recognition.eager import EagerRecognizer
 
 
 class Evaluator:
@@ -20,14 +21,14 @@ class Evaluator:
 
     Parameters
     ----------
-    recognizer : Recognizer
+    recognizer : EagerRecognizer
     loader : DataLoader
         Of batches with signal, words and tokens.
     interval : float
         Seconds between lines on how far it is; 0: none.
     """
 
-    def __init__(self, recognizer: "Recognizer", loader: DataLoader, interval: float = 0.0):
+    def __init__(self, recognizer: "EagerRecognizer", loader: DataLoader, interval: float = 0.0):
         self.recognizer = recognizer
         self.lines = Lines(Interval(interval))
         self.lines.begin("front end", len(loader))
@@ -47,7 +48,7 @@ class Evaluator:
         for embedded, tokens, token_lengths in self.batches:
             output = self.recognizer.outputs(embedded, gate_vectors)
             for index, logits in enumerate(output.logits):
-                texts[index] += self.recognizer.texts(logits, output.lengths)
+                texts[index] += self.recognizer.texts(unpadded(logits, output.lengths))
                 blank = self.recognizer.network.blank
                 loss, count = feasible_ctc_loss(logits, output.lengths, tokens, token_lengths, blank)
                 losses[index] += loss.item() * count

@@ -21,7 +21,7 @@ from dld.gates.schedules import (
     WithExits,
     value_at,
 )
-from dld.gates.table import GateTable
+from dld.gates.table import GATE_TABLE, GateTable
 from dld.gates.vectors import (
     POLICIES,
     check_depth,
@@ -43,6 +43,7 @@ __all__ = [
     "DropSchedule",
     "Exits",
     "Fixed",
+    "GATE_TABLE",
     "GateTable",
     "POLICIES",
     "Ramp",

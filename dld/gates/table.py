@@ -10,6 +10,9 @@ from dld.gates.vectors import check_gates, depth, format_gates, parse_gates
 
 logger = logging.getLogger(__name__)
 
+#: Its file in the folder of a model.
+GATE_TABLE = "gate_table.json"
+
 
 @dataclass
 class GateTable:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dld.padding import unpadded
+
 if TYPE_CHECKING:
-    from dld.recognizer import Find, Recognizer
+    from dld.recognition.base import Find
+    from dld.recognition.eager import EagerRecognizer
 
 
 @contextlib.contextmanager
@@ -87,7 +90,7 @@ def take_turns(
 
 
 def transcribing(
-    recognizer: "Recognizer",
+    recognizer: "EagerRecognizer",
     waveforms: Sequence[torch.Tensor],
     gates: Sequence[bool],
     find: "Find | None" = None,
@@ -101,7 +104,7 @@ def transcribing(
 
     def transcribe(index: int) -> None:
         output = recognizer.run(*batches[index], [gates])
-        recognizer.texts(output.logits[0], output.lengths, find)
+        recognizer.texts(unpadded(output.logits[0], output.lengths), find)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -109,7 +112,7 @@ def transcribing(
 
 
 def real_time_factors(
-    recognizer: "Recognizer",
+    recognizer: "EagerRecognizer",
     waveforms: Sequence[torch.Tensor],
     gate_vectors: Sequence[Sequence[bool]],
     finds: "Sequence[Find | None] | None" = None,
@@ -120,7 +123,7 @@ def real_time_factors(
 
     Parameters
     ----------
-    recognizer : Recognizer
+    recognizer : EagerRecognizer
     waveforms : list of Tensor (samples,)
     gate_vectors : list of gate vectors
     finds : list of callable, optional

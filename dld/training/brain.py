@@ -18,7 +18,8 @@ from torch import Tensor
 from dld.data.dataset import unpack
 from dld.gates import Draw, gates_for_depth, parse_depths, value_at
 from dld.network import Output
-from dld.recognizer import Recognizer
+from dld.padding import unpadded
+from dld.recognition.eager import EagerRecognizer
 from dld.training.checkpoints import add_json
 from dld.training.engine import Engine
 from dld.training.metrics import Means, WordErrors
@@ -71,7 +72,7 @@ class DynamicBrain(Engine):
     def __init__(self, hparams, tokenizer, run_opts=None, checkpointer=None, stop=None, without_loss=()):
         super().__init__(hparams["network"], hparams, run_opts, checkpointer, stop)
         audio = {"sample_rate": hparams["sample_rate"], "channel": hparams["channel"]}
-        self.recognizer = Recognizer(self.network, tokenizer, **audio)
+        self.recognizer = EagerRecognizer(self.network, tokenizer, **audio)
         self.without_loss = set(without_loss)
         self.schedule = hparams["schedule"]
         self.objectives = hparams["objectives"]
@@ -170,7 +171,7 @@ class DynamicBrain(Engine):
 
     def collect(self, output: Output, batch) -> None:
         """Keep hypotheses and references of a validation batch."""
-        texts = [self.recognizer.texts(logits, output.lengths) for logits in output.logits]
+        texts = [self.recognizer.texts(unpadded(logits, output.lengths)) for logits in output.logits]
         self.word_errors.add(batch.words, texts)
         self.blanks.add({"blank_share": blank_share(output.logits[-1], output.lengths, self.network.blank)})
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import speechbrain as sb
 import torch
 
-from dld.data.dataset import make_dataset, make_loader, sorted_batches
+from dld.data.batching import sorted_batches
+from dld.data.dataset import make_dataset, make_loader
 from dld.data.fingerprint import fingerprint
 from dld.data.kaldi import Utterance
 from dld.files import InUse, alone_in
@@ -95,7 +96,7 @@ def _data_hash(values: dict[str, Any], utterances: Sequence[Utterance]) -> str:
 
 def _loader(shard: list[Utterance], values: dict[str, Any]) -> Any:
     dataset = make_dataset(shard, sample_rate=values["sample_rate"], channel=values["channel"])
-    batches = sorted_batches([u.duration for u in shard], max_batch_seconds=values["eval_batch_seconds"])
+    batches = sorted_batches([u.duration or 0.0 for u in shard], max_batch_seconds=values["eval_batch_seconds"])
     return make_loader(dataset, batches, values["num_workers"])
 
 

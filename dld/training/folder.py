@@ -15,7 +15,6 @@ from dld.data.tokenizer import Tokenizer
 from dld.errors import DldError
 from dld.experiment import (
     ABOUT,
-    GATE_TABLE,
     HYPERPARAMS,
     LOG,
     MODEL,
@@ -28,6 +27,7 @@ from dld.experiment import (
     tensors_hash,
 )
 from dld.files import atomic_write, read_record, remove_folder, write_json
+from dld.gates import GATE_TABLE
 from dld.provenance import command_line, git_hash, processor, versions
 from dld.records import Record, optional
 from dld.saved import Settings

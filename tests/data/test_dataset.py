@@ -11,12 +11,12 @@ from speechbrain.utils.checkpoints import Checkpointer
 
 from dld.data import kaldi
 from dld.data.audio import read_audio
+from dld.data.batching import sorted_batches
 from dld.data.dataset import (
     make_batch_sampler,
     make_dataset,
     make_loader,
     select_for_training,
-    sorted_batches,
 )
 from dld.data.kaldi import Utterance
 from dld.data.tokenizer import train

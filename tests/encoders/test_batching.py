@@ -9,11 +9,12 @@ import pytest
 import soundfile
 import torch
 
-from dld.decoding import greedy
+from dld.decoding.best_path import greedy
 from dld.encoders import GatedConformer, GatedWavLM, GatedWhisper, kernels
 from dld.frontends import GlobalCMVN, KaldiFbank, LogMel, UtteranceCMVN, Waveform, WhisperLogMel
 from dld.gates import random_subset
 from dld.network import GatedCTC
+from dld.padding import unpadded
 
 BOUND = 1e-4
 SECONDS = (3.0, 2.2, 1.5, 1.0, 0.7, 0.4, 0.25)
@@ -86,7 +87,8 @@ def run_batch(network, signals, gates, extra=0, padding=0.0):
     for row, signal in zip(batch, signals, strict=True):
         row[: len(signal)] = signal
     [logits], frames, _ = network(*network.frontend(batch, lengths), [gates])
-    return [row[:count].detach() for row, count in zip(logits, frames, strict=True)], greedy(logits, frames)
+    rows = unpadded(logits, frames)
+    return list(map(torch.from_numpy, rows)), list(map(greedy, rows))
 
 
 def check(found, expected):

@@ -9,8 +9,8 @@ import pytest
 
 from dld.bin import gate_table
 from dld.decoding.evaluation import Evaluator
-from dld.experiment import GATE_TABLE
 from dld.files import read_json
+from dld.gates import GATE_TABLE
 from dld.gates import search as search_module
 from dld.gates.partial import Partial
 from dld.gates.search import Quality, search_gate_table

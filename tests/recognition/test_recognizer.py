@@ -21,11 +21,12 @@ from dld.decoding.beam import BeamSearch, BeamSettings
 from dld.decoding.lm import Weights
 from dld.encoders import GatedWhisper
 from dld.errors import DldError
-from dld.experiment import GATE_TABLE
 from dld.frontends import WhisperLogMel
-from dld.gates import GateTable, evenly_spaced, first_n
+from dld.gates import GATE_TABLE, GateTable, evenly_spaced, first_n
 from dld.network import GatedCTC
-from dld.recognizer import Recognizer, load_model
+from dld.padding import unpadded
+from dld.recognition.eager import EagerRecognizer
+from dld.recognition.loading import load_model
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_audio_of_another_rate_is_resampled(recognizer, tmp_path, rate):
 def test_the_model_s_channel_is_taken(recognizer, files, tmp_path):
     samples = read_audio(next(iter(files.values())))
     soundfile.write(tmp_path / "a.wav", np.stack([samples * 0, samples], 1), 16000, subtype="FLOAT")
-    second = Recognizer(recognizer.network, recognizer.tokenizer, sample_rate=16000, channel=1)
+    second = EagerRecognizer(recognizer.network, recognizer.tokenizer, sample_rate=16000, channel=1)
     assert second.transcribe(tmp_path / "a.wav") == recognizer.transcribe(samples, sample_rate=16000)
     assert recognizer.transcribe(tmp_path / "a.wav") == recognizer.transcribe(samples * 0, sample_rate=16000)
 
@@ -169,7 +170,7 @@ def test_mistakes_are_one_line(trained_pair, tmp_path, monkeypatch, audio, optio
 def test_what_is_too_long_for_the_encoder_is_named(recognizer, tmp_path):
     encoder = GatedWhisper(num_blocks=2, input_size=80, d_model=16, d_ffn=32, num_heads=2, max_frames=100)
     network = GatedCTC(WhisperLogMel(), encoder, len(recognizer.tokenizer))
-    short = Recognizer(network, recognizer.tokenizer, sample_rate=16000)
+    short = EagerRecognizer(network, recognizer.tokenizer, sample_rate=16000)
     longest = encoder.max_seconds
     soundfile.write(tmp_path / "long.wav", np.zeros(int(16000 * longest) + 1600), 16000)
     assert short.transcribe(np.zeros(int(16000 * longest)), sample_rate=16000) is not None
@@ -330,7 +331,7 @@ def test_a_language_model_is_part_of_the_search(babbler, files, tiny_corpus, tmp
     capsys.readouterr()
     assert run(tmp_path / "exp", path, "--gates", "110", "--lm", arpa, "--beam-size", "4") == 0
     assert capsys.readouterr().out == f"{path}\t{found}\n"
-    bare = Recognizer(model.network, model.tokenizer, sample_rate=16000)
+    bare = EagerRecognizer(model.network, model.tokenizer, sample_rate=16000)
     with pytest.raises(DldError, match="a language model needs weights"):
         bare.transcribe(path, search=dld.Search(arpa))
 
@@ -354,13 +355,13 @@ def test_a_network_in_training_is_put_back_into_training(babbler, tiny_corpus):
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
-    model = Recognizer(network.train(), words, sample_rate=16000)
+    model = EagerRecognizer(network.train(), words, sample_rate=16000)
     batch = next(iter(evaluation_loader(make_dataset(tiny_corpus / "test"), batch_size=4)))
     waveforms, lengths = batch.signal.data, torch.tensor([batch.signal.data.shape[1]] * len(batch.id))
     first, second = (model.run(waveforms, lengths, [first_n(3, 2)]) for _ in range(2))
     assert network.training and not first.logits[0].requires_grad
     assert torch.equal(first.logits[0], second.logits[0])
-    texts = model.texts(first.logits[0], first.lengths)
+    texts = model.texts(unpadded(first.logits[0], first.lengths))
     assert len(texts) == 4 and all(isinstance(text, str) for text in texts)
 
 

@@ -1,0 +1,158 @@
+"""A recogniser whose network runs in PyTorch: what is trained, validated, searched, tuned, decoded and timed."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from dld.data.dataset import unpack
+from dld.data.tokenizer import Tokenizer
+from dld.encoders.base import Embedded
+from dld.experiment import ModelRecord
+from dld.network import GatedCTC, Output, precision_context
+from dld.padding import unpadded
+from dld.recognition.base import Find, Recognizer
+
+
+class EagerRecognizer(Recognizer):
+    """A `Recognizer` around a `GatedCTC`.
+
+    Parameters
+    ----------
+    network : GatedCTC
+        It may be one that is being trained: it runs in evaluation mode here and is put back afterwards.
+    tokenizer : Tokenizer
+    sample_rate, channel, policy, depths, folder
+        See `Recognizer`.
+    precision : {"fp32", "bf16"}
+        Precision of the network; the front end always runs in fp32.
+    about : ModelRecord, optional
+        What `model.json` says of the weights.
+
+    Examples
+    --------
+    >>> from dld import GatedConformer
+    >>> from dld.data.tokenizer import train
+    >>> from dld.frontends import LogMel
+    >>> tokenizer = train(["one two", "two three"], getfixture("tmp_path"), vocab_size=14)
+    >>> encoder = GatedConformer(num_blocks=2, input_size=80, d_model=16, d_ffn=32, num_heads=2, kernel_size=15)
+    >>> recognizer = EagerRecognizer(GatedCTC(LogMel(), encoder, vocab_size=14), tokenizer, sample_rate=16000)
+    >>> recognizer.transcribe(torch.zeros(16000), sample_rate=16000, depth=1)
+    ''
+    """
+
+    def __init__(
+        self,
+        network: GatedCTC,
+        tokenizer: Tokenizer,
+        *,
+        sample_rate: int,
+        channel: int | None = None,
+        precision: str = "fp32",
+        policy: str = "evenly-spaced",
+        depths: str | int | Sequence[int] = "all",
+        about: ModelRecord | None = None,
+        folder: str | Path | None = None,
+    ):
+        precision_context("cpu", precision)  # refuses what it does not know
+        super().__init__(
+            tokenizer,
+            sample_rate=sample_rate,
+            channel=channel,
+            policy=policy,
+            depths=depths,
+            state_sha256=about.state_sha256 if about else None,
+            folder=folder,
+        )
+        self.network = network
+        self.precision = precision
+        self.about = about
+        self.max_seconds = network.encoder.max_seconds
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the encoder, open or closed."""
+        return self.network.num_blocks
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def logits(self, waveforms: Sequence[np.ndarray], gate_vectors: Sequence[Sequence[bool]]) -> list[list[np.ndarray]]:
+        """Return the logits of utterances under each of several gate vectors; see `Recognizer.logits`."""
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        output = self.run(pad_sequence(list(map(torch.tensor, waveforms)), batch_first=True), lengths, gate_vectors)
+        return [unpadded(logits, output.lengths) for logits in output.logits]
+
+    def run(self, waveforms: torch.Tensor, lengths: torch.Tensor, gate_vectors: Sequence[Sequence[bool]]) -> Output:
+        """Return logits (in fp32) and valid frames of a batch under each of several gate vectors.
+
+        The front end runs once, and so does what the gate vectors have as a common prefix.
+
+        Parameters
+        ----------
+        waveforms : Tensor (batch, samples)
+        lengths : LongTensor (batch,)
+            Valid samples.
+        gate_vectors : list of gate vectors
+        """
+        return self.outputs(self.embed(waveforms, lengths), gate_vectors)
+
+    @torch.no_grad()
+    def embed(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> Embedded:
+        """Return what enters the blocks, which may be kept for many gate vectors; see `run`."""
+        with self._evaluating():
+            features, frames = self.network.frontend(waveforms.to(self.device), lengths.to(self.device))
+            with precision_context(self.device, self.precision):
+                return self.network.encoder.embed(features, frames)
+
+    @torch.no_grad()
+    def outputs(self, embedded: Embedded, gate_vectors: Sequence[Sequence[bool]]) -> Output:
+        """Return the second half of `run`, for the result of `embed`."""
+        with self._evaluating(), precision_context(self.device, self.precision):
+            output = self.network.outputs(embedded, gate_vectors)
+        return output._replace(logits=[logits.float() for logits in output.logits])
+
+    def decode(
+        self, loader: Iterable, gate_vectors: Sequence[Sequence[bool]], finds: Sequence[Find | None] | None = None
+    ) -> list[dict[str, str]]:
+        """Return the texts of a data set under each gate vector, in one pass.
+
+        Parameters
+        ----------
+        loader : iterable of PaddedBatch
+            See `dld.data.dataset.evaluation_loader`.
+        gate_vectors : list of gate vectors
+        finds : list of callable, optional
+            A search for each gate vector, see `texts`.
+
+        Returns
+        -------
+        list of dict
+            Utterance id → text, in the order of `gate_vectors`.
+        """
+        finds = finds or [None] * len(gate_vectors)
+        texts: list[dict[str, str]] = [{} for _ in gate_vectors]
+        for batch in loader:
+            waveforms, lengths = unpack(batch.signal, self.device)
+            output = self.run(waveforms, lengths, gate_vectors)
+            for rows, logits, find in zip(texts, output.logits, finds, strict=True):
+                found = self.texts(unpadded(logits, output.lengths), find)
+                rows.update(zip(batch.id, found, strict=True))
+        return texts
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Run the block with the network in evaluation mode; parts that were in training mode return to it."""
+        training = [module for module in self.network.modules() if module.training]
+        if training:
+            self.network.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
