@@ -76,8 +76,8 @@ def main(argv=None):
     import torch
 
     from dld.config import load_config, parse_overrides
+    from dld.distributed import lost_process
     from dld.memory import keep_freed_memory
-    from dld.training.distributed import lost_process
     from dld.training.run import train
     from dld.training.stopping import Stopped
 

@@ -17,6 +17,7 @@ from dld.data import kaldi
 from dld.data.audio import read_audio
 from dld.data.batching import sorted_batches
 from dld.data.feasibility import frames_needed
+from dld.distributed import dealt
 from dld.errors import DldError, worker_died
 
 logger = logging.getLogger(__name__)
@@ -302,10 +303,20 @@ def _ignore_signals(_):
         signal.signal(number, signal.SIG_IGN)
 
 
-def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None):
-    """Return a loader of a whole dataset in `sorted_batches`, for validation and decoding."""
+def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None, deal=False):
+    """Return a loader of a dataset in `sorted_batches`, for validation and decoding.
+
+    Parameters
+    ----------
+    dataset : DynamicItemDataset
+    max_batch_seconds, batch_size
+        See `sorted_batches`.
+    deal : bool
+        Of several processes that work together, load the batches of this one (`dld.distributed.dealt`).
+    """
     durations = [dataset.data[key]["duration"] for key in dataset.data_ids]
-    return make_loader(dataset, sorted_batches(durations, batch_size, max_batch_seconds))
+    batches = sorted_batches(durations, batch_size, max_batch_seconds)
+    return make_loader(dataset, dealt(batches) if deal else batches)
 
 
 def unpack(padded, device="cpu"):

@@ -22,7 +22,7 @@ from dld.padding import unpadded
 from dld.recognition.eager import EagerRecognizer
 from dld.training.checkpoints import add_json
 from dld.training.engine import Engine
-from dld.training.metrics import Means, WordErrors
+from dld.training.metrics import WordErrors, mean_in_order
 from dld.training.objectives import LossInput, SoftTarget, blank_share
 from dld.training.targets import Inputs
 
@@ -87,7 +87,8 @@ class DynamicBrain(Engine):
         depths = parse_depths(hparams["valid_depths"], self.network.num_blocks)
         gates = [gates_for_depth(hparams["eval_policy"], self.network.num_blocks, n) for n in depths]
         self.valid_draw = Draw.even(gates, share_prefix=None)
-        self.word_errors, self.blanks = WordErrors(depths), Means()
+        self.word_errors = WordErrors(depths)
+        self.blanks: list[Tensor] = []
 
     # ------------------------------------------------------------ one step
 
@@ -96,7 +97,9 @@ class DynamicBrain(Engine):
         training = stage == sb.Stage.TRAIN
         inputs = self.inputs(batch, training)
         draw = self.draw() if training else self.valid_draw
-        output = self.modules["network"](inputs.features, inputs.lengths, draw.vectors, draw.share_prefix)
+        # Processes have different numbers of validation batches, and the wrapper in which they train counts on equal ones.
+        network = self.modules["network"] if training else self.network
+        output = network(inputs.features, inputs.lengths, draw.vectors, draw.share_prefix)
         target = self.soft_targets(batch.id, inputs, draw, output) if training and self.soft_targets else None
         return Predictions(output, draw.weights, target)
 
@@ -173,12 +176,12 @@ class DynamicBrain(Engine):
         """Keep hypotheses and references of a validation batch."""
         texts = [self.recognizer.texts(unpadded(logits, output.lengths)) for logits in output.logits]
         self.word_errors.add(batch.words, texts)
-        self.blanks.add({"blank_share": blank_share(output.logits[-1], output.lengths, self.network.blank)})
+        self.blanks.append(blank_share(output.logits[-1], output.lengths, self.network.blank))
 
     def reset_scores(self):
         """Forget the scores of the last evaluation."""
         self.word_errors.reset()
-        self.blanks.reset()
+        self.blanks = []
 
     def scores(self) -> dict[str, Any]:
         """Return WERs (percent, by validation depth), their mean, and the fractions of blanks and empty texts."""
@@ -187,13 +190,13 @@ class DynamicBrain(Engine):
             **self._without_loss(),
             "wer": wers,
             "mean_wer": sum(wers.values()) / len(wers),
-            **self.blanks.compute(),
+            "blank_share": mean_in_order(self.blanks),
             "empty_share": self.word_errors.empty_share(),
         }
 
     def _without_loss(self):
         missing = len(self.without_loss)
-        nothing = len(self.word_errors.references) <= missing
+        nothing = self.word_errors.sentences() <= missing
         return {**({"valid_loss": None} if nothing else {}), **({"without_loss": missing} if missing else {})}
 
     def on_stage_end(self, stage, stage_loss, epoch=None):

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from dld.distributed import processes
 from dld.gates import parse_depths
 from dld.provenance import processor
-from dld.training.distributed import processes
 
 
 def describe_start(values: dict[str, Any], data: Any, device: str, newest: Any) -> Iterator[str]:

@@ -23,6 +23,7 @@ from dld.data.dataset import (
 )
 from dld.data.feasibility import check_evaluation
 from dld.data.tokenizer import Tokenizer
+from dld.distributed import shard
 from dld.errors import DldError, describe_os_error
 from dld.experiment import load_start
 from dld.files import alone_in, writable_folder
@@ -31,7 +32,6 @@ from dld.training.brain import DynamicBrain
 from dld.training.caching import fill_caches
 from dld.training.checkpoints import WholeCheckpointer, epochs_begun, load_state, save_state
 from dld.training.curves import open_curves
-from dld.training.distributed import shard
 from dld.training.folder import CHECKPOINTS, begin, save_model, sources, trained_epochs
 from dld.training.opening import describe_start
 from dld.training.preconditions import check_run
@@ -186,7 +186,8 @@ class Data(NamedTuple):
             max_seconds=values["network"].encoder.max_seconds,
             name="dev_data",
         )
-        dev = evaluation_loader(make_dataset(dev_utterances, tokenizer, **_audio(values)), values["eval_batch_seconds"])
+        dev_set = make_dataset(dev_utterances, tokenizer, **_audio(values))
+        dev = evaluation_loader(dev_set, values["eval_batch_seconds"], deal=True)
         return cls(utterances, dev_utterances, train, dev, list(without_loss))
 
 

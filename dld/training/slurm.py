@@ -263,7 +263,9 @@ def launch(arguments: Sequence[str], request: Request, exp_dir: str | Path) -> i
 def submit(arguments: Sequence[str], request: Request, folder: Path) -> str:
     """Submit the job of a run and return its number, which `job.json` keeps."""
     if shutil.which("sbatch") is None or shutil.which("squeue") is None:
-        raise DldError("--launcher slurm needs the commands of SLURM (sbatch, squeue), and they are not on this machine")
+        raise DldError(
+            "--launcher slurm needs the commands of SLURM (sbatch, squeue), and they are not on this machine"
+        )
     try:
         import submitit
     except ImportError:

@@ -110,9 +110,7 @@ def driver(root, files, tiny_corpus, tmp_path):
         words = [*files("mini/ld"), *options, *(f"--{key}={value}" for key, value in tiny.items())]
         environment = {**(environment or os.environ), "PYTHONPATH": str(root)}
         command = [sys.executable, "-m", "dld.bin.train", *words, "--device", "cpu"]
-        started.append(
-            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-        )
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path))
         return started[-1]
 
     yield start
