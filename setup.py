@@ -1,4 +1,7 @@
-"""Install the package `dld` and its command: `pip install -e .`; extras: lm, tensorboard, wandb, slurm, test, docs, dev."""
+"""Install the package `dld` and its command: `pip install -e .`.
+
+Extras: lm, tensorboard, wandb, slurm, test, docs, dev.
+"""
 
 import re
 from pathlib import Path

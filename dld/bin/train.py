@@ -61,7 +61,9 @@ def launch_by_slurm(arguments, rest, argv):
     request = slurm.Request.parse(arguments.slurm or "")
     config = load_config(arguments.experiments, parse_overrides(rest))
     check_run(config.values, config.path)
-    return slurm.launch(slurm.without(argv, "--launcher", "--slurm"), request, config.values["exp_dir"])
+    return slurm.launch(
+        "dld.bin.train", slurm.without(argv, "--launcher", "--slurm"), request, config.values["exp_dir"]
+    )
 
 
 @command

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Evaluator:
     """Runs gate vectors over a data set whose front-end output is computed once and kept.
 
-    Of several processes each takes the batches that its loader has. The first one asks for qualities, the others `serve`.
+    Of several processes each takes the batches that its loader has. The first one asks for
+    qualities, the others `serve`.
 
     Parameters
     ----------

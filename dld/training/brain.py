@@ -97,7 +97,7 @@ class DynamicBrain(Engine):
         training = stage == sb.Stage.TRAIN
         inputs = self.inputs(batch, training)
         draw = self.draw() if training else self.valid_draw
-        # Processes have different numbers of validation batches, and the wrapper in which they train counts on equal ones.
+        # Processes may have different numbers of dev batches, and the wrapper in which they train needs equal ones.
         network = self.modules["network"] if training else self.network
         output = network(inputs.features, inputs.lengths, draw.vectors, draw.share_prefix)
         target = self.soft_targets(batch.id, inputs, draw, output) if training and self.soft_targets else None

@@ -262,7 +262,7 @@ class Engine(sb.Brain):
             raise DldError(f"the gradient was not finite in {self.nonfinite_count} updates in a row; training stops")
 
     def update_average(self, loss, avg_loss):
-        """Return the mean as it is: `check_losses` and `dev_loss` compute it without waiting for the device each time."""
+        """Return the mean as it is: `check_losses` and `dev_loss` compute it without waiting in each batch."""
         return avg_loss
 
     def dev_loss(self) -> float:

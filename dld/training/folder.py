@@ -183,7 +183,8 @@ def changed_settings(path: Path, config: Config) -> list[Difference]:
     """Return what a user changed since the settings of a run were written; nothing is built, whatever they ask for."""
     texts = (None, config.text.encode(), config.written.encode())
     old, new, written = (Settings(path, text, finished=False).values for text in texts)
-    return differences(_without_caches(old), _without_caches(new), written, NOT_OF_TRAINING)
+    old, new = ({"compile": False, "auto_batch": False, **_without_caches(values)} for values in (old, new))
+    return differences(old, new, written, NOT_OF_TRAINING)
 
 
 def _without_caches(values: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from dld.progress import spell
 from dld.training.brain import DynamicBrain
 from dld.training.caching import fill_caches
 from dld.training.checkpoints import WholeCheckpointer, epochs_begun, load_state, save_state
+from dld.training.compiling import compile_blocks
 from dld.training.curves import open_curves
 from dld.training.folder import CHECKPOINTS, begin, save_model, sources, trained_epochs
 from dld.training.opening import describe_start
@@ -114,6 +115,8 @@ def _train_in(folder, config, tokenizer, run_opts, restart, finish, stop):
     data = Data.load(values, tokenizer, utterances, dev_utterances)
     checkpointer.add_recoverable("dataloader-TRAIN", data.train)
     brain = values.get("brain", DynamicBrain)(values, tokenizer, run_opts, checkpointer, stop, data.without_loss)
+    if values.get("compile"):
+        compile_blocks(values["network"].encoder, brain.device)
     for line in describe_start(values, data, brain.device, newest):
         logger.info("%s", line)
     with _watch(brain, folder, values, newest):

@@ -1,13 +1,14 @@
 """Train as a job of SLURM: submit it, follow its log, and resume it when its time is over.
 
-The job runs `dld train` with the same options, one task for each process. What the machine's SLURM takes is written as for
-`sbatch`; submitit writes the script. A job that is told to end soon (SIGUSR2, before its time limit or a preemption) saves
-after the present update and is queued again; it resumes exactly.
+The job runs `dld train` with the same options, one task for each process; submitit writes its script. A job that is
+told to end soon (SIGUSR2, before its time limit or a preemption) saves after the present update and is queued again; it
+resumes exactly.
 """
 
 from __future__ import annotations
 
 import codecs
+import importlib
 import logging
 import os
 import re
@@ -76,8 +77,11 @@ class Request:
 
         Examples
         --------
-        >>> Request.parse("partition=gpu time=1-12:00:00 nodes=2 gpus-per-node=4 requeue")
-        Request(minutes=2160, nodes=2, tasks_per_node=4, sbatch={'partition': 'gpu', 'gpus-per-node': '4', 'requeue': True})
+        >>> Request.parse(
+        ...     "partition=gpu time=1-12:00:00 nodes=2 gpus-per-node=4 requeue"
+        ... )  # doctest: +NORMALIZE_WHITESPACE
+        Request(minutes=2160, nodes=2, tasks_per_node=4,
+                sbatch={'partition': 'gpu', 'gpus-per-node': '4', 'requeue': True})
         """
         words: dict[str, Any] = {}
         for word in text.split():
@@ -140,12 +144,15 @@ class Training:
 
     Attributes
     ----------
+    module : str
+        `dld.bin.train`, whose `main` takes arguments and returns an exit status.
     arguments : tuple of str
         Those of `dld train`, without the launcher's.
     folder : str
         Where the first task leaves the exit status.
     """
 
+    module: str
     arguments: tuple[str, ...]
     folder: str
 
@@ -153,14 +160,12 @@ class Training:
         """Train; return the exit status of `dld train`."""
         import submitit
 
-        from dld.bin.train import main
-
         environment = submitit.JobEnvironment()
         if environment.num_tasks > 1:
             os.environ.update(rendezvous(environment))
         # submitit's handler queues the job again; while it trains, dld saves first.
         queue_again = signal.getsignal(signal.SIGUSR2)
-        status = main(begun_before(self.arguments))
+        status = importlib.import_module(self.module).main(begun_before(self.arguments))
         if status - 128 not in _SIGNALS:
             if environment.global_rank == 0:
                 write_json(status_of(Path(self.folder), environment.job_id), Ended(status).to_json())
@@ -230,7 +235,7 @@ class Ended(Record):
     status: int
 
 
-def launch(arguments: Sequence[str], request: Request, exp_dir: str | Path) -> int:
+def launch(module: str, arguments: Sequence[str], request: Request, exp_dir: str | Path) -> int:
     """Train as a job, show its log, and return the exit status of `dld train` there.
 
     A job of this run that is still in the queue is followed, instead of submitting another one. If this process ends,
@@ -238,8 +243,8 @@ def launch(arguments: Sequence[str], request: Request, exp_dir: str | Path) -> i
 
     Parameters
     ----------
-    arguments : list of str
-        Those of `dld train`, without the launcher's.
+    module, arguments
+        See `Training`.
     request : Request
     exp_dir : str or Path
         The run's folder.
@@ -252,7 +257,7 @@ def launch(arguments: Sequence[str], request: Request, exp_dir: str | Path) -> i
     folder = Path(exp_dir).absolute() / FOLDER
     job = running_job(folder)
     if job is None:
-        job = submit(arguments, request, folder)
+        job = submit(Training(module, tuple(arguments), str(folder)), request, folder)
         logger.info("job %s is submitted; scancel %s ends it, and the same command follows it again", job, job)
     else:
         logger.info("job %s of this run is in the queue already; scancel %s ends it", job, job)
@@ -260,7 +265,7 @@ def launch(arguments: Sequence[str], request: Request, exp_dir: str | Path) -> i
     return follow(folder, job, lambda: state_of(job))
 
 
-def submit(arguments: Sequence[str], request: Request, folder: Path) -> str:
+def submit(training: Training, request: Request, folder: Path) -> str:
     """Submit the job of a run and return its number, which `job.json` keeps."""
     if shutil.which("sbatch") is None or shutil.which("squeue") is None:
         raise DldError(
@@ -274,7 +279,7 @@ def submit(arguments: Sequence[str], request: Request, folder: Path) -> str:
     executor = submitit.SlurmExecutor(folder, max_num_timeout=MOST_TIMEOUTS)
     executor.update_parameters(**request.parameters(f"dld-{folder.parent.name}"))
     try:
-        job = executor.submit(Training(tuple(arguments), str(folder))).job_id
+        job = executor.submit(training).job_id
     except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
         said = str(getattr(error, "stderr", "") or error).strip().splitlines()
         raise DldError(f"SLURM refuses the job: {said[-1] if said else error}; see --slurm") from None

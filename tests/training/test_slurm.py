@@ -237,10 +237,10 @@ def test_the_processes_of_a_job_find_each_other():
 def test_a_machine_without_slurm_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DldError, match="needs the commands of SLURM"):
-        slurm.submit(["ld.yaml"], Request(), tmp_path)
+        slurm.submit(Training("dld.bin.train", ("ld.yaml",), str(tmp_path)), Request(), tmp_path)
 
 
 def test_a_job_runs_the_same_command_again():
     pytest.importorskip("submitit")
-    training = Training(("ld.yaml",), "folder")
+    training = Training("dld.bin.train", ("ld.yaml",), "folder")
     assert training.checkpoint().function == training
