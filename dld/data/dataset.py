@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -221,6 +222,22 @@ class EpochBatchSampler(DynamicBatchSampler):
     def __iter__(self):
         """Iterate over the batches, the same in every epoch."""
         return iter(list(self._batches))
+
+    @property
+    def boundaries(self) -> list[float]:
+        """The longest utterance of each bucket, in seconds, ascending."""
+        return self._bucket_boundaries.tolist()
+
+    def longest(self) -> list[int]:
+        """Return the index of the longest utterance of each bucket."""
+        seconds = [self._ex_lengths[str(index)] for index in range(len(self._ex_lengths))]
+        return [seconds.index(boundary) for boundary in self.boundaries]
+
+    def set_sizes(self, utterances: Sequence[int]) -> None:
+        """Set the number of utterances in a batch of each bucket, whatever their seconds come to."""
+        # An utterance is never longer than the last boundary.
+        self._bucket_lens = [*utterances, 1]
+        self._generate_batches()
 
 
 def make_batch_sampler(dataset, max_batch_seconds, seed, num_buckets=None, shuffle=True, max_batch_utterances=None):

@@ -7,6 +7,7 @@ targets, the start. A static network is one whose schedule always draws all bloc
 from __future__ import annotations
 
 import logging
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -92,11 +93,14 @@ class DynamicBrain(Engine):
 
     # ------------------------------------------------------------ one step
 
-    def compute_forward(self, batch, stage) -> Predictions:
-        """Run a batch under the step's gates in training, under each validation depth otherwise."""
+    def compute_forward(self, batch, stage, draw: Draw | None = None, speed: float | None = None) -> Predictions:
+        """Run a batch under the step's gates in training, under each validation depth otherwise.
+
+        `draw` and `speed` are drawn unless they are given.
+        """
         training = stage == sb.Stage.TRAIN
-        inputs = self.inputs(batch, training)
-        draw = self.draw() if training else self.valid_draw
+        inputs = self.inputs(batch, training, speed)
+        draw = draw or (self.draw() if training else self.valid_draw)
         # Processes may have different numbers of dev batches, and the wrapper in which they train needs equal ones.
         network = self.modules["network"] if training else self.network
         output = network(inputs.features, inputs.lengths, draw.vectors, draw.share_prefix)
@@ -124,16 +128,27 @@ class DynamicBrain(Engine):
             self.collect(predictions.output, batch)
         return terms["loss"]
 
-    def inputs(self, batch, training: bool) -> Inputs:
-        """Return the features of a batch, as they are and augmented in training."""
+    def inputs(self, batch, training: bool, speed: float | None = None) -> Inputs:
+        """Return the features of a batch, as they are and augmented in training, at a speed that is drawn or given."""
         waveforms, lengths = unpack(batch.signal, self.device)
-        speed = 1.0
         if training and self.hparams.speed_perturb is not None:
-            speed = self.hparams.speed_perturb.draw()
+            speed = self.hparams.speed_perturb.draw() if speed is None else speed
             waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths, speed)
+        else:
+            speed = 1.0
         clean, frames = self.network.frontend(waveforms, lengths)
         augment = self.hparams.spec_augment if training and self.optimizer_step >= self.hparams.augment_after else None
         return Inputs(clean, clean if augment is None else augment(clean, frames), frames, speed)
+
+    def try_step(self, batch, draw: Draw) -> None:
+        """Compute the gradients of a batch at the slowest speed and with nothing frozen, to measure memory."""
+        speeds = self.hparams.speed_perturb.speeds if self.hparams.speed_perturb is not None else [1.0]
+        self.network.encoder.on_update(sys.maxsize)
+        self.modules.train()
+        with self.training_ctx:
+            predictions = self.compute_forward(batch, sb.Stage.TRAIN, draw, min(speeds))
+            loss = self.compute_objectives(predictions, batch, sb.Stage.TRAIN)
+        self.scaler.scale(loss).backward()
 
     def draw(self) -> Draw:
         """Return the gate vectors of the next step."""

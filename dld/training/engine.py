@@ -83,7 +83,8 @@ class Engine(sb.Brain):
             modules={"network": network},
             opt_class=hparams["optimizer"],
             hparams=hparams,
-            run_opts=run_opts,
+            # SpeechBrain would read the key of the experiment file and compile the whole network.
+            run_opts={**(run_opts or {}), "compile": False},
             checkpointer=checkpointer,
         )
         self.progress = Progress()

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 LOGS = ("train_log.txt", LOG)
 CHECKPOINTS = "save"
+#: What auto_batch found, see `dld.training.auto_batch`.
+BATCH_SIZES = "batch_sizes.json"
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ def remove_run(folder):
     (folder / ABOUT).unlink(missing_ok=True)
     # Before the settings that they belong to: if this is interrupted, no start takes them for its own.
     remove_checkpoints(folder / CHECKPOINTS)
-    for name in (MODEL, GATE_TABLE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
+    for name in (MODEL, GATE_TABLE, BATCH_SIZES, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
         (folder / name).unlink(missing_ok=True)
     remove_folder(folder / POSTERIORS)
 
