@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,13 +108,17 @@ def find_sizes(seconds: Sequence[float], measure: Measure, limit: float) -> list
     sizes: list[int] = []
     for bucket in reversed(range(len(seconds))):
         guess = round(sizes[-1] * seconds[bucket + 1] / seconds[bucket]) if sizes else 4
-        sizes.append(_largest(lambda utterances, bucket=bucket: measure(utterances, bucket) <= limit, guess))
+        sizes.append(_largest(partial(_fits, measure, limit, bucket), guess))
         if sizes[-1] == 0:
             raise DldError(
                 f"auto_batch: one utterance of {seconds[bucket]:.1f} s does not fit in the memory of the GPU; lower "
                 "max_duration, or take a smaller network"
             )
     return sizes[::-1]
+
+
+def _fits(measure: Measure, limit: float, bucket: int, utterances: int) -> bool:
+    return measure(utterances, bucket) <= limit
 
 
 def _largest(fits: Callable[[int], bool], guess: int) -> int:

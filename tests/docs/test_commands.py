@@ -55,7 +55,8 @@ NOT_RUN = {
         "./run.sh test tests/encoders/test_batching.py -m slow": TESTS,
     },
     "docs/cluster.md": {
-        "torchrun --standalone --nproc-per-node=4 -m dld.bin.gate_table --exp exp/dld --data data/dev --device cuda": GPU,
+        "torchrun --standalone --nproc-per-node=4 -m dld.bin.gate_table --exp exp/dld --data data/dev "
+        "--device cuda": GPU,
         "torchrun --standalone --nproc-per-node=4 -m dld.bin.decode --exp exp/dld --data data/test --device cuda": GPU,
         "./run.sh --stage 4 --stop-stage 6 --ngpu 4 --nnodes 2 --node-rank 0 --master first-machine:29500": GPU,
         "pip install 'dld[slurm]'": SETUP,

@@ -23,7 +23,7 @@ def memory(seconds):
         calls.append((utterances, bucket))
         length = seconds[bucket]
         needed = 500 + utterances * (20 * length + 0.8 * length**2)
-        # Beyond the whole memory there is no number.
+        # Beyond the whole memory nothing is measured.
         return needed if needed < 40000 else math.inf
 
     calls = []
