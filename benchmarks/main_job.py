@@ -43,7 +43,8 @@ def cpu_seconds(pid: int) -> float:
 def run(folder: Path, arguments: list[str]) -> list[Stage]:
     """Run the driver of a clone to its end and return its stages."""
     environment = {**os.environ, "DLD_VENV": sys.prefix, "PYTHONPATH": str(folder)}
-    command = ["./run.sh", "mini", *arguments]
+    # Not ./run.sh: it would install the clone into the environment.
+    command = ["recipes/mini/run.sh", *arguments]
     driver = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     stages = [Stage(0, "before the first stage")]
