@@ -131,22 +131,25 @@ def job_of(folder):
 
 
 @pytest.mark.slow
-def test_a_job_that_is_told_to_end_is_queued_again_and_ends_as_one_that_was_not(driver, cluster, tmp_path):
-    whole = driver("whole")
-    options = ("--launcher", "slurm", "--slurm", "partition=short time=10", "--restart", "true")
-    run = driver("exp", *options, environment=cluster, ckpt_interval_minutes=0.001)
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_job_that_is_told_to_end_is_queued_again_and_ends_as_one_that_was_not(driver, cluster, tmp_path, tasks):
+    options = ("--launcher", "slurm", "--slurm", f"partition=short time=10 ntasks-per-node={tasks}")
+    options += ("--restart", "true", "--distributed-backend", "gloo")
+    settings = {"environment": cluster, "ckpt_interval_minutes": 0.001}
+    run = driver("exp", *options, **settings)
     folder = tmp_path / "exp/ld"
     job = job_of(folder)
     wait_until(lambda: list((folder / "save").glob("CKPT*")), 120, "no checkpoint")
     asked(cluster, "scancel", "--signal=USR2", job)
     status, errors = finished(run)
     assert status == 0, errors
-    assert finished(whole)[0] == 0
     assert "stopped by SIGUSR2" in errors
     assert "Requeued job" in errors
     assert f"job {job}: PENDING" in errors
     # Submitted once, started twice; --restart counted for the first start alone.
     assert len(read_json(folder / "run.json")["starts"]) == 2
+    status, errors = finished(driver("whole", *options, **settings))
+    assert status == 0, errors
     hashes = [read_json(path / "model.json")["state_sha256"] for path in (folder, tmp_path / "whole/ld")]
     assert hashes[0] == hashes[1]
 
@@ -163,6 +166,30 @@ def test_two_tasks_of_a_job_train_one_model_and_a_driver_that_ends_leaves_it_run
     assert f"job {job} of this run is in the queue already" in errors
     assert read_json(tmp_path / "exp/ld/model.json")["epochs"] == 2
     assert len(list((tmp_path / "exp/ld/slurm").glob(f"{job}_*_log.out"))) == 2
+
+
+@pytest.mark.slow
+def test_a_recipe_submits_its_trainings(cluster, root, tiny_corpus, tmp_path):
+    environment = {**cluster, "PYTHONPATH": str(root), "DLD_VENV": sys.prefix}
+    command = [root / "recipes/mini/run.sh", "--stage", "4", "--stop-stage", "4", "--systems", "static"]
+    command += [
+        "--data",
+        tiny_corpus,
+        "--exp",
+        tmp_path,
+        "--device",
+        "cpu",
+        "--launcher",
+        "slurm",
+        "--slurm",
+        "time=10",
+    ]
+    command += ["--train-args", "--num_blocks 3 --d_model 16 --num_epochs 1 --valid_depths [3] --decode_depths [3]"]
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/1" in done.stderr
+    job = read_json(tmp_path / "static/slurm/job.json")["job"]
+    assert read_json(tmp_path / f"static/slurm/{job}_status.json") == {"status": 0}
 
 
 @pytest.mark.slow
