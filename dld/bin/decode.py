@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import re
 import sys
@@ -69,6 +70,7 @@ def find_texts(recognizer, search, loader, vectors, arguments):
     from tqdm import tqdm
 
     from dld.decoding.beam import SearchPool
+    from dld.distributed import rank
 
     finds, timed, about = None, None, [{}] * len(vectors)
     with contextlib.ExitStack() as stack:
@@ -77,7 +79,7 @@ def find_texts(recognizer, search, loader, vectors, arguments):
             weights = [recognizer.lm_weights(search, gates) for gates in vectors]
             about = describe_search(search, weights, loader.dataset, arguments.data)
             finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
-        bar = tqdm(loader, desc="decode", disable=not arguments.progress, dynamic_ncols=True)
+        bar = tqdm(loader, desc="decode", disable=not arguments.progress or rank() != 0, dynamic_ncols=True)
         return recognizer.decode(bar, vectors, finds), timed, about
 
 
@@ -142,14 +144,22 @@ def write_decode(folder, rows, record):
 
 @command
 def main(argv=None):
-    """Decode a test set, measure the time and write the results."""
+    """Decode a test set, measure the time and write the results; under torchrun the processes share the batches."""
     arguments = make_parser().parse_args(argv)
     check_search_options(arguments)
-    suffix = variant(arguments)
 
+    from dld.distributed import joined
+
+    with joined(arguments.device) as arguments.device:
+        decode(arguments, variant(arguments))
+
+
+def decode(arguments, suffix):
+    """Decode with the options of the command line, into folders whose names end in `suffix`."""
     from dld.data import kaldi
     from dld.data.dataset import evaluation_loader, make_dataset
     from dld.data.feasibility import check_evaluation
+    from dld.distributed import gathered, rank
     from dld.profiling.latency import real_time_factors
     from dld.profiling.macs import gmacs_per_second
     from dld.provenance import git_hash
@@ -163,13 +173,16 @@ def main(argv=None):
     utterances = kaldi.load(arguments.data, ("wav.scp", "utt2spk", "utt2dur"))
     check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
     dataset = make_dataset(utterances, **audio_settings(recognizer))
-    loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size)
+    loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size, deal=True)
     test_set = name_of_set(arguments.data)
     names = [f"decode_{test_set}_n{n}" + (f"_{suffix}" if suffix else "") for n in gates_of]
     folders = [writable_folder(Path(arguments.output or recognizer.folder) / name) for name in names]
     for folder in folders:
         refuse_other_set(folder, arguments.data)
     texts, timed, about_search = find_texts(recognizer, search, loader, vectors, arguments)
+    texts = [dict(itertools.chain(*map(dict.items, rows))) for rows in zip(*gathered(texts), strict=True)]
+    if rank() != 0:
+        return
     factors = real_time_factors(recognizer, timing_sample(dataset, arguments.rtf_utterances), vectors, timed)
     common = {
         **describe_model(recognizer),
