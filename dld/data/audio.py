@@ -117,7 +117,6 @@ def read_audio(
     """
     where = _where(source, utterance)
     with opened(source, where) as recording:
-        rate = recording.samplerate
         first, last = _bounds(recording, start, end, sample_rate, where)
         if recording.format == "MP3" and first > 0:
             say_once(
