@@ -9,7 +9,7 @@ import numpy as np
 from dld.decoding.settings import CONFIDENCE
 from dld.errors import DldError
 from dld.files import read_record, write_json
-from dld.gates import depth, format_gates
+from dld.gates import format_gates
 from dld.records import Record
 
 _AGAIN = "calibrate again with dld calibrate"
@@ -117,18 +117,12 @@ def calibrate(gates: Sequence[bool], raw: np.ndarray, right: np.ndarray, utteran
     ----------
     gates : gate vector
     raw : array (words,)
+        At least one.
     right : array (words,), bool
     utterances : array (words,), int
         Index of each word's utterance; those of even and of odd index are the two halves.
-
-    Raises
-    ------
-    DldError
-        There is no word to fit on.
     """
     raw, right, half = np.asarray(raw, float), np.asarray(right, bool), np.asarray(utterances) % 2
-    if not len(raw):
-        raise DldError(f"gates {format_gates(gates)} give no word at all; train the model longer, or give more data")
     measured = raw.copy()
     for one, other in ((0, 1), (1, 0)):
         if (half == one).any():
@@ -169,7 +163,7 @@ class Calibration:
 
     def save(self, path: str | Path) -> None:
         """Write the calibration as JSON."""
-        depths = {str(depth([gate == "1" for gate in curve.gates])): curve.to_json() for curve in self.curves}
+        depths = {str(curve.gates.count("1")): curve.to_json() for curve in self.curves}
         write_json(path, {"state_sha256": self.state_sha256, "depths": depths, "about": self.about})
 
     @classmethod
