@@ -7,8 +7,8 @@ are short enough; the control is what a whole recording's text changes by when h
 """
 
 import argparse
-import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -97,13 +97,10 @@ def memory(exp, utterances, seconds, pause, folder):
     with soundfile.SoundFile(path, "w", RATE, 1) as out:
         for samples, _ in stream(utterances, seconds, pause, 0):
             out.write(samples)
-    command = [sys.executable, "-m", "dld", "transcribe", exp, str(path), "--format", "json", "--times", "true"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)}: status {process.returncode}")
-    return usage.ru_maxrss / 1024
+    code = "import sys; from dld.bin.main import main; main(); print(open('/proc/self/status').read(), file=sys.stderr)"
+    command = [sys.executable, "-c", code, "transcribe", exp, str(path), "--format", "json", "--times", "true"]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+    return int(re.search(r"VmHWM:\s+(\d+) kB", done.stderr)[1]) / 1024
 
 
 def main():

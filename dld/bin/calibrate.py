@@ -47,8 +47,9 @@ def logits_of_batches(
     from dld.padding import unpadded
 
     for batch in tqdm(loader, desc="calibrate", disable=not progress, dynamic_ncols=True):
-        logits, frames, _ = recognizer.run(*unpack(batch.signal, recognizer.device), vectors)
-        yield batch.words, [unpadded(rows, frames) for rows in logits]
+        waveforms, lengths = unpack(batch.signal, recognizer.device)
+        output = recognizer.run(waveforms, lengths, vectors)
+        yield batch.words, [unpadded(rows, output.lengths) for rows in output.logits]
 
 
 def fit_curves(

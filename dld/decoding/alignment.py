@@ -36,6 +36,9 @@ class Spans(NamedTuple):
         return self._replace(starts=self.starts + frames, ends=self.ends + frames)
 
 
+_NONE = Spans(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0))
+
+
 class WordSpan(NamedTuple):
     """A word, its first frame, the frame after its last, and the log probabilities of its tokens (see `Spans`)."""
 
@@ -175,7 +178,7 @@ def _spans(path: np.ndarray, labels: np.ndarray, log_probs: np.ndarray) -> Spans
     edges = np.flatnonzero(np.diff(path, prepend=-1, append=-1))
     starts, ends = edges[:-1], edges[1:]
     if not len(starts):
-        return Spans(*(np.zeros(0, int) for _ in range(3)), np.zeros(0))
+        return _NONE
     scores = np.maximum.reduceat(log_probs[np.arange(len(labels)), labels], starts)
     keep = labels[starts] != BLANK
     return Spans(labels[starts][keep], starts[keep], ends[keep], np.asarray(scores, float)[keep])
@@ -183,7 +186,7 @@ def _spans(path: np.ndarray, labels: np.ndarray, log_probs: np.ndarray) -> Spans
 
 def join(parts: Sequence[Spans]) -> Spans:
     """Return the spans of consecutive parts of an utterance; a token that a cut has halved is one again."""
-    joined = Spans(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    joined = Spans(*(np.concatenate(values) for values in zip(_NONE, *parts, strict=True)))
     halved = np.zeros(len(joined.tokens), bool)
     halved[1:] = (joined.tokens[1:] == joined.tokens[:-1]) & (joined.starts[1:] == joined.ends[:-1])
     if not halved.any():

@@ -70,9 +70,7 @@ class Assembler:
 
     def transcript(self, parts: Sequence[Part]) -> Transcript:
         """Return the transcript of the consecutive parts of a recording."""
-        spans = None
-        if self.find is None or self.times:
-            spans = join([part.spans.after(part.first) for part in parts if part.spans is not None])
+        spans = join([part.spans.after(part.first) for part in parts if part.spans is not None])
         if self.find is None:
             text = self.tokenizer.decode(spans.tokens)
         else:

@@ -3,7 +3,6 @@
 Nothing here needs torch.
 """
 
-import itertools
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -151,7 +150,7 @@ class Recognizer(ABC):
     def curve(self, gates: Sequence[bool]) -> Curve | None:
         """Return what calibrates confidences under a gate vector; None where `dld calibrate` did not fit it."""
         calibration = stored_calibration(self.folder, self.state_sha256)
-        return calibration and calibration.curve(gates)
+        return None if calibration is None else calibration.curve(gates)
 
     def texts(self, logits: Sequence[np.ndarray], find: Find | None = None) -> list[str]:
         """Return the text of each utterance.
@@ -284,45 +283,27 @@ class Recognizer(ABC):
             if isinstance(logits, DldError):
                 yield from ((index, logits) for index in indices)
             else:
-                parts = assembler.parts([Segment(0, rows) for rows in logits[0]])
-                yield from ((index, assembler.transcript([part])) for index, part in zip(indices, parts, strict=True))
+                found = assembler.parts([Segment(0, rows) for rows in logits[0]])
+                yield from ((index, assembler.transcript([part])) for index, part in zip(indices, found, strict=True))
             done += sum(whole[index].seconds for index in indices)
             if progress:
                 progress(done, total)
         for index in good.keys() - whole.keys():
             clip = good[index]
+            parts: list[Part] = []
             try:
-                parts = []
-                for part in self._run_long(clip, gates, assembler, batch_seconds, longest):
-                    parts.append(part)
+                for segment in windows.segments(
+                    clip, self.frame_seconds, longest, batch_seconds, lambda batch: self._run_if_it_fits(batch, [gates])
+                ):
+                    parts += assembler.parts([segment])
                     if progress:
-                        progress(done + part.first * self.frame_seconds, total)
+                        progress(done + segment.first * self.frame_seconds, total)
                 yield index, assembler.transcript(parts)
             except DldError as error:
                 yield index, error
             done += clip.seconds
             if progress:
                 progress(done, total)
-
-    def _run_long(
-        self, clip: Clip, gates: Sequence[bool], assembler: Assembler, batch_seconds: float, window_seconds: float
-    ) -> Iterator[Part]:
-        """Yield what the consecutive segments of long audio give; memory does not depend on its length."""
-        step = round(self.frame_seconds * self.sample_rate)
-        plan = windows.plan(-(-clip.samples // step), self.frame_seconds, window_seconds)
-        spans = [(start * step, min((start + plan.size) * step, clip.samples)) for start in plan.starts]
-        together = max(1, int(batch_seconds / (plan.size * self.frame_seconds)))
-
-        def logits() -> Iterator[np.ndarray]:
-            waveforms = clip.parts(spans)
-            while batch := list(itertools.islice(waveforms, together)):
-                rows = self._run_if_it_fits(batch, [gates])
-                if rows is None:
-                    raise DldError(f"{clip.name}: not enough memory for {window_seconds:g} s; take a shorter window")
-                yield from rows[0]
-
-        for segment in windows.joined(plan.starts, logits()):
-            yield from assembler.parts([segment])
 
     def log_probs(
         self,
@@ -359,10 +340,11 @@ class Recognizer(ABC):
         items, single = listed(audio)
         found: list[list[np.ndarray]] = [[] for _ in items]
         clips = Source(self.sample_rate, self.channel, self.max_seconds).clips(items, sample_rate)
-        for clip in clips.values():
-            if isinstance(clip, DldError):
-                raise clip
-        for indices, logits in self._run_all(clips, vectors, batch_seconds):
+        good = {index: clip for index, clip in clips.items() if isinstance(clip, Clip)}
+        for fault in clips.values():
+            if isinstance(fault, DldError):
+                raise fault
+        for indices, logits in self._run_all(good, vectors, batch_seconds):
             if isinstance(logits, DldError):
                 raise logits
             for utterances in logits:

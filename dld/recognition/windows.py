@@ -1,11 +1,14 @@
 """Long recordings in windows that overlap: where they begin, and where what they give is joined."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from dld.data.clips import Clip
 from dld.decoding.best_path import log_softmax
+from dld.errors import DldError
 
 #: Seconds of the longest audio that runs whole. The longest utterances of LibriSpeech and TED-LIUM have 35 s.
 WINDOW_SECONDS = 40.0
@@ -56,6 +59,48 @@ def plan(frames: int, frame_seconds: float, window_seconds: float = WINDOW_SECON
     count = max(1, -(-(frames - overlap) // (most - overlap)))
     size = -(-(frames + (count - 1) * overlap) // count)
     return Plan([number * (size - overlap) for number in range(count)], size)
+
+
+def segments(
+    clip: Clip,
+    frame_seconds: float,
+    window_seconds: float,
+    batch_seconds: float,
+    run: Callable[[list[np.ndarray]], list[list[np.ndarray]] | None],
+) -> Iterator[Segment]:
+    """Yield the parts of long audio in their order; memory does not depend on its length.
+
+    Parameters
+    ----------
+    clip : Clip
+    frame_seconds : float
+        A whole number of samples.
+    window_seconds : float
+        The longest window.
+    batch_seconds : float
+        The longest batch of windows; at least one runs.
+    run : callable
+        Waveforms → for one gate vector the logits of each; None where there is too little memory.
+
+    Raises
+    ------
+    DldError
+        The audio cannot be read to its end, or there is too little memory for a window.
+    """
+    step = round(frame_seconds * clip.sample_rate)
+    starts, size = plan(-(-clip.samples // step), frame_seconds, window_seconds)
+    spans = [(start * step, min((start + size) * step, clip.samples)) for start in starts]
+    together = max(1, int(batch_seconds / (size * frame_seconds)))
+
+    def logits() -> Iterator[np.ndarray]:
+        waveforms = clip.parts(spans)
+        while batch := list(itertools.islice(waveforms, together)):
+            rows = run(batch)
+            if rows is None:
+                raise DldError(f"{clip.name}: not enough memory for {window_seconds:g} s; take a shorter window")
+            yield from rows[0]
+
+    yield from joined(starts, logits())
 
 
 def joined(starts: Sequence[int], logits: Iterable[np.ndarray]) -> Iterator[Segment]:

@@ -106,6 +106,7 @@ NOT_RUN = {
 IN_TURN = {
     "README.md": ".",
     "docs/quick_start.md": ".",
+    "docs/transcribing.md": ".",
     "docs/recipes.md": ".",
     "docs/experiments.md": ".",
     "docs/scores.md": "recipes/mini",
