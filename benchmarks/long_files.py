@@ -138,7 +138,8 @@ def main():
             str(seconds): memory(arguments.exp, utterances, seconds, arguments.pause, folder)
             for seconds in arguments.memory
         }
-    about = {"git": git_hash(), "processor": processor(), "versions": versions(), "arguments": vars(arguments)}
+    settings = {name: value for name, value in vars(arguments).items() if name != "output"}
+    about = {"git": git_hash(), "processor": processor(), "versions": versions(), "arguments": settings}
     write_json(arguments.output, {**about, **result})
     print(f"WER by utterance {result['wer_utterances']:.2f} %, of the whole {result['wer_whole']:.2f} %")
     print(f"{result['words']} words; {result['control_percent']:.2f} % change when more follows")

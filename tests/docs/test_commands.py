@@ -65,6 +65,11 @@ NOT_RUN = {
         "tensorboard --logdir exp": ENDLESS,
         "pip install -e '.[tensorboard]'": SETUP,
     },
+    "docs/transcribing.md": {
+        "python ../../benchmarks/long_files.py --exp exp/dld --data data/test --output exp/long_files.json": (
+            "transcribes an hour of audio"
+        ),
+    },
     "docs/your_data.md": {
         './run.sh kaldi --train /my/data/train --dev /my/data/dev --test "/my/data/test /my/data/far"': OWN_DATA,
         "dld data import train.tsv /my/data/train": OWN_DATA,
