@@ -3,7 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from dld.data import kaldi
 from dld.data.tokenizer import train as train_tokenizer
@@ -73,6 +75,30 @@ def tiny_corpus(tmp_path_factory):
     lines = [utterance.text for utterance in kaldi.load(folder / "train")]
     train_tokenizer(lines, folder / "lang", vocab_size=32)
     return folder
+
+
+@pytest.fixture(scope="session")
+def an4_miniature(tmp_path_factory):
+    """AN4 in its true layout with noise for speech: 12 training speakers and 2 of test, 3 utterances each."""
+    root = tmp_path_factory.mktemp("an4") / "an4"
+    dice = np.random.default_rng(0)
+    words = ["ONE", "TWO", "THREE", "ENTER", "STOP", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    for part, folder, mark, names in (
+        ("train", "an4_clstk", "<s> {} </s>", [f"{gender}ab{letter}" for gender in "fm" for letter in "cdefgh"]),
+        ("test", "an4test_clstk", "{}", ["fxyz", "mxyz"]),
+    ):
+        listed, texts = [], []
+        for number, speaker in enumerate(name for name in names for _ in range(3)):
+            key = f"an{number + 1}-{speaker}-b"
+            listed.append(f"{folder}/{speaker}/{key}")
+            texts.append(f"{mark.format(' '.join(dice.choice(words, 4)))} ({key})")
+            audio = root / "wav" / f"{listed[-1]}.wav"
+            audio.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(audio, 0.1 * dice.standard_normal(16000 + 100 * number), 16000)
+        (root / "etc").mkdir(exist_ok=True)
+        (root / f"etc/an4_{part}.fileids").write_text("\n".join(listed) + "\n")
+        (root / f"etc/an4_{part}.transcription").write_text("\n".join(texts) + "\n")
+    return root
 
 
 def tiny_settings(corpus, exp):

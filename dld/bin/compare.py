@@ -23,6 +23,9 @@ def make_parser():
     parser.add_argument("--exp", metavar="DIR", help="folder of the runs, instead of the list's")
     parser.add_argument("--data", metavar="DIR", help="folder of the data directories, instead of the list's")
     parser.add_argument("--runs", metavar="A,B", help="only these, and no report")
+    parser.add_argument(
+        "--folds", type=_numbers, metavar="1,2", help="only these folds of a list with folds, and no report"
+    )
     parser.add_argument("--device", type=options.device, help="cpu, cuda …, instead of the list's")
     for name, what in (
         ("train", "settings of all runs, as '--num_epochs 8'"),
@@ -32,6 +35,13 @@ def make_parser():
         parser.add_argument(f"--{name}-args", type=_words(name), metavar="'ARGS'", help=what)
     parser.add_argument("--dry-run", type=boolean, default=False, help="print the commands of all runs and stop")
     return parser
+
+
+def _numbers(text):
+    try:
+        return tuple(dict.fromkeys(map(int, text.split(","))))
+    except ValueError:
+        raise UsageError(f"--folds takes numbers, separated by commas, not {text!r}") from None
 
 
 def _words(name):
@@ -60,26 +70,45 @@ def main(argv=None):
     runs = [comparison.run(name) for name in names]
     added = (arguments.train_args, arguments.decode_args, arguments.corpus_args)
     given = Options(arguments.jobs, *(words or () for words in added))
-    driver = Driver(comparison, given)
+    parts = _parts(comparison, arguments.folds)
     for run in runs:
-        driver.check(run)
+        Driver(parts[0], given).check(run)
     if arguments.dry_run:
-        print(f"cd {shlex.quote(str(driver.recipe))}")
-        for run in runs:
-            print(f"# {run.name} (a gate table only where its decode_policy is table)")
-            print("\n".join(map(shlex.join, driver.commands(run))))
+        print(f"cd {shlex.quote(str(comparison.recipe))}")
+        for driver in (Driver(part, given) for part in parts):
+            for run in runs:
+                print(f"# {run.name} (a gate table only where its decode_policy is table)")
+                print("\n".join(map(shlex.join, driver.commands(run))))
         return 0
     if comparison.device is None:
-        driver = Driver(dataclasses.replace(comparison, device=_device()), given)
+        comparison = dataclasses.replace(comparison, device=_device())
     try:
-        _raise_first(driver.make(names, Status(driver.logs)))
-        if not arguments.runs:
+        for part in _parts(comparison, arguments.folds):
+            driver = Driver(part, given)
+            if comparison.folds:
+                print(f"== {part.exp}", flush=True)
+            _raise_first(driver.make(names, Status(driver.logs)))
+        if not (arguments.runs or arguments.folds):
+            driver = Driver(comparison, given)
             _raise_first(driver.make_report(Status(driver.logs)))
             print(f"the report is in {driver.recipe / driver.report_folder}")
     except Interrupted as stopped:
         print(f"dld compare: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
     return 0
+
+
+def _parts(comparison, folds):
+    """Return the comparisons of the folds that were asked for."""
+    parts = comparison.parts()
+    if folds is None:
+        return parts
+    if not comparison.folds:
+        raise UsageError(f"--folds: {comparison.path} has no folds")
+    for number in folds:
+        if not 1 <= number <= len(parts):
+            raise UsageError(f"--folds: {comparison.path} has no fold {number}; there are 1 to {len(parts)}")
+    return [parts[number - 1] for number in folds]
 
 
 def _raise_first(progress):

@@ -13,7 +13,13 @@ def parser():
     """Return the command's parser."""
     options = Parser(prog="dld report", description=__doc__)
     source = options.add_mutually_exclusive_group(required=True)
-    source.add_argument("--exp", help="folder with <run>/decode_<set>_n<depth>/, scored")
+    source.add_argument(
+        "--exp",
+        nargs="+",
+        metavar="DIR",
+        help="folder with <run>/decode_<set>_n<depth>/, scored; several: the folds of a cross-validation, with the "
+        "same runs, whose test sets count together",
+    )
     source.add_argument("--results", help="a results.json of this command: its page and pictures again, nothing else")
     options.add_argument("--output", required=True, help="folder for README.md, results.json, tradeoff.png, …")
     options.add_argument("--systems", help="separated by commas or blanks (default: all that are there)")

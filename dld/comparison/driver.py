@@ -46,7 +46,7 @@ class Options:
 
 @dataclass
 class Driver:
-    """The commands of a comparison.
+    """The commands of a comparison; of one with folds, only those of its report: its `parts` have drivers of their own.
 
     Parameters
     ----------
@@ -130,7 +130,9 @@ class Driver:
             "title": report.title,
             "notes": report.notes,
         }
-        return [*_python("report"), *words({"exp": self.comparison.exp, **{k: v for k, v in given.items() if v}})]
+        folders = [part.exp for part in self.comparison.parts()]
+        source = ["--exp", *folders] if self.comparison.folds else words({"exp": self.comparison.exp})
+        return [*_python("report"), *source, *words({k: v for k, v in given.items() if v})]
 
     def commands(self, run: Run) -> list[list[str]]:
         """Return all commands of a run, as `--dry-run` shows them."""
@@ -189,9 +191,11 @@ class Driver:
             return run_tasks(tasks, processes, self.options.jobs, show)
 
     def make_report(self, show: Callable[[Progress], None]) -> Progress:
-        """Time the runs and write the report."""
+        """Time the runs (of folds, those of the first) and write the report."""
         processes = Processes()
-        task = Task(lambda: self._call(processes, REPORT, [self.latency(), self.report()], "w"))
+        self.logs.mkdir(parents=True, exist_ok=True)
+        timed = Driver(self.comparison.parts()[0], self.options)
+        task = Task(lambda: self._call(processes, REPORT, [timed.latency(), self.report()], "w"))
         return run_tasks({REPORT: task}, processes, jobs=1, show=show)
 
     def is_done(self, run: Run) -> bool:

@@ -159,6 +159,9 @@ class Comparison:
         last argument.
     test_sets : tuple of str
         What is decoded and scored.
+    folds : int
+        Folds of a cross-validation, each with all runs: those of fold K are in `EXP/foldK`, on the data directories in
+        `DATA/foldK`, which the recipe's run.sh makes with the option `--fold K`. 0: no folds.
     device : str or None
         `cpu` or `cuda`; None: the GPU where there is one.
     files : tuple of str
@@ -178,6 +181,7 @@ class Comparison:
     dev_set: str = _key(NAME, "dev")
     prepare: tuple[str, ...] = _key(PATHS, ())
     test_sets: tuple[str, ...] = _key(NAMES, ("test",))
+    folds: int = _key(Whole(0, 100), 0)
     device: str | None = _key(Nullable(Choice("cpu", "cuda")), None)
     files: tuple[str, ...] = _key(PATHS, ())
     settings: Mapping[str, Any] = _key(SETTINGS, {})
@@ -189,6 +193,17 @@ class Comparison:
     def recipe(self) -> Path:
         """The folder that the paths are relative to."""
         return Path(self.path).resolve().parent.parent
+
+    def parts(self) -> "tuple[Comparison, ...]":
+        """Return the comparison of each fold; itself where there are none."""
+        if not self.folds:
+            return (self,)
+        return tuple(
+            dataclasses.replace(
+                self, folds=0, exp=f"{self.exp}/fold{k}", data=f"{self.data}/fold{k}", corpus={**self.corpus, "fold": k}
+            )
+            for k in range(1, self.folds + 1)
+        )
 
     def run(self, name: str) -> Run:
         """Return the run of a name; a `DldError` has the nearest one."""

@@ -39,7 +39,9 @@ def _commands(words: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 def _work(processes: Processes, name: str, log: str, command: list[str]):
     def work() -> None:
-        print(f"{name}: its log is {log}", flush=True)
+        # One write: threads take turns between writes.
+        sys.stdout.write(f"{name}: its log is {log}\n")
+        sys.stdout.flush()
         with open(log, "wb"):
             pass
         status = processes.call(command, log)

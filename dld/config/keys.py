@@ -27,6 +27,7 @@ from dld.checks import (
     complaint,
 )
 from dld.errors import DldError
+from dld.gates.vectors import FIXED_POLICIES
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ OBJECT = Built()
 SECONDS = Nullable(AT_LEAST_0)
 WEIGHT = NumberOrRamp()
 # A table needs a trained model, so validation has none.
-UNTRAINED_POLICIES = Choice("evenly-spaced", "first-n", "random")
-POLICIES = Choice("table", "evenly-spaced", "first-n", "random")
+UNTRAINED_POLICIES = Choice(*FIXED_POLICIES)
+POLICIES = Choice("table", *FIXED_POLICIES)
 LOGGER = Choice("tensorboard", "wandb")
 
 EXPERIMENT_KEYS = {
@@ -137,7 +138,7 @@ EXPERIMENT_KEYS = {
     "eval_policy": Key("gate policy of validation", UNTRAINED_POLICIES),
     "eval_batch_seconds": Key("longest batch in validation and decoding, in seconds of padded audio", POSITIVE),
     "decode_depths": Key("depths that dld decode runs", Depths()),
-    "decode_policy": Key("gate policy of decoding: table, evenly-spaced, first-n or random", POLICIES),
+    "decode_policy": Key("gate policy of decoding: table, evenly-spaced, first-n, first-and-last or random", POLICIES),
     "average_checkpoints": Key("how many of the best checkpoints are averaged into the final model", COUNT),
     "precision": Key("fp32, bf16 or fp16", Choice("fp32", "bf16", "fp16")),
     "ckpt_interval_minutes": Key("minutes between checkpoints within an epoch; 0 keeps to ends of epochs", AT_LEAST_0),

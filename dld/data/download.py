@@ -4,6 +4,7 @@ import http.client
 import logging
 import lzma
 import shutil
+import subprocess
 import tarfile
 import time
 import urllib.error
@@ -23,6 +24,7 @@ ATTEMPTS = 5
 """Attempts without a single new byte after which a download fails."""
 
 _CHUNK = 1 << 20
+_BY_OTHER_MEANS = "get the corpus by other means and give its folder (--corpus)"
 
 
 def fetch(url: str, path: str | Path, digest: str, pause: float = 5.0, progress: bool = True) -> Path:
@@ -66,7 +68,7 @@ def fetch(url: str, path: str | Path, digest: str, pause: float = 5.0, progress:
         except urllib.error.HTTPError as error:
             why = f"the server says {error.code} {error.reason}"
             if error.code < 500:
-                raise DldError(f"{url}: {why}; get the corpus by other means and give its folder (--corpus)") from None
+                raise DldError(f"{url}: {why}; {_BY_OTHER_MEANS}") from None
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
         failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
@@ -128,6 +130,44 @@ def download_all(archives: Iterable[tuple[str, str]], folder: str | Path, keep: 
         unpack(archive, folder)
         if not keep:
             archive.unlink()
+
+
+def clone(address: str, commit: str, folder: Path) -> Path:
+    """Clone a git repository and check out a commit, whose hash answers for what the files hold.
+
+    Parameters
+    ----------
+    address : str
+    commit : str
+        Hash of the commit.
+    folder : Path
+        Takes its name only when it is whole; one that is there already is kept.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DldError
+        There is no git, the server does not answer, or it does not have the commit.
+    """
+    if folder.exists():
+        return folder
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    commands = ["clone", "--quiet", address, str(part)], ["-C", str(part), "checkout", "--quiet", commit]
+    logger.info("cloning %s", address)
+    for command in commands:
+        try:
+            done = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise DldError(f"{address}: git is not installed; {_BY_OTHER_MEANS}") from None
+        if done.returncode:
+            why = " ".join(done.stderr.split()) or f"git ended with status {done.returncode}"
+            raise DldError(f"{address}: cannot be cloned at {commit}: {why}; {_BY_OTHER_MEANS}")
+    part.replace(folder)
+    return folder
 
 
 def _stamp(archive, folder):

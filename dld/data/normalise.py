@@ -92,6 +92,17 @@ def librispeech(text: str) -> str:
     return " ".join(text.split())
 
 
+def an4(text: str) -> str:
+    """Return the words of an AN4 transcript: upper-case as it is distributed, without `<s>` and `</s>`.
+
+    Examples
+    --------
+    >>> an4("<s> ENTER  FOUR TWO </s>")
+    'ENTER FOUR TWO'
+    """
+    return " ".join(_NOT_SPEECH.sub(" ", text).split())
+
+
 def cardinal(number: int) -> str:
     """Return a whole number from 0 to 9 999 in words; those that may be years are read as years.
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dld.checks import AT_LEAST_0, COUNT, FLAG, NOT_NEGATIVE, RATE, Choice, Number, Whole, complaint, is_whole, require
 from dld.errors import DldError
 from dld.gates.vectors import (  # depth and format_gates are for the examples
+    FIXED_POLICIES,
     check_depth,
     depth,  # noqa: F401
     first_n,
@@ -150,7 +151,7 @@ class Fixed(DropSchedule):
     ----------
     num_blocks, n : int
         Blocks of the encoder, and how many of them run.
-    policy : {"evenly-spaced", "first-n", "random"}
+    policy : {"evenly-spaced", "first-n", "first-and-last", "random"}
         Which ones.
 
     Examples
@@ -161,7 +162,7 @@ class Fixed(DropSchedule):
 
     def __init__(self, num_blocks: int, n: int, policy: str = "evenly-spaced", seed: int = 0):
         super().__init__(num_blocks, seed)
-        require(self, Choice("evenly-spaced", "first-n", "random"), policy=policy)
+        require(self, Choice(*FIXED_POLICIES), policy=policy)
         self.vector = gates_for_depth(policy, num_blocks, n, seed=seed)
 
     def draw(self) -> Draw:
@@ -345,7 +346,7 @@ class UniformDepth(DropSchedule):
     ----------
     num_blocks : int
     min_depth : int
-    spacing : {"random", "evenly-spaced", "first-n"}
+    spacing : {"random", "evenly-spaced", "first-n", "first-and-last"}
         How the blocks of a depth are chosen.
     seed : int
     depths : list of int, or "all"
@@ -372,7 +373,7 @@ class UniformDepth(DropSchedule):
         self.depths = sorted(n for n in parse_depths(depths, num_blocks) if n >= min_depth)
         if not self.depths:
             raise DldError(f"none of the depths {depths} is at least min_depth, {min_depth}")
-        require(self, Choice("random", "evenly-spaced", "first-n"), spacing=spacing)
+        require(self, Choice(*FIXED_POLICIES), spacing=spacing)
         self.spacing = spacing
 
     def draw(self) -> Draw:
@@ -396,7 +397,7 @@ class Sandwich(UniformDepth):
         Depth of the smallest network.
     num_random : int
         Gate vectors of uniformly drawn depth between the two; no depth comes twice in a step before all came once.
-    spacing : {"random", "evenly-spaced", "first-n"}
+    spacing : {"random", "evenly-spaced", "first-n", "first-and-last"}
         How the blocks of a depth are chosen, the smallest one's included.
     seed : int
     depths : list of int, or "all"

@@ -124,13 +124,30 @@ def first_n(num_blocks, n):
     return tuple(block < n for block in range(num_blocks))
 
 
+def first_and_last(num_blocks, n):
+    """Open the first `n - 1` gates and the last one: all depths share a prefix, and the block that ends it.
+
+    Decoding at all depths runs one block more for each depth than at the largest, and so does training in a sandwich;
+    and how deep to go can be decided while a network runs.
+
+    Examples
+    --------
+    >>> format_gates(first_and_last(6, 3)), format_gates(first_and_last(6, 1))
+    ('110001', '000001')
+    """
+    n = check_depth(n, num_blocks)
+    return tuple(block < n - 1 or block == num_blocks - 1 for block in range(num_blocks))
+
+
 def random_subset(num_blocks, n, generator):
     """Open `n` gates drawn without replacement by `generator` (a `random.Random`)."""
     chosen = set(generator.sample(range(num_blocks), check_depth(n, num_blocks)))
     return tuple(block in chosen for block in range(num_blocks))
 
 
-POLICIES = ("evenly-spaced", "first-n", "random", "table")
+#: Those that need no gate table, so no trained network.
+FIXED_POLICIES = ("evenly-spaced", "first-n", "first-and-last", "random")
+POLICIES = (*FIXED_POLICIES, "table")
 
 
 def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
@@ -138,7 +155,7 @@ def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
 
     Parameters
     ----------
-    policy : {"evenly-spaced", "first-n", "random", "table"}
+    policy : {"evenly-spaced", "first-n", "first-and-last", "random", "table"}
         "random" is the same vector for the same `num_blocks`, `n` and `seed`.
     num_blocks, n : int
         Blocks of the encoder and blocks to run, 1 ≤ n ≤ num_blocks.
@@ -160,6 +177,8 @@ def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
         return evenly_spaced(num_blocks, n)
     if policy == "first-n":
         return first_n(num_blocks, n)
+    if policy == "first-and-last":
+        return first_and_last(num_blocks, n)
     if policy == "random":
         return random_subset(num_blocks, n, random.Random(f"{seed}/{num_blocks}/{n}"))
     if policy == "table":

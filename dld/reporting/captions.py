@@ -30,16 +30,18 @@ def _tradeoff(results):
 def _gates(results):
     text = "Blue blocks run, grey ones are skipped; systems that run the same blocks share a panel."
     several = len({(row.label, row.run) for row in results.rows}) > len({row.label for row in results.rows})
-    return text + (" Lighter blue: some of the seeds run the block." if several else "")
+    which = "seeds and folds" if results.rows[0].fold else "seeds"
+    return text + (f" Lighter blue: some of the {which} run the block." if several else "")
 
 
 def _training(results):
+    folds = " and folds" if results.rows[0].fold else ""
     policies = sorted({curve.policy for curve in results.training if curve.policy})
     gates = f"the gates of the policy {' or '.join(policies)}" if policies else "the gates of the run's `eval_policy`"
     text = (
         f"Validation at the end of each epoch runs {gates}, decoding those of the tables below, so the rates of a "
         "depth differ. "
-        "Time is that of the run alone, a teacher's training not included; thin lines are further seeds."
+        f"Time is that of the run alone, a teacher's training not included; thin lines are further seeds{folds}."
     )
     if len({curve.system for curve in results.training}) > MOST_LINES:
         text += " Of the many systems, those with the fewest errors at the end and the usual baselines have a colour."

@@ -1,13 +1,14 @@
 """The report of an experiment folder: `README.md`, `results.json`, pictures and transcripts in one folder."""
 
 import datetime
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dld import provenance
 from dld.errors import DldError
 from dld.files import atomic_write, read_lines
-from dld.reporting import compare, plots, tables, transcripts
+from dld.reporting import compare, folds, plots, tables, transcripts
 from dld.reporting.collect import ScoredDecode, collect, latencies, row, system_order, training_curves
 from dld.reporting.results import Environment, Results
 
@@ -41,13 +42,16 @@ class ReportOptions:
     seed: int = 0
 
 
-def make_report(exp: str | Path, output: Path, options: ReportOptions, command: str, notes: str = "") -> Results:
+def make_report(
+    exps: Sequence[str | Path], output: Path, options: ReportOptions, command: str, notes: str = ""
+) -> Results:
     """Write the report of an experiment folder; `results.json` comes last, so where it is the report is whole.
 
     Parameters
     ----------
-    exp : str or Path
-        Holds `<run>/decode_<set>_n<depth>[_<variant>]/`, scored, and the runs' logs.
+    exps : sequence of str or Path
+        Holds `<run>/decode_<set>_n<depth>[_<variant>]/`, scored, and the runs' logs. Several: the folds of a
+        cross-validation, with the same runs in each.
     output : Path
         Folder for the files.
     options : ReportOptions
@@ -59,10 +63,12 @@ def make_report(exp: str | Path, output: Path, options: ReportOptions, command: 
     Raises
     ------
     DldError
-        As `collect` and `training_curves`, or a baseline has no decodes.
+        As `collect`, `training_curves` and `folds.pooled`, or a baseline has no decodes.
     """
-    decodes = collect(exp, options.systems)
-    results = measure(exp, decodes, options, command)
+    folders = folds.names_of([Path(exp) for exp in exps]) if len(exps) > 1 else {"": Path(exps[0])}
+    parts = {name: collect(folder, options.systems) for name, folder in folders.items()}
+    decodes = folds.pooled(parts) if len(parts) > 1 else parts[""]
+    results = measure(folders, parts, decodes, options, command)
     with atomic_write(output / "transcripts.md") as out:
         out.write(transcripts.page(decodes, results.title, options.transcripts))
     render(results, output, notes)
@@ -70,18 +76,40 @@ def make_report(exp: str | Path, output: Path, options: ReportOptions, command: 
     return results
 
 
-def measure(exp: str | Path, decodes: list[ScoredDecode], options: ReportOptions, command: str) -> Results:
-    """Return the numbers of a report."""
+def measure(
+    folders: Mapping[str, Path],
+    parts: Mapping[str, list[ScoredDecode]],
+    decodes: list[ScoredDecode],
+    options: ReportOptions,
+    command: str,
+) -> Results:
+    """Return the numbers of a report.
+
+    Parameters
+    ----------
+    folders, parts : mapping
+        Name of the fold ("" where there is one experiment) → its folder, and its decodes.
+    decodes : list of ScoredDecode
+        What is compared: those of the experiment, or pooled ones.
+    options, command
+        As in `make_report`.
+    """
     baselines = [_line_of(decodes, name) for name in options.baselines or ()] or ["ld"]
-    curves = training_curves(exp, decodes)
     sampling = (options.replicates, options.seed)
+    curves = {
+        name: [folds.of_fold(name, curve) for curve in training_curves(folders[name], own)]
+        for name, own in parts.items()
+    }
+    # The time of an utterance is not that of a fold.
+    first, *_ = parts
+    timed = [folds.of_fold(first, latency) for latency in latencies(folders[first], parts[first])]
     return Results(
         title=options.title,
-        rows=[row(decode, *sampling) for decode in decodes],
+        rows=[folds.of_fold(name, row(decode, *sampling)) for name, own in parts.items() for decode in own],
         summary=compare.summary(decodes, *sampling),
         comparisons=[entry for name in baselines for entry in compare.comparisons(decodes, name, *sampling)],
-        training=curves,
-        convergence=compare.convergence(curves, baselines[0]),
+        training=[curve for own in curves.values() for curve in own],
+        convergence=[entry for own in curves.values() for entry in compare.convergence(own, baselines[0])],
         equal_transcripts=compare.equal_transcripts(decodes),
         environment=Environment(
             git=provenance.git_hash(),
@@ -92,7 +120,7 @@ def measure(exp: str | Path, decodes: list[ScoredDecode], options: ReportOptions
             replicates=options.replicates,
             seed=options.seed,
         ),
-        latency=latencies(exp, decodes) or None,
+        latency=timed or None,
     )
 
 

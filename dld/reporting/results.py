@@ -35,11 +35,12 @@ class Row(DecodeRecord):
 
     `variant` is what the folder's name has after the depth, `run` the folder of the training; `start` is the run or the
     published model whose weights it started from, "scratch" without one, None where that is not known; `cer` is None
-    where characters were not scored.
+    where characters were not scored. `fold` is the fold of a cross-validation, whose `run` is `<fold>/<folder>`.
     """
 
     variant: str
     run: str
+    fold: str | None = optional()
     start: str | None = optional()
     wer: float
     wer_low: float
@@ -227,9 +228,12 @@ class Results(Record):
         return next((entry for entry in latency.timings if (entry.run, entry.gates) == (row.run, row.gates)), None)
 
     def milliseconds(self, rate: Rate) -> float | None:
-        """Return the median time of an utterance, the mean over the seeds; None where one was not measured."""
-        what = (rate.test_set, rate.label, rate.depth)
-        timings = [self.timing(row) for row in self.rows if (row.test_set, row.label, row.depth) == what]
+        """Return the median time of an utterance, the mean over the seeds; None where one was not measured.
+
+        Of the folds of a cross-validation the first is timed.
+        """
+        what = (rate.test_set, rate.label, rate.depth, self.rows[0].fold)
+        timings = [self.timing(row) for row in self.rows if (row.test_set, row.label, row.depth, row.fold) == what]
         found = [timing.median_ms for timing in timings if timing]
         return sum(found) / len(found) if found and len(found) == len(timings) else None
 

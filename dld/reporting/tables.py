@@ -58,8 +58,12 @@ def _test_set(results, test_set):
         [entry for entry in entries if entry.test_set == test_set]
         for entries in (results.rows, results.summary, results.comparisons, results.equal_transcripts)
     )
-    said = f"{rows[0].words} words in {rows[0].utterances} utterances."
-    parts = [f"## {test_set}", said, _overview(rates, rows, results), _latency_text(results.latency_of(test_set))]
+    parts = [
+        f"## {test_set}",
+        _size(rows),
+        _overview(rates, rows, results),
+        _latency_text(results.latency_of(test_set)),
+    ]
     for baseline in dict.fromkeys(entry.baseline for entry in compared):
         parts += [
             _comparison_text(baseline, results.environment),
@@ -72,6 +76,19 @@ def _test_set(results, test_set):
         for pair in equal
     ]
     return parts
+
+
+def _size(rows):
+    """Return how much a test set holds: that of all folds together."""
+    folds = {row.fold: row for row in rows}
+    words, utterances = (sum(getattr(row, name) for row in folds.values()) for name in ("words", "utterances"))
+    said = f"{words} words in {utterances} utterances"
+    if len(folds) == 1:
+        return f"{said}."
+    return (
+        f"{said}: the test sets of {len(folds)} folds ({', '.join(folds)}) together. Every rate counts the errors on "
+        "all of them, each utterance decoded by a network of its fold, which was not trained on it."
+    )
 
 
 def _range(values, digits=3):
@@ -128,6 +145,7 @@ def _times(timing: Timing | None):
 
 def _details(rows: list[Row], results: Results):
     several = len({row.seed for row in rows}) > 1
+    folds = rows[0].fold is not None
     timed = results.latency_of(rows[0].test_set) is not None
     body = []
     for row in sorted(rows, key=lambda row: row.depth):
@@ -135,6 +153,7 @@ def _details(rows: list[Row], results: Results):
             [
                 row.depth,
                 row.label,
+                *([row.fold] if folds else []),
                 *([row.seed] if several else []),
                 row.gates,
                 row.policy,
@@ -147,7 +166,15 @@ def _details(rows: list[Row], results: Results):
                 None if row.params_active is None else f"{row.params_active / 1e6:.2f} M",
             ]
         )
-    heads = ["depth", "system", *(["seed"] if several else []), "gates", "policy", "start"]
+    heads = [
+        "depth",
+        "system",
+        *(["fold"] if folds else []),
+        *(["seed"] if several else []),
+        "gates",
+        "policy",
+        "start",
+    ]
     times = ["ms", "95 %", "CPU ms"] if timed else []
     figures = ["WER %", "ins / del / sub", "CER %", "GMAC/s", *times, "params"]
     return table([*heads, *figures], body, right_from=len(heads))
@@ -197,10 +224,11 @@ def _training_text(results: Results):
     if not results.convergence or not results.comparisons:
         return "What was trained, and for how long."
     first = results.comparisons[0].baseline
+    of_fold = " and of the same fold" if results.rows[0].fold else ""
     return (
         "What was trained, and for how long. The target of a run is the last validation error rate of "
-        f"{first} with the same seed, mean over the depths: after what part of {first}'s updates and time the run "
-        "reaches it, in whole epochs, a teacher's training not included."
+        f"{first} with the same seed{of_fold}, mean over the depths: after what part of {first}'s updates and time the "
+        "run reaches it, in whole epochs, a teacher's training not included."
     )
 
 

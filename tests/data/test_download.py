@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import subprocess
 import tarfile
 import threading
 import types
@@ -157,3 +158,38 @@ def test_what_is_unpacked_is_neither_downloaded_nor_kept_twice(address, tmp_path
     assert Server.begins == [0]
     assert (tmp_path / "downloads/Corpus/a").read_bytes() == b"one"
     assert not (tmp_path / "downloads/whole.tar.gz").exists()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A git repository with two commits; returns its folder and the hash of the first."""
+    folder = tmp_path / "repository"
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    for text in ("first", "second"):
+        (folder / "file").write_text(text)
+        subprocess.run([*git, "add", "file"], check=True)
+        subprocess.run([*git, "commit", "--quiet", "-m", text], check=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True)
+    return folder, done.stdout.strip()
+
+
+def test_a_repository_is_cloned_once_at_its_commit(repository, tmp_path):
+    source, commit = repository
+    assert download.clone(str(source), commit, tmp_path / "copy") == tmp_path / "copy"
+    assert (tmp_path / "copy/file").read_text() == "first"
+    assert not (tmp_path / "copy.part").exists()
+    assert download.clone("nowhere", commit, tmp_path / "copy") == tmp_path / "copy"
+
+
+@pytest.mark.parametrize(("address", "commit"), [("absent", "HEAD"), ("repository", "0" * 40)])
+def test_what_cannot_be_cloned_is_an_error_and_does_not_look_whole(repository, tmp_path, address, commit):
+    with pytest.raises(DldError, match="cannot be cloned at .*give its folder"):
+        download.clone(str(tmp_path / address), commit, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_without_git_a_clone_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DldError, match="git is not installed"):
+        download.clone("https://example.org/x", "HEAD", tmp_path / "copy")

@@ -67,6 +67,18 @@ def test_librispeech(before, after):
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<s> RUBOUT G M E F THREE NINE </s>", "RUBOUT G M E F THREE NINE"),
+        ("ERASE  C Q Q F SEVEN ", "ERASE C Q Q F SEVEN"),
+        ("<s> </s>", ""),
+    ],
+)
+def test_an4(before, after):
+    assert normalise.an4(before) == after
+
+
+@pytest.mark.parametrize(
     ("text", "counts"),
     [
         ("it 's here", (2, 2)),

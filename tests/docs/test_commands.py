@@ -54,6 +54,7 @@ NOT_RUN = {
         "./run.sh test tests/encoders/test_batching.py -m slow": TESTS,
     },
     "docs/language_models.md": {"./run.sh --stage 7 --lm train": "tests/recipes/test_mini.py runs it"},
+    "docs/planning.md": {"python benchmarks/planning.py --output benchmarks/results/planning.json": "its result is committed"},
     "docs/quick_start.md": {"./run.sh --setup-only true": SETUP},
     "docs/runs.md": {
         "dld train hparams/base.yaml ../common/hparams/systems/ld.yaml --num_epochs 40": LONG,
@@ -83,6 +84,17 @@ NOT_RUN = {
         "./run.sh NAME --stop-stage 2 --corpus DIR": CORPUS,
         "shellcheck -x recipes/NAME/run.sh recipes/NAME/local/*.sh": CORPUS,
         "./run.sh test tests/data/corpora/test_NAME.py tests/recipes/test_NAME.py tests/recipes/test_hparams.py": TESTS,
+    },
+    "recipes/an4/README.md": {
+        "./run.sh": NETWORK,
+        "./run.sh --corpus /data/an4": CORPUS,
+        "./run.sh --corpus /data/an4 --fold 3": CORPUS,
+        "./run.sh --corpus /data/an4 --folds all": CORPUS,
+        'dld compare recipes/an4/runs/comparison.yaml --corpus-args "--corpus /data/an4" --jobs 2': CORPUS,
+        'dld compare recipes/an4/runs/started.yaml --corpus-args "--corpus /data/an4" --jobs 2': CORPUS,
+        'dld compare recipes/an4/runs/folds.yaml --corpus-args "--corpus /data/an4" --jobs 2': CORPUS,
+        'dld compare recipes/an4/runs/folds.yaml --corpus-args "--corpus /data/an4" --folds 1,2': CORPUS,
+        "dld report --exp exp/fold1 exp/fold2 exp/fold3 exp/fold4 exp/fold5 --output exp/folds --baseline ld": CORPUS,
     },
     "recipes/librispeech/README.md": {
         "./run.sh --stage 1 --stop-stage 3": NETWORK,

@@ -93,7 +93,7 @@ def test_a_sandwich_holds_the_full_and_the_smallest_network():
     assert len(vectors) == 4
 
 
-@pytest.mark.parametrize("policy", ["evenly-spaced", "first-n", "random"])
+@pytest.mark.parametrize("policy", ["evenly-spaced", "first-n", "first-and-last", "random"])
 def test_a_policy_opens_as_many_gates_as_the_depth(policy):
     for blocks in (1, 4, 12, 24):
         for n in range(1, blocks + 1):
@@ -112,6 +112,13 @@ def test_evenly_spaced_leaves_gaps_that_differ_by_one_at_most():
         assert positions[-1] == N - 1
 
 
+def test_first_and_last_adds_one_block_for_each_depth():
+    vectors = [g.first_and_last(N, n) for n in range(1, N + 1)]
+    paths = {tuple(block for block in range(end) if vector[block]) for vector in vectors for end in range(1, N + 1)}
+    assert len({path for path in paths if path}) == 2 * N - 1
+    assert vectors[-1] == (True,) * N
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 13, "many", None, 2.5j])
 def test_a_depth_outside_the_encoder_is_refused(wrong):
     with pytest.raises(DldError, match="depth"):
@@ -125,7 +132,7 @@ def test_a_list_of_depths_that_cannot_be_is_refused(wrong):
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():
-    with pytest.raises(DldError, match="'middle'.*evenly-spaced, first-n, random, table"):
+    with pytest.raises(DldError, match="'middle'.*evenly-spaced, first-n, first-and-last, random, table"):
         g.gates_for_depth("middle", N, 3)
 
 

@@ -42,7 +42,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> names()
-    ['kaldi', 'librispeech', 'mini', 'queen', 'tedlium3']
+    ['an4', 'kaldi', 'librispeech', 'mini', 'queen', 'tedlium3']
     """
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 

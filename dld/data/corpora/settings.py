@@ -155,10 +155,28 @@ class Source:
         """
         if self.corpus:
             return Path(self.corpus)
-        if not self.downloads:
-            raise UsageError("--corpus DIR or --downloads DIR is needed: the corpus, or a folder to download it to")
         from dld.data.download import download_all
 
-        writable_folder(self.downloads)
-        download_all(archives, self.downloads)
-        return Path(self.downloads)
+        downloads = self._downloads()
+        download_all(archives, downloads)
+        return downloads
+
+    def repository(self, address: str, commit: str) -> Path:
+        """Return the folder of the corpus, a clone of its git repository where there is no `corpus`.
+
+        Parameters
+        ----------
+        address : str
+        commit : str
+            Hash of what is checked out.
+        """
+        if self.corpus:
+            return Path(self.corpus)
+        from dld.data.download import clone
+
+        return clone(address, commit, self._downloads() / address.rpartition("/")[2])
+
+    def _downloads(self) -> Path:
+        if not self.downloads:
+            raise UsageError("--corpus DIR or --downloads DIR is needed: the corpus, or a folder to download it to")
+        return writable_folder(self.downloads)
