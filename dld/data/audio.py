@@ -10,6 +10,7 @@ import numpy as np
 
 from dld.data.pipes import allow_pipes, is_pipe
 from dld.data.recordings import opened, say_once, source_path
+from dld.data.resampling import resample
 from dld.errors import DldError
 
 __all__ = [
@@ -204,37 +205,6 @@ def decode_check(
         if silent:
             logger.warning("%s: silent, all %d samples are 0", where, frames)
         return frames / recording.samplerate
-
-
-def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
-    """Resample to another rate by a polyphase filter.
-
-    SciPy's, not torchaudio's: it needs no torch, so the same code can serve where only the run-time lives.
-
-    Parameters
-    ----------
-    samples : numpy.ndarray
-        Shape (samples,).
-    rate, target : int
-        Hz, of the input and of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (ceil(samples * target / rate),), float32.
-
-    Examples
-    --------
-    >>> resample(np.zeros(8000, dtype=np.float32), 8000, 16000).shape
-    (16000,)
-    """
-    if rate == target:
-        return samples.astype(np.float32, copy=False)
-    # Takes long to import, and only other rates need it.
-    from scipy.signal import resample_poly
-
-    common = math.gcd(rate, target)
-    return resample_poly(samples, target // common, rate // common).astype(np.float32, copy=False)
 
 
 def _bounds(recording, start, end, sample_rate, where):

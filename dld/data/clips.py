@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from dld.checks import is_whole
-from dld.data.audio import info, is_pipe, read_parts, resample
 from dld.data.batching import sorted_batches
+from dld.data.pipes import is_pipe
+from dld.data.resampling import resample
 from dld.errors import DldError
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ class Source:
             name = os.fsdecode(audio)
             if is_pipe(name):
                 raise DldError(f"{name}: is a command, and none is run here; give a file")
+            # Takes soundfile, which samples do not need.
+            from dld.data.audio import info
+
             header = info(name)
             samples = -(-header.frames * self.sample_rate // header.sample_rate)
             clip = Clip(name, samples, self.sample_rate, functools.partial(self._file_parts, name))
@@ -126,6 +130,8 @@ class Source:
 
     def _file_parts(self, name: str, parts: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
         """Yield parts of a file, as `Clip.parts`; say where they are clipped."""
+        from dld.data.audio import read_parts
+
         read = full = 0
         for samples in read_parts(name, parts, self.sample_rate, self.channel):
             largest = np.abs(samples)

@@ -54,7 +54,9 @@ NOT_RUN = {
         "./run.sh test tests/encoders/test_batching.py -m slow": TESTS,
     },
     "docs/language_models.md": {"./run.sh --stage 7 --lm train": "tests/recipes/test_mini.py runs it"},
-    "docs/planning.md": {"python benchmarks/planning.py --output benchmarks/results/planning.json": "its result is committed"},
+    "docs/planning.md": {
+        "python benchmarks/planning.py --output benchmarks/results/planning.json": "its result is committed"
+    },
     "docs/quick_start.md": {"./run.sh --setup-only true": SETUP},
     "docs/runs.md": {
         "dld train hparams/base.yaml ../common/hparams/systems/ld.yaml --num_epochs 40": LONG,
