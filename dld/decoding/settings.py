@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: File of the weights of a language model, in the folder of the model that they were chosen for.
 LM_WEIGHTS = "lm_weights.json"
+#: File of the calibrated confidences, in the folder of the model that they were fitted for.
+CONFIDENCE = "confidence.json"
 #: What `dld tune-lm` tries by default.
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 BETAS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
