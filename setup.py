@@ -1,6 +1,6 @@
 """Install the package `dld` and its command: `pip install -e '.[train]'`.
 
-Extras: runtime (what runs a pack), train, export, lm, tensorboard, wandb, test, docs, dev.
+Extras: runtime (what runs a pack), train, export, lm, tensorboard, wandb, slurm, test, docs, dev.
 """
 
 import re
@@ -52,6 +52,7 @@ TRAIN = [
 EXPORT = ["onnx>=1.17", *RUNTIME]
 # KenLM is built from source, with a C++ compiler and cmake. transformers is what tests compare WavLM and Whisper with.
 LM = ["kenlm>=0.2"]
+SLURM = ["submitit>=1.5"]
 TENSORBOARD = ["tensorboard>=2.15"]
 WANDB = ["wandb>=0.19"]
 TEST = [
@@ -67,6 +68,7 @@ TEST = [
     "onnx-asr>=0.12",
     *TENSORBOARD,
     *WANDB,
+    *SLURM,
 ]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.29"]
 CHECKS = ["ruff", "mypy>=1.15", "types-PyYAML", "types-tqdm", "pre-commit>=4"]
@@ -108,6 +110,7 @@ setup(
         "lm": LM,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
+        "slurm": SLURM,
         "test": TEST,
         "docs": DOCS,
         "dev": [*TRAIN, *EXPORT, *LM, *TEST, *DOCS, *CHECKS],

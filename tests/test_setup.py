@@ -66,7 +66,7 @@ def test_the_package_is_described_once(root, monkeypatch):
     assert {"dld", "dld.bin", "dld.data", "dld.scoring"} <= set(given["packages"])
     assert not [name for name in given["packages"] if name.split(".")[0] != "dld"]
     assert set(given["extras_require"]) == {"runtime", "train", "export", "lm", "tensorboard", "wandb"} | {
-        *("test", "docs", "dev")
+        *("slurm", "test", "docs", "dev")
     }
     needed = [*given["install_requires"], *given["extras_require"]["export"], *given["extras_require"]["runtime"]]
     assert _names(needed) <= _names(_pins(root, "requirements.txt"))
@@ -92,7 +92,8 @@ def test_the_pins_fit_the_ranges_of_the_package(root, monkeypatch):
 def test_every_imported_package_is_declared_and_every_declared_one_is_used(root, monkeypatch):
     given = _setup_call(root, monkeypatch)
     required = _names([*given["install_requires"], *given["extras_require"]["export"]])
-    optional = set.union(*(_names(given["extras_require"][name]) for name in ("lm", "tensorboard", "wandb")))
+    extras = ("lm", "tensorboard", "wandb", "slurm")
+    optional = set.union(*(_names(given["extras_require"][name]) for name in extras))
     at_import, anywhere = _imports(root / "dld", deep=False), _imports(root / "dld")
     assert sorted(at_import - required) == []
     assert sorted(anywhere - required - optional) == []

@@ -30,6 +30,7 @@ COMMANDS = {
     "tokenizer": Command("dld.bin.tokenizer", "train the SentencePiece tokens of a language"),
     "train": Command("dld.bin.train", "train the network that an experiment file describes"),
     "gates": Command("dld.bin.gate_table", "search the gate table of a trained network on its dev set"),
+    "calibrate": Command("dld.bin.calibrate", "calibrate the confidences of words on a dev set"),
     "decode": Command("dld.bin.decode", "decode a test set at several depths"),
     "transcribe": Command("dld.bin.transcribe", "print the text of audio files"),
     "export": Command("dld.bin.export", "write a model that runs without torch, or in sherpa-onnx or onnx-asr"),
@@ -47,7 +48,7 @@ COMMANDS = {
 GROUPS = {
     "data": ("prepare", "data", "tokenizer", "lm"),
     "training": ("train", "compare", "config"),
-    "running a model": ("transcribe", "decode", "gates", "tune-lm", "export"),
+    "running a model": ("transcribe", "decode", "gates", "calibrate", "tune-lm", "export"),
     "results": ("score", "latency", "report"),
     "this installation": ("doctor",),
 }

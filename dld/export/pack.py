@@ -17,7 +17,7 @@ import dld
 from dld.data import kaldi
 from dld.data.audio import read_audio
 from dld.data.tokenizer import Tokenizer
-from dld.decoding.settings import LM_WEIGHTS
+from dld.decoding.settings import CONFIDENCE, LM_WEIGHTS
 from dld.errors import DldError
 from dld.export.compose import shortened
 from dld.export.pieces import Pieces, stack_of, trace
@@ -47,7 +47,7 @@ from dld.scoring import wer
 logger = logging.getLogger(__name__)
 
 #: Files that a pack takes over from its experiment where they are there: they are of the same weights.
-CARRIED = (LM_WEIGHTS,)
+CARRIED = (LM_WEIGHTS, CONFIDENCE)
 #: Largest difference between the logits of a network and of its float32 graphs.
 TOLERANCE = 5e-3
 #: Seconds of the noise on which they are compared: none of them is the length that was traced.

@@ -17,7 +17,8 @@ from dld.experiment import ModelRecord, load_trained
 from dld.macs import relative_compute
 from dld.network import GatedCTC, Output, precision_context
 from dld.padding import unpadded
-from dld.recognition.base import Find, Recognizer
+from dld.recognition.assembly import Find
+from dld.recognition.base import Recognizer
 
 
 class EagerRecognizer(Recognizer):
@@ -83,6 +84,11 @@ class EagerRecognizer(Recognizer):
     def compute(self) -> dict[int, float]:
         """Return the compute of each depth, as a part of full depth; see `dld.macs`."""
         return relative_compute(self.network, self.sample_rate)
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds between the frames of the logits."""
+        return self.network.frontend.hop * self.network.encoder.subsampling / self.sample_rate
 
     @property
     def device(self) -> torch.device:
