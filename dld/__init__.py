@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dld.gates import GateTable
     from dld.recognition.base import Recognizer
     from dld.recognition.loading import load_model
+    from dld.recognition.transcript import Transcript
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "GatedWhisper",
     "Recognizer",
     "Search",
+    "Transcript",
     "load_model",
 ]
 
@@ -37,6 +39,7 @@ _MODULES = {
     "GatedWhisper": "dld.encoders",
     "Recognizer": "dld.recognition.base",
     "Search": "dld.decoding.settings",
+    "Transcript": "dld.recognition.transcript",
     "load_model": "dld.recognition.loading",
 }
 

@@ -27,6 +27,42 @@ def bar(items: Iterable[Item], title: str, total: int | None = None, unit: str =
     return iter(tqdm(items, title, total, unit=unit, unit_scale=total is None, disable=None, delay=PATIENCE))
 
 
+class Meter:
+    """A bar of what is done in a number that is not known at first; a context that shows it.
+
+    Parameters
+    ----------
+    title, unit : str
+    shown : bool
+    """
+
+    def __init__(self, title: str, unit: str, shown: bool):
+        from tqdm import tqdm
+
+        # Of seconds of audio the decimals say nothing.
+        layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}]"
+        self._bar = tqdm(
+            desc=title, total=1, unit=unit, disable=not shown, delay=PATIENCE, bar_format=layout, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> "Meter":
+        """Return the meter."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+    def __call__(self, done: float, total: float) -> None:
+        """Show how much is done."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def clear(self) -> None:
+        """Make room for a line; the bar returns with the next step."""
+        self._bar.clear()
+
+
 def spell(seconds: float) -> str:
     """Return a span of time in words, with two units at most.
 

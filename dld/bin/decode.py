@@ -10,10 +10,11 @@ from pathlib import Path
 
 from dld.bin import command, options
 from dld.bin.models import (
+    add_hotword_options,
     add_lm_options,
     add_set_options,
     audio_settings,
-    check_lm_options,
+    check_search_options,
     chosen_gates,
     chosen_search,
     load,
@@ -34,7 +35,10 @@ def make_parser():
     parser.add_argument("--rtf-utterances", type=options.of(COUNT), default=10, help="timed one by one for the RTF")
     parser.add_argument("--output", help="where decode_SET_nDEPTH[_VARIANT] folders go (default: the experiment)")
     add_lm_options(parser)
-    parser.add_argument("--variant", help="end of the folders' names (default: lm, beam, bf16, as is decoded)")
+    add_hotword_options(parser)
+    parser.add_argument(
+        "--variant", help="end of the folders' names (default: lm, hotwords, beam, bf16, as is decoded)"
+    )
     return parser
 
 
@@ -42,8 +46,10 @@ def variant(arguments):
     """Return the end of the folders' names, after the depth: decodes with and without a model have different ones."""
     chosen = arguments.variant
     if chosen is None:
-        search = "lm" if arguments.lm else "beam" if arguments.beam_size is not None else ""
-        chosen = "_".join(filter(None, (search, arguments.precision.replace("fp32", ""))))
+        parts = ["lm" if arguments.lm else "", "hotwords" if arguments.hotwords else ""]
+        if not any(parts) and arguments.beam_size is not None:
+            parts = ["beam"]
+        chosen = "_".join(filter(None, (*parts, arguments.precision.replace("fp32", ""))))
     if not re.fullmatch(r"[\w.-]*", chosen):
         raise DldError(f"--variant {chosen!r}: letters, digits, '.', '-' and '_' only")
     return chosen
@@ -97,7 +103,9 @@ def describe_model(recognizer):
 
 def describe_search(search, weights, dataset, data):
     """Return what `decode.json` is to say of the search at each depth; `weights` are those of its language model."""
-    from dld.decoding.tuning import LmWeights, check_vocabulary, ids_sha256
+    from dld.decoding.lm_weights import LmWeights
+    from dld.decoding.tuning import check_vocabulary, ids_sha256
+    from dld.files import sha256
 
     about = {}
     if search.model is not None:
@@ -109,6 +117,9 @@ def describe_search(search, weights, dataset, data):
         about["lm_tuned_on"] = stored["data"] if stored else None
         if stored and stored["ids_sha256"] == ids_sha256(dataset.data_ids):
             logger.warning("%s: the weights were chosen on this very set; its error rates are an oracle's", data)
+    if search.hotwords is not None:
+        path, weight = search.hotwords, search.hotword_weight
+        about["hotwords"] = {"path": str(path), "sha256": sha256(path), "weight": weight}
     about["beam"] = dataclasses.asdict(search.beam)
     # Kaldi's insertion penalty is what a bonus per word is with the other sign.
     return [
@@ -135,7 +146,7 @@ def write_decode(folder, rows, record):
 def main(argv=None):
     """Decode a test set, measure the time and write the results; under torchrun the processes share the batches."""
     arguments = make_parser().parse_args(argv)
-    check_lm_options(arguments)
+    check_search_options(arguments)
 
     from dld.distributed import joined
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "tokenizer": Command("dld.bin.tokenizer", "train the SentencePiece tokens of a language"),
     "train": Command("dld.bin.train", "train the network that an experiment file describes"),
     "gates": Command("dld.bin.gate_table", "search the gate table of a trained network on its dev set"),
+    "calibrate": Command("dld.bin.calibrate", "calibrate the confidences of words on a dev set"),
     "decode": Command("dld.bin.decode", "decode a test set at several depths"),
     "transcribe": Command("dld.bin.transcribe", "print the text of audio files"),
     "tune-lm": Command("dld.bin.tune_lm", "choose the weights of a language model on a dev set"),
@@ -46,7 +47,7 @@ COMMANDS = {
 GROUPS = {
     "data": ("prepare", "data", "tokenizer", "lm"),
     "training": ("train", "compare", "config"),
-    "running a model": ("transcribe", "decode", "gates", "tune-lm"),
+    "running a model": ("transcribe", "decode", "gates", "calibrate", "tune-lm"),
     "results": ("score", "latency", "report"),
     "this installation": ("doctor",),
 }

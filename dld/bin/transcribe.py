@@ -1,35 +1,78 @@
-"""Print the text of audio files, one line a file: its path, a tab, the text."""
+"""Print the text of audio files: a line for each, JSON, or subtitles and times of words."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
+import tempfile
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dld.bin import boolean, command, options
-from dld.bin.models import add_beam_options, add_lm_options, add_network_options, check_lm_options, chosen_search, load
-from dld.checks import COUNT
-from dld.errors import DldError
+from dld.bin import add_progress_option, boolean, command, options
+from dld.bin.models import (
+    add_beam_options,
+    add_hotword_options,
+    add_lm_options,
+    add_network_options,
+    check_search_options,
+    chosen_search,
+    load,
+)
+from dld.checks import COUNT, Number
+from dld.data.inputs import Input, expand
+from dld.errors import DldError, UsageError
+from dld.files import atomic_write, writable_folder
 from dld.gates import depth, format_gates
+from dld.progress import Meter
 
 if TYPE_CHECKING:
-    from dld.recognition.base import Find, Recognizer
+    from dld.recognition.assembly import Find
+    from dld.recognition.base import Recognizer
+    from dld.recognition.transcript import Transcript
+
+#: Formats, and the ends of the names of files that hold one recording each.
+SUFFIXES = {"text": ".txt", "json": ".json", "ctm": ".ctm", "srt": ".srt", "vtt": ".vtt"}
+TIMED = ("ctm", "srt", "vtt")
 
 
 def make_parser() -> options.Parser:
     """Return the parser of the command line."""
     parser = options.Parser(prog="dld transcribe", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="folder of a trained experiment")
-    parser.add_argument("files", metavar="FILE", nargs="+", help="audio of any rate: WAV, FLAC, OGG, MP3, SPHERE …")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="audio of any length and rate: WAV, FLAC, OGG, MP3, SPHERE …; a folder; or -, standard input",
+    )
     parser.add_argument("--depth", type=options.of(COUNT), help="blocks to run (default: all)")
     parser.add_argument("--gates", metavar="101100", help="blocks to run, instead of --depth: 1 runs, 0 is skipped")
+    parser.add_argument(
+        "--format",
+        choices=tuple(SUFFIXES),
+        default="text",
+        help="text: path, tab, text; json: an object a line; ctm: a line for each word; srt, vtt: subtitles",
+    )
+    parser.add_argument(
+        "--times", type=boolean, default=False, help="with --format json: start, end and confidence of each word"
+    )
+    parser.add_argument("--out", metavar="DIR", help="write a file for each recording there, instead of printing")
+    parser.add_argument(
+        "--window",
+        metavar="SECONDS",
+        type=options.of(Number(low=1)),
+        default=40.0,
+        help="longer audio runs in windows of this length, joined at pauses",
+    )
     add_network_options(parser)
     add_beam_options(parser)
     add_lm_options(parser)
-    parser.add_argument("--json", type=boolean, default=False, help="print a JSON object a line")
+    add_hotword_options(parser)
+    add_progress_option(parser)
     return parser
 
 
@@ -47,38 +90,86 @@ def searching(recognizer: Recognizer, gates: Sequence[bool], arguments: Namespac
         yield pool.spread(weights)
 
 
-def print_result(path: str, text: str | DldError, gates: Sequence[bool], as_json: bool) -> None:
-    """Print the text of a file on standard output, or what is wrong with it on standard error."""
-    if isinstance(text, DldError):
-        print(f"dld transcribe: error: {' '.join(str(text).splitlines())}", file=sys.stderr, flush=True)
-    elif as_json:
-        record = {"path": path, "text": text, "depth": depth(gates), "gates": format_gates(gates)}
-        print(json.dumps(record, ensure_ascii=False), flush=True)
+def check_output(inputs: Sequence[Input], arguments: Namespace) -> None:
+    """Raise where the results of several recordings could not be told from each other."""
+    if arguments.times and arguments.format == "text":
+        raise UsageError("--times: text has no times; take --format json, ctm, srt or vtt")
+    if arguments.out:
+        names = [str(item.inner.with_suffix("")) for item in inputs]
+    elif arguments.format in ("srt", "vtt") and len(inputs) > 1:
+        raise UsageError(f"--format {arguments.format} of several recordings needs --out DIR, for a file of each")
     else:
-        print(f"{path}\t{text}", flush=True)
+        names = [item.inner.stem for item in inputs] if arguments.format == "ctm" else []
+    for name, number in Counter(names).items():
+        if number > 1:
+            raise DldError(f"{number} recordings have the name {name}; transcribe them one by one, or rename them")
+
+
+def shown(item: Input, transcript: Transcript, gates: Sequence[bool], arguments: Namespace) -> str:
+    """Return what is printed of a recording, or written into its file."""
+    if arguments.format == "json":
+        about = {"depth": depth(gates), "gates": format_gates(gates)}
+        content = transcript.to_json()
+        record = {"path": item.name, "text": content.pop("text"), **about, **content}
+        return json.dumps(record, ensure_ascii=False) + "\n"
+    if arguments.format == "ctm":
+        return transcript.to_ctm(item.inner.stem)
+    if arguments.format in TIMED:
+        return transcript.to_srt() if arguments.format == "srt" else transcript.to_vtt()
+    return f"{transcript.text}\n" if arguments.out else f"{item.name}\t{transcript.text}\n"
+
+
+def give(item: Input, found: Transcript | DldError, gates: Sequence[bool], arguments: Namespace) -> None:
+    """Print or write the result of a recording, or say on standard error what is wrong with it."""
+    if isinstance(found, DldError):
+        message = " ".join(str(found).replace(item.path, item.name).splitlines())
+        print(f"dld transcribe: error: {message}", file=sys.stderr, flush=True)
+    elif arguments.out:
+        path = Path(arguments.out, item.inner.with_suffix(SUFFIXES[arguments.format]))
+        with atomic_write(path) as out:
+            out.write(shown(item, found, gates, arguments))
+    else:
+        print(shown(item, found, gates, arguments), end="", flush=True)
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Transcribe all files that can be read; the status is 1 if one could not."""
+    """Transcribe all recordings that can be read; the status is 1 if one could not."""
     arguments = make_parser().parse_args(argv)
-    check_lm_options(arguments)
+    check_search_options(arguments)
+    with tempfile.TemporaryDirectory(prefix="dld-") as folder:
+        inputs = expand(arguments.files, Path(folder))
+        check_output(inputs, arguments)
+        if arguments.out:
+            writable_folder(arguments.out)
+        return transcribe(inputs, arguments)
+
+
+def transcribe(inputs: Sequence[Input], arguments: Namespace) -> int:
+    """Transcribe recordings in the order of the command line; return the exit status."""
     recognizer = load(arguments.model, arguments)
     gates = recognizer.gate_vector(
         depth=arguments.depth, gates=arguments.gates, policy=arguments.policy, seed=arguments.policy_seed
     )
-    found: dict[int, str | DldError] = {}
+    found: dict[int, Transcript | DldError] = {}
     following = 0
-    with searching(recognizer, gates, arguments) as find:
-        for index, text in recognizer.transcribe_each(
-            arguments.files, gates, find=find, batch_seconds=arguments.batch_seconds
+    with searching(recognizer, gates, arguments) as find, Meter("transcribe", "s", arguments.progress) as meter:
+        for index, result in recognizer.transcribe_each(
+            [item.path for item in inputs],
+            gates,
+            find=find,
+            times=arguments.times or arguments.format in TIMED,
+            batch_seconds=arguments.batch_seconds,
+            window_seconds=arguments.window,
+            progress=meter,
         ):
-            found[index] = text
+            found[index] = result
             # In the order of the command line, as soon as all before it are done.
             while following in found:
-                print_result(arguments.files[following], found[following], gates, arguments.json)
+                meter.clear()
+                give(inputs[following], found[following], gates, arguments)
                 following += 1
-    return int(any(isinstance(text, DldError) for text in found.values()))
+    return int(any(isinstance(result, DldError) for result in found.values()))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from dld.data.pipes import allow_pipes, is_pipe
 from dld.data.recordings import opened, say_once, source_path
+from dld.data.resampling import resample
 from dld.errors import DldError
 
 __all__ = [
-    "TOLERANCE", "AudioInfo", "allow_pipes", "decode_check", "duration", "info", "is_pipe", "read_audio", "resample",
-    "source_path",
+    "TOLERANCE", "AudioInfo", "allow_pipes", "decode_check", "duration", "info", "is_pipe", "read_audio", "read_parts",
+    "resample", "source_path",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,6 @@ def read_audio(
     """
     where = _where(source, utterance)
     with opened(source, where) as recording:
-        rate = recording.samplerate
         first, last = _bounds(recording, start, end, sample_rate, where)
         if recording.format == "MP3" and first > 0:
             say_once(
@@ -125,10 +125,41 @@ def read_audio(
                 "segments of MP3 can differ from the whole in their first 9 ms, as its frames overlap; convert the "
                 f"recordings to FLAC for exact segments (first: {where})",
             )
-        if rate == sample_rate:
-            return _read_frames(recording, first, last, channel, where)
-        say_once(("rate", rate, sample_rate), f"audio at {rate} Hz is resampled to {sample_rate} Hz (first: {source})")
-        return _read_resampled(recording, first, last, rate, sample_rate, channel, where)
+        begin, _ = _source_span(recording, first, last, sample_rate)
+        recording.go_to(begin)
+        return _Forward(recording, channel, where, begin).cut(first, last, sample_rate)
+
+
+def read_parts(
+    source: str | Path, parts: Iterable[tuple[int, int]], sample_rate: int = 16000, channel: int | None = None
+) -> Iterator[np.ndarray]:
+    """Yield parts of a recording, which is read once, forwards and in blocks: memory does not depend on its length.
+
+    Parameters
+    ----------
+    source : str or Path
+        See `read_audio`.
+    parts : iterable of (int, int)
+        First sample of each and the one after its last, at the output rate. None begins before the one before it; they
+        may overlap.
+    sample_rate, channel
+        See `read_audio`.
+
+    Yields
+    ------
+    array (samples,), float32
+        The samples that `read_audio` returns there.
+
+    Raises
+    ------
+    DldError
+        As `read_audio`; what is wrong after the last part is not found.
+    """
+    where = _where(source, None)
+    with opened(source, where) as recording:
+        forward = _Forward(recording, channel, where)
+        for first, last in parts:
+            yield forward.cut(first, last, sample_rate)
 
 
 def decode_check(
@@ -176,37 +207,6 @@ def decode_check(
         return frames / recording.samplerate
 
 
-def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
-    """Resample to another rate by a polyphase filter.
-
-    SciPy's, not torchaudio's: it needs no torch, so the same code can serve where only the run-time lives.
-
-    Parameters
-    ----------
-    samples : numpy.ndarray
-        Shape (samples,).
-    rate, target : int
-        Hz, of the input and of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (ceil(samples * target / rate),), float32.
-
-    Examples
-    --------
-    >>> resample(np.zeros(8000, dtype=np.float32), 8000, 16000).shape
-    (16000,)
-    """
-    if rate == target:
-        return samples.astype(np.float32, copy=False)
-    # Takes long to import, and only other rates need it.
-    from scipy.signal import resample_poly
-
-    common = math.gcd(rate, target)
-    return resample_poly(samples, target // common, rate // common).astype(np.float32, copy=False)
-
-
 def _bounds(recording, start, end, sample_rate, where):
     """Return the first and the last sample of a segment at the output rate."""
     rate, length = recording.samplerate, recording.length / recording.samplerate
@@ -226,33 +226,58 @@ def _bounds(recording, start, end, sample_rate, where):
     return first, last
 
 
-def _read_resampled(recording, first, last, rate, target, channel, where):
-    common = math.gcd(rate, target)
-    up, down = target // common, rate // common
+def _source_span(recording, first, last, target):
+    """Return the frames of a recording that its samples `first` ... `last - 1` at the rate `target` are made of."""
+    if recording.samplerate == target:
+        return first, last
+    common = math.gcd(recording.samplerate, target)
+    up, down = target // common, recording.samplerate // common
     # The filter reaches 10 * max(up, down) / up input samples to either side; reading starts on a multiple of
     # `down`, where an output sample coincides with an input sample, so that the grid is that of the whole.
     reach = 10 * max(up, down) // up + 1
     begin = max(0, first * down // up - reach) // down * down
-    stop = min(recording.length, last * down // up + reach + 1)
-    samples = resample(_read_frames(recording, begin, stop, channel, where), rate, target)
-    offset = begin // down * up
-    return np.ascontiguousarray(samples[first - offset : last - offset])
+    return begin, min(recording.length, last * down // up + reach + 1)
 
 
-def _read_frames(recording, first, last, channel, where):
-    """Return one channel of the frames `first` ... `last - 1`, float32."""
-    if recording.channels > 1 and channel is None:
-        say_once(("channels", recording.channels), f"audio has {recording.channels} channels: 0 is used ({where})")
-    channel = channel or 0
-    if not 0 <= channel < recording.channels:
-        raise DldError(f"{where}: no channel {channel}, the audio has {recording.channels} (counted from 0)")
-    recording.go_to(first)
-    blocks = [np.ascontiguousarray(block[:, channel]) for block in recording.blocks_of(last - first)]
-    samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros(0, np.float32)])
-    if len(samples) != last - first:
-        _cut_short(len(samples), last - first, first, where)
-    _check_finite(samples, first, recording.samplerate, where)
-    return samples
+class _Forward:
+    """One channel of a recording, read forwards from the frame where it is; keeps what the next cut may need."""
+
+    def __init__(self, recording, channel, where, frame=0):
+        if recording.channels > 1 and channel is None:
+            say_once(("channels", recording.channels), f"audio has {recording.channels} channels: 0 is used ({where})")
+        self.channel = channel or 0
+        if not 0 <= self.channel < recording.channels:
+            raise DldError(f"{where}: no channel {channel}, the audio has {recording.channels} (counted from 0)")
+        self.recording, self.where = recording, where
+        self.begin, self.samples = frame, np.zeros(0, np.float32)
+
+    def cut(self, first, last, target):
+        """Return the samples `first` ... `last - 1` at the rate `target`; `first` is never smaller than before."""
+        rate = self.recording.samplerate
+        begin, stop = _source_span(self.recording, first, last, target)
+        frames = self._frames(begin, stop)
+        if rate == target:
+            return frames
+        say_once(("rate", rate, target), f"audio at {rate} Hz is resampled to {target} Hz (first: {self.where})")
+        offset = begin * target // rate
+        return np.ascontiguousarray(resample(frames, rate, target)[first - offset : last - offset])
+
+    def _frames(self, first, last):
+        there = self.begin + len(self.samples)
+        kept = self.samples[first - self.begin :]
+        # What no cut wants is read over.
+        for _ in self.recording.blocks_of(max(0, first - there)):
+            pass
+        there = max(there, first)
+        read = self.recording.blocks_of(max(0, last - there))
+        blocks = [kept, *(np.ascontiguousarray(block[:, self.channel]) for block in read)]
+        blocks = [block for block in blocks if len(block)]
+        self.begin = first
+        self.samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros(0, np.float32)])
+        if len(self.samples) < last - first:
+            _cut_short(len(self.samples), last - first, first, self.where)
+        _check_finite(self.samples[there - first :], there, self.recording.samplerate, self.where)
+        return self.samples[: last - first]
 
 
 def _cut_short(there, wanted, first, where):

@@ -15,8 +15,7 @@ ALLOW = "DLD_ALLOW_PIPES"
 TIMEOUT = "DLD_PIPE_TIMEOUT"
 MEGABYTES = "DLD_PIPE_MEGABYTES"
 
-_SECONDS = 60
-_SIZE = 1024
+_LIMITS = {TIMEOUT: 60, MEGABYTES: 1024}
 # A command that trickles is stopped after this many times the seconds that it may be silent.
 _TOTAL = 60
 _BLOCK = 1 << 20
@@ -82,9 +81,8 @@ def read_pipe(source: str, where: str) -> bytes:
             f"{where}: this pipe is a command, and none is run ({ALLOW} or --allow-pipes is false); "
             "write its output to a file, or allow pipes if you trust wav.scp"
         )
-    limits = _limit(TIMEOUT, _SECONDS), _limit(MEGABYTES, _SIZE)
     try:
-        return _run(source, *limits)
+        return _run(source, limit_of(TIMEOUT), limit_of(MEGABYTES))
     except _PipeError as error:
         # The command's result is kept between calls, the name of the utterance is not part of it.
         raise DldError(f"{where}: {error}") from None
@@ -94,8 +92,15 @@ class _PipeError(Exception):
     """What is wrong with a pipe, without where."""
 
 
-def _limit(name, default):
-    value = os.environ.get(name, str(default))
+def limit_of(name: str) -> float:
+    """Return the limit that the environment variable `DLD_PIPE_TIMEOUT` or `DLD_PIPE_MEGABYTES` sets.
+
+    Raises
+    ------
+    PipesRefused
+        It is not a positive number.
+    """
+    value = os.environ.get(name, str(_LIMITS[name]))
     with contextlib.suppress(ValueError):
         if 0 < float(value) < float("inf"):
             return float(value)

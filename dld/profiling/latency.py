@@ -12,7 +12,7 @@ import torch
 from dld.padding import unpadded
 
 if TYPE_CHECKING:
-    from dld.recognition.base import Find
+    from dld.recognition.assembly import Find
     from dld.recognition.eager import EagerRecognizer
 
 

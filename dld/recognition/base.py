@@ -5,30 +5,34 @@ Nothing here needs torch.
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dld.checks import POSITIVE, complaint, shown
-from dld.data.clips import Audio, Source, listed, name_of
+from dld.checks import POSITIVE, Number, complaint, shown
+from dld.data.clips import Audio, Clip, Source, batches, listed
 from dld.data.tokenizer import Tokenizer
 from dld.decoding.best_path import greedy, log_softmax
+from dld.decoding.confidence import Curve, stored_calibration
 from dld.decoding.settings import LM_WEIGHTS, Search
 from dld.errors import DldError, is_out_of_memory
 from dld.gates import GATE_TABLE, GateTable, check_depth, check_gates, gates_for_depth, parse_gates
+from dld.recognition import windows
+from dld.recognition.assembly import Assembler, Find, Part
+from dld.recognition.transcript import Transcript
+from dld.recognition.windows import BLANK, WINDOW_SECONDS, Segment
 
 if TYPE_CHECKING:
     from dld.decoding.lm import Weights
 
 #: `101100`, or one boolean for each block.
 Gates = str | Sequence[bool]
-#: Logits of utterances, each (frames, tokens) → a text for each.
-Find = Callable[[Sequence[np.ndarray]], list[str]]
+#: Takes the seconds that are done and those in all.
+Progress = Callable[[float, float], None]
 
 BATCH_SECONDS = 60.0
-BLANK = 0
 
 
 class Recognizer(ABC):
@@ -77,6 +81,11 @@ class Recognizer(ABC):
     @abstractmethod
     def num_blocks(self) -> int:
         """Blocks of the encoder, open or closed."""
+
+    @property
+    @abstractmethod
+    def frame_seconds(self) -> float:
+        """Seconds between the frames of the logits: a whole number of samples."""
 
     @abstractmethod
     def logits(self, waveforms: Sequence[np.ndarray], gate_vectors: Sequence[Sequence[bool]]) -> list[list[np.ndarray]]:
@@ -138,6 +147,11 @@ class Recognizer(ABC):
             return None
         return GateTable.load(self.folder / GATE_TABLE, self.num_blocks, self.state_sha256)
 
+    def curve(self, gates: Sequence[bool]) -> Curve | None:
+        """Return what calibrates confidences under a gate vector; None where `dld calibrate` did not fit it."""
+        calibration = stored_calibration(self.folder, self.state_sha256)
+        return None if calibration is None else calibration.curve(gates)
+
     def texts(self, logits: Sequence[np.ndarray], find: Find | None = None) -> list[str]:
         """Return the text of each utterance.
 
@@ -159,7 +173,8 @@ class Recognizer(ABC):
         if not isinstance(search, Search):
             raise DldError(f"search is {shown(search)}; it must be a dld.Search, such as dld.Search(lm=FILE)")
         weights = self.lm_weights(search, gates)
-        return BeamSearch(self.tokenizer.tokens(), search.model, weights, search.beam)
+        tokens = self.tokenizer.tokens()
+        return BeamSearch(tokens, search.model, weights, search.beam, search.bonus(tokens))
 
     def lm_weights(self, search: Search, gates: Sequence[bool]) -> "Weights | None":
         """Return the `Weights` of a search's language model under a gate vector, None where it has no model.
@@ -170,7 +185,7 @@ class Recognizer(ABC):
             None were chosen for this model, or for these gates.
         """
         from dld.decoding.lm import Weights
-        from dld.decoding.tuning import LmWeights
+        from dld.decoding.lm_weights import LmWeights
 
         stored = search.weights
         if search.model is None or isinstance(stored, Weights):
@@ -190,9 +205,13 @@ class Recognizer(ABC):
         policy: str | None = None,
         sample_rate: int | None = None,
         search: Search | None = None,
+        times: bool = False,
         batch_seconds: float = BATCH_SECONDS,
-    ) -> str | list[str]:
+        window_seconds: float = WINDOW_SECONDS,
+    ) -> str | list[str] | Transcript | list[Transcript]:
         """Return the text of a file or of samples; of a list, the list of their texts in its order.
+
+        Audio of any length is taken, at the memory of a window where it is read from a file.
 
         Parameters
         ----------
@@ -204,41 +223,88 @@ class Recognizer(ABC):
             Hz of the samples; files state theirs.
         search : Search, optional
             Beam search, with or without a language model (default: best-path decoding).
+        times : bool
+            Return a `Transcript` with times and confidences of words instead of a text.
         batch_seconds : float
             Utterances of similar duration run together; this is the longest batch, in seconds with padding.
+        window_seconds : float
+            Longer audio runs in windows of at most this length, joined at pauses; see `dld.recognition.windows`.
 
         Raises
         ------
         DldError
-            A file cannot be read or is too long for the encoder, or the model cannot run so; the message names it.
+            A file cannot be read, or the model cannot run so; the message names it.
         """
         vector = self.gate_vector(depth=depth, gates=gates, policy=policy)
         find = None if search is None else self.search(search, vector)
         items, single = listed(audio)
-        texts = [""] * len(items)
-        for index, text in self.transcribe_each(items, vector, sample_rate, find, batch_seconds):
-            if isinstance(text, DldError):
-                raise text
-            texts[index] = text
-        return texts[0] if single else texts
+        found: list[Any] = [None] * len(items)
+        for index, transcript in self.transcribe_each(
+            items,
+            vector,
+            sample_rate=sample_rate,
+            find=find,
+            times=times,
+            batch_seconds=batch_seconds,
+            window_seconds=window_seconds,
+        ):
+            if isinstance(transcript, DldError):
+                raise transcript
+            found[index] = transcript if times else transcript.text
+        return found[0] if single else found
 
     def transcribe_each(
         self,
         audio: Sequence[Audio],
         gates: Sequence[bool],
+        *,
         sample_rate: int | None = None,
         find: Find | None = None,
+        times: bool = False,
         batch_seconds: float = BATCH_SECONDS,
-    ) -> Iterator[tuple[int, str | DldError]]:
-        """Yield index and text of each of a list as batches are done; of faulty audio, index and error.
+        window_seconds: float = WINDOW_SECONDS,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[int, Transcript | DldError]]:
+        """Yield index and transcript of each of a list as batches are done; of faulty audio, index and error.
 
-        See `transcribe` for the parameters; `gates` is a gate vector, `find` a search as `texts` takes it.
+        See `transcribe` for the parameters; `gates` is a gate vector, `find` a search as `texts` takes it, and
+        `progress` is called with the seconds that are done and those in all. Audio that runs in windows comes last.
         """
-        for indices, logits in self._run_all(audio, [gates], sample_rate, batch_seconds):
+        if wrong := complaint("window_seconds", window_seconds, Number(low=1)):
+            raise DldError(wrong)
+        longest = min(window_seconds, self.max_seconds or window_seconds)
+        clips = Source(self.sample_rate, self.channel).clips(audio, sample_rate)
+        curve = self.curve(gates) if times and find is None else None
+        assembler = Assembler(self.tokenizer, self.frame_seconds, find, times, curve)
+        good = {index: clip for index, clip in clips.items() if isinstance(clip, Clip)}
+        yield from ((index, clip) for index, clip in clips.items() if isinstance(clip, DldError))
+        done, total = 0.0, sum(clip.seconds for clip in good.values())
+        whole = {index: clip for index, clip in good.items() if clip.seconds <= longest}
+        for indices, logits in self._run_all(whole, [gates], batch_seconds):
             if isinstance(logits, DldError):
                 yield from ((index, logits) for index in indices)
             else:
-                yield from zip(indices, self.texts(logits[0], find), strict=True)
+                found = assembler.parts([Segment(0, rows) for rows in logits[0]])
+                yield from ((index, assembler.transcript([part])) for index, part in zip(indices, found, strict=True))
+            done += sum(whole[index].seconds for index in indices)
+            if progress:
+                progress(done, total)
+        for index in good.keys() - whole.keys():
+            clip = good[index]
+            parts: list[Part] = []
+            try:
+                for segment in windows.segments(
+                    clip, self.frame_seconds, longest, batch_seconds, lambda batch: self._run_if_it_fits(batch, [gates])
+                ):
+                    parts += assembler.parts([segment])
+                    if progress:
+                        progress(done + segment.first * self.frame_seconds, total)
+                yield index, assembler.transcript(parts)
+            except DldError as error:
+                yield index, error
+            done += clip.seconds
+            if progress:
+                progress(done, total)
 
     def log_probs(
         self,
@@ -274,7 +340,12 @@ class Recognizer(ABC):
         vectors = [self.gate_vector(depth=n, gates=g, policy=policy) for n in depths for g in choices]
         items, single = listed(audio)
         found: list[list[np.ndarray]] = [[] for _ in items]
-        for indices, logits in self._run_all(items, vectors, sample_rate, batch_seconds):
+        clips = Source(self.sample_rate, self.channel, self.max_seconds).clips(items, sample_rate)
+        good = {index: clip for index, clip in clips.items() if isinstance(clip, Clip)}
+        for fault in clips.values():
+            if isinstance(fault, DldError):
+                raise fault
+        for indices, logits in self._run_all(good, vectors, batch_seconds):
             if isinstance(logits, DldError):
                 raise logits
             for utterances in logits:
@@ -284,13 +355,12 @@ class Recognizer(ABC):
         return results[0] if single else results
 
     def _run_all(
-        self, audio: Sequence[Audio], vectors: Sequence[Sequence[bool]], sample_rate: int | None, batch_seconds: float
+        self, clips: Mapping[int, Clip], vectors: Sequence[Sequence[bool]], batch_seconds: float
     ) -> Iterator[tuple[list[int], list[list[np.ndarray]] | DldError]]:
         """Yield the indices and the logits of batches, and of what cannot be read, index and error."""
         if wrong := complaint("batch_seconds", batch_seconds, POSITIVE):
             raise DldError(wrong)
-        source = Source(self.sample_rate, self.channel, self.max_seconds)
-        for indices, waveforms in source.batches(audio, sample_rate, batch_seconds):
+        for indices, waveforms in batches(clips, batch_seconds):
             if isinstance(waveforms, DldError):
                 yield indices, waveforms
                 continue
@@ -300,7 +370,7 @@ class Recognizer(ABC):
                 continue
             for index, waveform in zip(indices, waveforms, strict=True):
                 alone = self._run_if_it_fits([waveform], vectors) if len(indices) > 1 else None
-                fault = DldError(f"{name_of(audio[index], index)}: not enough memory; cut it into shorter parts")
+                fault = DldError(f"{clips[index].name}: not enough memory; cut it into shorter parts")
                 yield [index], fault if alone is None else alone
 
     def _run_if_it_fits(

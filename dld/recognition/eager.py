@@ -14,7 +14,8 @@ from dld.encoders.base import Embedded
 from dld.experiment import ModelRecord
 from dld.network import GatedCTC, Output, precision_context
 from dld.padding import unpadded
-from dld.recognition.base import Find, Recognizer
+from dld.recognition.assembly import Find
+from dld.recognition.base import Recognizer
 
 
 class EagerRecognizer(Recognizer):
@@ -76,6 +77,11 @@ class EagerRecognizer(Recognizer):
     def num_blocks(self) -> int:
         """Blocks of the encoder, open or closed."""
         return self.network.num_blocks
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds between the frames of the logits."""
+        return self.network.frontend.hop * self.network.encoder.subsampling / self.sample_rate
 
     @property
     def device(self) -> torch.device:

@@ -12,6 +12,7 @@ from dld.config import Config
 from dld.config.differences import NOT_OF_TRAINING, Difference, differences, summary
 from dld.data.fingerprint import Fingerprint, changes, fingerprint
 from dld.data.tokenizer import Tokenizer
+from dld.decoding.settings import CONFIDENCE
 from dld.errors import DldError
 from dld.experiment import (
     ABOUT,
@@ -248,7 +249,7 @@ def remove_run(folder):
     (folder / ABOUT).unlink(missing_ok=True)
     # Before the settings that they belong to: if this is interrupted, no start takes them for its own.
     remove_checkpoints(folder / CHECKPOINTS)
-    for name in (MODEL, GATE_TABLE, BATCH_SIZES, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
+    for name in (MODEL, GATE_TABLE, CONFIDENCE, BATCH_SIZES, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
         (folder / name).unlink(missing_ok=True)
     remove_folder(folder / POSTERIORS)
 

@@ -62,8 +62,9 @@ fi
 
 if [[ -n $lm && $stage -le 8 && $stop_stage -ge 7 ]]; then find_lm; fi
 
-if begin_stage 7 "gate tables${lm:+ and language-model weights}, searched on $dev_set"; then
+if begin_stage 7 "gate tables${lm:+, language-model weights} and confidences of words, on $dev_set"; then
   search_tables
+  calibrate
   for system in ${lm:+"${system_names[@]}"}; do tune_lm "$system"; done
 fi
 

@@ -111,6 +111,17 @@ search_tables() {
   [[ ${#words[@]} -eq 0 ]] || run python -m dld.comparison.side_by_side "$nj" "$exp/log" "${words[@]}"
 }
 
+# The confidences of words at every depth; after the gate tables, whose vectors they are calibrated for.
+calibrate() {
+  local system words=()
+  for system in "${system_names[@]}"; do
+    need_model "$system"
+    words+=(--- "calibrate_$system" python -m dld.bin.calibrate --exp "$exp/$system" --data "$data/$dev_set")
+    words+=(${device:+--device "$device"})
+  done
+  run python -m dld.comparison.side_by_side "$nj" "$exp/log" "${words[@]}"
+}
+
 # decode SYSTEM SET: without a language model, and with one.
 decode() {
   local launch command

@@ -9,7 +9,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from dld.data import recordings
-from dld.data.audio import decode_check, duration, info, read_audio, resample
+from dld.data.audio import decode_check, duration, info, read_audio, read_parts, resample
 from dld.errors import DldError
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "sph": "NIST", "ogg": "OGG"}
@@ -189,3 +189,26 @@ def test_failing_pipe_tells_status_and_reason():
         read_audio("true |")
     with pytest.raises(DldError, match="audio cannot be read"):
         read_audio("echo not audio |")
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+def test_parts_read_forwards_are_those_of_the_whole(tmp_path, monkeypatch, rate, suffix):
+    monkeypatch.setattr(recordings, "_BLOCK", 5000)
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, (3 * rate, 2)), rate)
+    whole = read_audio(path)
+    parts = [(0, 9000), (100, 9000), (8000, 20000), (30000, 30001), (40000, len(whole))]
+    for (first, last), found in zip(parts, read_parts(path, parts), strict=True):
+        np.testing.assert_allclose(found, whole[first:last], atol=1e-7)
+        assert found.dtype == np.float32 and found.shape == (last - first,)
+
+
+def test_parts_after_the_end_of_a_cut_recording_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.random.default_rng(0).normal(0, 0.1, 48000), 16000)
+    data = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(data[: len(data) // 2])
+    parts = read_parts(tmp_path / "a.flac", [(0, 8000), (8000, 48000)])
+    assert len(next(parts)) == 8000
+    with pytest.raises(DldError, match="a.flac: audio c"):
+        next(parts)

@@ -66,7 +66,9 @@ NOT_RUN = {
         "--slurm 'partition=gpu time=24:00:00 nodes=2 gpus-per-node=4'": SLURM,
     },
     "docs/language_models.md": {"./run.sh --stage 7 --lm train": "tests/recipes/test_mini.py runs it"},
-    "docs/planning.md": {"python benchmarks/planning.py --output benchmarks/results/planning.json": "its result is committed"},
+    "docs/planning.md": {
+        "python benchmarks/planning.py --output benchmarks/results/planning.json": "its result is committed"
+    },
     "docs/quick_start.md": {"./run.sh --setup-only true": SETUP},
     "docs/runs.md": {
         "dld train hparams/base.yaml ../common/hparams/systems/ld.yaml --num_epochs 40": LONG,
@@ -77,6 +79,11 @@ NOT_RUN = {
         "tail -f nohup.out": ENDLESS,
         "tensorboard --logdir exp": ENDLESS,
         "pip install -e '.[tensorboard]'": SETUP,
+    },
+    "docs/transcribing.md": {
+        "python ../../benchmarks/long_files.py --exp exp/dld --data data/test --output exp/long_files.json": (
+            "transcribes an hour of audio"
+        ),
     },
     "docs/your_data.md": {
         './run.sh kaldi --train /my/data/train --dev /my/data/dev --test "/my/data/test /my/data/far"': OWN_DATA,
@@ -130,6 +137,7 @@ NOT_RUN = {
 IN_TURN = {
     "README.md": ".",
     "docs/quick_start.md": ".",
+    "docs/transcribing.md": ".",
     "docs/recipes.md": ".",
     "docs/experiments.md": ".",
     "docs/scores.md": "recipes/mini",

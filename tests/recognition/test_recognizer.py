@@ -173,9 +173,9 @@ def test_what_is_too_long_for_the_encoder_is_named(recognizer, tmp_path):
     short = EagerRecognizer(network, recognizer.tokenizer, sample_rate=16000)
     longest = encoder.max_seconds
     soundfile.write(tmp_path / "long.wav", np.zeros(int(16000 * longest) + 1600), 16000)
-    assert short.transcribe(np.zeros(int(16000 * longest)), sample_rate=16000) is not None
+    assert short.log_probs(np.zeros(int(16000 * longest)), sample_rate=16000) is not None
     with pytest.raises(DldError, match=rf"long\.wav: .* s long, the encoder takes at most {longest:g} s; cut it"):
-        short.transcribe([np.zeros(100), tmp_path / "long.wav"], sample_rate=16000)
+        short.log_probs([np.zeros(100), tmp_path / "long.wav"], sample_rate=16000)
 
 
 # ---------------------------------------------------------------- gate vectors
@@ -424,7 +424,7 @@ def test_the_command_prints_a_line_for_each_file_in_order(recognizer, babbler, f
     texts = recognizer.transcribe(paths, depth=2, policy="first-n")
     lines = [f"{path}\t{text}" for path, text in zip(paths, texts, strict=True)]
     assert capsys.readouterr().out.splitlines() == lines
-    assert run(babbler, *paths, "--gates", "110", "--json", "true") == 0
+    assert run(babbler, *paths, "--gates", "110", "--format", "json") == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = [
         {"path": path, "text": text, "depth": 2, "gates": "110"} for path, text in zip(paths, texts, strict=True)
@@ -456,7 +456,8 @@ def test_faulty_files_do_not_stop_the_others(recognizer, babbler, files, tmp_pat
         (["--gates", "1010"], "4 gates"),
         (["--gates", "101", "--depth", "2"], "either gates, or a depth"),
         (["--lm-alpha", "1"], "--lm-alpha needs --lm"),
-        (["--json", "yes"], "expected true or false"),
+        (["--times", "yes"], "expected true or false"),
+        (["--format", "docx"], "invalid choice: 'docx'"),
     ],
 )
 def test_wrong_options_of_the_command_are_one_line(babbler, files, capsys, options, message):
@@ -477,6 +478,6 @@ def test_audio_that_does_not_fit_into_memory_is_one_error_and_the_rest_is_transc
 
     expected = [model.transcribe(item, sample_rate=16000) for item in audio]
     monkeypatch.setattr(model, "run", small)
-    found = dict(model.transcribe_each(audio, model.gate_vector(), 16000))
-    assert (found[0], found[2]) == (expected[0], expected[2])
+    found = dict(model.transcribe_each(audio, model.gate_vector(), sample_rate=16000))
+    assert (found[0].text, found[2].text) == (expected[0], expected[2])
     assert "audio 1: not enough memory" in str(found[1])

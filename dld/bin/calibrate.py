@@ -1,0 +1,120 @@
+"""Calibrate the confidences of words on the dev set, at each depth, and store the result with the model."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from dld.bin import add_pipes_option, add_progress_option, command, options
+from dld.bin.models import add_network_options, audio_settings, chosen_gates, load
+from dld.decoding.settings import CONFIDENCE
+from dld.files import writable_folder
+from dld.gates import format_gates
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch.utils.data import DataLoader
+
+    from dld.decoding.confidence import Curve
+    from dld.recognition.eager import EagerRecognizer
+
+logger = logging.getLogger(__name__)
+
+
+def make_parser() -> options.Parser:
+    """Return the parser of the command line."""
+    parser = options.Parser(prog="dld calibrate", description=__doc__)
+    parser.add_argument("--exp", required=True, help=f"folder of a trained experiment; {CONFIDENCE} goes there")
+    parser.add_argument("--data", required=True, help="Kaldi data directory to calibrate on: dev, never test")
+    parser.add_argument(
+        "--depths", help="such as 2,4,12, or all (default: all with a gate table, else decode_depths of the experiment)"
+    )
+    add_network_options(parser)
+    add_pipes_option(parser)
+    add_progress_option(parser)
+    return parser
+
+
+def logits_of_batches(
+    recognizer: EagerRecognizer, loader: DataLoader, vectors: Sequence[Sequence[bool]], progress: bool
+) -> Iterator[tuple[list[str], list[list[np.ndarray]]]]:
+    """Yield the references of each batch, and for each gate vector the logits of its utterances."""
+    from tqdm import tqdm
+
+    from dld.data.dataset import unpack
+    from dld.padding import unpadded
+
+    for batch in tqdm(loader, desc="calibrate", disable=not progress, dynamic_ncols=True):
+        waveforms, lengths = unpack(batch.signal, recognizer.device)
+        output = recognizer.run(waveforms, lengths, vectors)
+        yield batch.words, [unpadded(rows, output.lengths) for rows in output.logits]
+
+
+def fit_curves(
+    recognizer: EagerRecognizer, loader: DataLoader, vectors: Sequence[Sequence[bool]], progress: bool
+) -> list[Curve]:
+    """Return the calibration of each gate vector, of the words of a data set's best paths."""
+    import numpy as np
+
+    from dld.decoding.alignment import best_path, words_of
+    from dld.decoding.confidence import calibrate, raw_confidence
+    from dld.scoring.alignment import CORRECT, GAP, align
+
+    pieces = recognizer.tokenizer.tokens()
+    # For each gate vector (confidence, whether the word is right, its utterance).
+    rows: list[list[tuple[float, bool, int]]] = [[] for _ in vectors]
+    utterance = 0
+    for references, logits in logits_of_batches(recognizer, loader, vectors, progress):
+        for index, utterances in enumerate(logits):
+            for number, (reference, of_frames) in enumerate(zip(references, utterances, strict=True), utterance):
+                words = words_of(best_path(of_frames), pieces)
+                ops = align(reference.split(), [word.text for word in words]).ops
+                right = [op == CORRECT for op, _, word in ops if word != GAP]
+                rows[index] += [
+                    (raw_confidence(word.scores), good, number) for word, good in zip(words, right, strict=True)
+                ]
+        utterance += len(references)
+    curves = []
+    for gates, found in zip(vectors, rows, strict=True):
+        if not found:
+            logger.warning("gates %s give no word at all; their confidences stay raw", format_gates(gates))
+            continue
+        curves.append(calibrate(gates, *np.array(found, float).T))
+    return curves
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the network at each depth, fit, write and print."""
+    arguments = make_parser().parse_args(argv)
+
+    from dld.data import kaldi
+    from dld.data.dataset import evaluation_loader, make_dataset
+    from dld.data.feasibility import check_evaluation
+    from dld.data.fingerprint import fingerprint
+    from dld.decoding.confidence import Calibration
+
+    recognizer = load(arguments.exp, arguments)
+    path = writable_folder(arguments.exp) / CONFIDENCE
+    if arguments.depths is None and recognizer.gate_table() is not None:
+        arguments.depths = "all"
+    gates_of, policy = chosen_gates(recognizer, arguments)
+    utterances = kaldi.load(arguments.data)
+    check_evaluation(utterances, max_seconds=recognizer.max_seconds, name=arguments.data)
+    dataset = make_dataset(utterances, recognizer.tokenizer, **audio_settings(recognizer))
+    loader = evaluation_loader(dataset, arguments.batch_seconds)
+    curves = fit_curves(recognizer, loader, list(gates_of.values()), arguments.progress)
+    about = {"data": arguments.data, "policy": policy, "fingerprint": fingerprint(utterances).to_json()}
+    Calibration(recognizer.state_sha256, curves, about).save(path)
+    for curve in curves:
+        logger.info(
+            "depth %2d  %s  %d words, %.2f %% right; ECE raw %.2f %%, calibrated %.2f %%",
+            curve.gates.count("1"), curve.gates, curve.words, 100 * curve.accuracy,
+            100 * curve.ece_before, 100 * curve.ece_after,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
