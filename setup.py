@@ -1,4 +1,7 @@
-"""Install the package `dld` and its command: `pip install -e .`; extras: lm, tensorboard, wandb, test, docs, dev."""
+"""Install the package `dld` and its command: `pip install -e .`.
+
+Extras: lm, tensorboard, wandb, slurm, test, docs, dev.
+"""
 
 import re
 from pathlib import Path
@@ -30,6 +33,7 @@ OLD_NAMES = [
 
 # KenLM is built from source, with a C++ compiler and cmake. transformers is what tests compare WavLM and Whisper with.
 LM = ["kenlm>=0.2"]
+SLURM = ["submitit>=1.5"]
 TENSORBOARD = ["tensorboard>=2.15"]
 WANDB = ["wandb>=0.19"]
 TEST = [
@@ -43,6 +47,7 @@ TEST = [
     "transformers>=5,<6",
     *TENSORBOARD,
     *WANDB,
+    *SLURM,
 ]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.29"]
 CHECKS = ["ruff", "mypy>=1.15", "types-PyYAML", "types-tqdm", "pre-commit>=4"]
@@ -99,6 +104,7 @@ setup(
         "lm": LM,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
+        "slurm": SLURM,
         "test": TEST,
         "docs": DOCS,
         "dev": [*LM, *TEST, *DOCS, *CHECKS],

@@ -65,7 +65,7 @@ def test_the_package_is_described_once(root, monkeypatch):
     assert given["version"] == dld.__version__
     assert {"dld", "dld.bin", "dld.data", "dld.scoring"} <= set(given["packages"])
     assert not [name for name in given["packages"] if name.split(".")[0] != "dld"]
-    assert set(given["extras_require"]) == {"lm", "tensorboard", "wandb", "test", "docs", "dev"}
+    assert set(given["extras_require"]) == {"lm", "tensorboard", "wandb", "slurm", "test", "docs", "dev"}
     assert _names(given["install_requires"]) <= _names(_pins(root, "requirements.txt"))
     assert _names(given["extras_require"]["dev"]) <= _names(_pins(root))
     assert given["license"] == "Apache-2.0" and "Apache License" in (root / "LICENSE").read_text()
@@ -89,7 +89,8 @@ def test_the_pins_fit_the_ranges_of_the_package(root, monkeypatch):
 def test_every_imported_package_is_declared_and_every_declared_one_is_used(root, monkeypatch):
     given = _setup_call(root, monkeypatch)
     required = _names(given["install_requires"])
-    optional = set.union(*(_names(given["extras_require"][name]) for name in ("lm", "tensorboard", "wandb")))
+    extras = ("lm", "tensorboard", "wandb", "slurm")
+    optional = set.union(*(_names(given["extras_require"][name]) for name in extras))
     at_import, anywhere = _imports(root / "dld", deep=False), _imports(root / "dld")
     assert sorted(at_import - required) == []
     assert sorted(anywhere - required - optional) == []

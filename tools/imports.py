@@ -26,7 +26,8 @@ LAYERS = [
     ["saved", "config"],
     ["network", "encoders", "frontends", "decoding"],
     ["gates", "data", "scoring"],
-    ["checks", "ctc", "files", "memory", "padding", "progress", "provenance", "records", "errors", "__init__"],
+    ["checks", "ctc", "distributed", "files", "memory", "padding", "progress", "provenance", "records"],
+    ["errors", "__init__"],
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 

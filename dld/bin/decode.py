@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import re
 import sys
@@ -9,10 +10,11 @@ from pathlib import Path
 
 from dld.bin import command, options
 from dld.bin.models import (
+    add_hotword_options,
     add_lm_options,
     add_set_options,
     audio_settings,
-    check_lm_options,
+    check_search_options,
     chosen_gates,
     chosen_search,
     load,
@@ -33,7 +35,10 @@ def make_parser():
     parser.add_argument("--rtf-utterances", type=options.of(COUNT), default=10, help="timed one by one for the RTF")
     parser.add_argument("--output", help="where decode_SET_nDEPTH[_VARIANT] folders go (default: the experiment)")
     add_lm_options(parser)
-    parser.add_argument("--variant", help="end of the folders' names (default: lm, beam, bf16, as is decoded)")
+    add_hotword_options(parser)
+    parser.add_argument(
+        "--variant", help="end of the folders' names (default: lm, hotwords, beam, bf16, as is decoded)"
+    )
     return parser
 
 
@@ -41,8 +46,10 @@ def variant(arguments):
     """Return the end of the folders' names, after the depth: decodes with and without a model have different ones."""
     chosen = arguments.variant
     if chosen is None:
-        search = "lm" if arguments.lm else "beam" if arguments.beam_size is not None else ""
-        chosen = "_".join(filter(None, (search, arguments.precision.replace("fp32", ""))))
+        parts = ["lm" if arguments.lm else "", "hotwords" if arguments.hotwords else ""]
+        if not any(parts) and arguments.beam_size is not None:
+            parts = ["beam"]
+        chosen = "_".join(filter(None, (*parts, arguments.precision.replace("fp32", ""))))
     if not re.fullmatch(r"[\w.-]*", chosen):
         raise DldError(f"--variant {chosen!r}: letters, digits, '.', '-' and '_' only")
     return chosen
@@ -63,6 +70,7 @@ def find_texts(recognizer, search, loader, vectors, arguments):
     from tqdm import tqdm
 
     from dld.decoding.beam import SearchPool
+    from dld.distributed import rank
 
     finds, timed, about = None, None, [{}] * len(vectors)
     with contextlib.ExitStack() as stack:
@@ -71,7 +79,7 @@ def find_texts(recognizer, search, loader, vectors, arguments):
             weights = [recognizer.lm_weights(search, gates) for gates in vectors]
             about = describe_search(search, weights, loader.dataset, arguments.data)
             finds, timed = list(map(pool.spread, weights)), list(map(pool.search, weights))
-        bar = tqdm(loader, desc="decode", disable=not arguments.progress, dynamic_ncols=True)
+        bar = tqdm(loader, desc="decode", disable=not arguments.progress or rank() != 0, dynamic_ncols=True)
         return recognizer.decode(bar, vectors, finds), timed, about
 
 
@@ -95,7 +103,9 @@ def describe_model(recognizer):
 
 def describe_search(search, weights, dataset, data):
     """Return what `decode.json` is to say of the search at each depth; `weights` are those of its language model."""
-    from dld.decoding.tuning import LmWeights, check_vocabulary, ids_sha256
+    from dld.decoding.lm_weights import LmWeights
+    from dld.decoding.tuning import check_vocabulary, ids_sha256
+    from dld.files import sha256
 
     about = {}
     if search.model is not None:
@@ -107,6 +117,9 @@ def describe_search(search, weights, dataset, data):
         about["lm_tuned_on"] = stored["data"] if stored else None
         if stored and stored["ids_sha256"] == ids_sha256(dataset.data_ids):
             logger.warning("%s: the weights were chosen on this very set; its error rates are an oracle's", data)
+    if search.hotwords is not None:
+        path, weight = search.hotwords, search.hotword_weight
+        about["hotwords"] = {"path": str(path), "sha256": sha256(path), "weight": weight}
     about["beam"] = dataclasses.asdict(search.beam)
     # Kaldi's insertion penalty is what a bonus per word is with the other sign.
     return [
@@ -131,14 +144,22 @@ def write_decode(folder, rows, record):
 
 @command
 def main(argv=None):
-    """Decode a test set, measure the time and write the results."""
+    """Decode a test set, measure the time and write the results; under torchrun the processes share the batches."""
     arguments = make_parser().parse_args(argv)
-    check_lm_options(arguments)
-    suffix = variant(arguments)
+    check_search_options(arguments)
 
+    from dld.distributed import joined
+
+    with joined(arguments.device) as arguments.device:
+        decode(arguments, variant(arguments))
+
+
+def decode(arguments, suffix):
+    """Decode with the options of the command line, into folders whose names end in `suffix`."""
     from dld.data import kaldi
     from dld.data.dataset import evaluation_loader, make_dataset
     from dld.data.feasibility import check_evaluation
+    from dld.distributed import gathered, rank
     from dld.profiling.latency import real_time_factors
     from dld.profiling.macs import gmacs_per_second
     from dld.provenance import git_hash
@@ -152,13 +173,16 @@ def main(argv=None):
     utterances = kaldi.load(arguments.data, ("wav.scp", "utt2spk", "utt2dur"))
     check_evaluation(utterances, max_seconds=network.encoder.max_seconds, name=arguments.data)
     dataset = make_dataset(utterances, **audio_settings(recognizer))
-    loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size)
+    loader = evaluation_loader(dataset, arguments.batch_seconds, arguments.batch_size, deal=True)
     test_set = name_of_set(arguments.data)
     names = [f"decode_{test_set}_n{n}" + (f"_{suffix}" if suffix else "") for n in gates_of]
     folders = [writable_folder(Path(arguments.output or recognizer.folder) / name) for name in names]
     for folder in folders:
         refuse_other_set(folder, arguments.data)
     texts, timed, about_search = find_texts(recognizer, search, loader, vectors, arguments)
+    texts = [dict(itertools.chain(*map(dict.items, rows))) for rows in zip(*gathered(texts), strict=True)]
+    if rank() != 0:
+        return
     factors = real_time_factors(recognizer, timing_sample(dataset, arguments.rtf_utterances), vectors, timed)
     common = {
         **describe_model(recognizer),

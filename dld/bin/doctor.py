@@ -33,6 +33,7 @@ OPTIONAL = (
     Part("espeakng_loader", "the speech of the mini corpus", "pip install espeakng-loader"),
     Part("tensorboard", "curves of a training (--logger tensorboard)", "pip install tensorboard"),
     Part("wandb", "curves of a training (--logger wandb)", "pip install wandb"),
+    Part("submitit", "trainings as jobs of SLURM (--launcher slurm)", "pip install submitit"),
     Part("transformers", "tests that compare WavLM and Whisper with it", "pip install transformers"),
     Part("ffmpeg", "commands in wav.scp that decode other formats", "your system's package ffmpeg", True),
     Part("sclite", "scoring with NIST's rules (local/score_sclite.sh)", "SCTK, github.com/usnistgov/SCTK", True),

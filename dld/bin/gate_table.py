@@ -1,5 +1,6 @@
 """Search a gate table on the dev set and store it with the model."""
 
+import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -31,9 +32,17 @@ def make_parser() -> options.Parser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Search the gate table, store and print it."""
+    """Search the gate table, store and print it; under torchrun the processes share the batches of each pass."""
     arguments = make_parser().parse_args(argv)
 
+    from dld.distributed import joined
+
+    with joined(arguments.device) as device:
+        search(arguments, device)
+
+
+def search(arguments: argparse.Namespace, device: str) -> None:
+    """Search on a device, with the other processes where there are any."""
     import torch
 
     from dld.data import kaldi
@@ -41,13 +50,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dld.data.feasibility import check_evaluation
     from dld.data.fingerprint import fingerprint
     from dld.decoding.evaluation import Evaluator
+    from dld.distributed import rank
     from dld.experiment import state_hash
     from dld.gates import GATE_TABLE
     from dld.gates.partial import Partial
     from dld.gates.search import search_gate_table
     from dld.recognition.loading import load_model
 
-    recognizer = load_model(arguments.exp, arguments.device)
+    recognizer = load_model(arguments.exp, device)
     network = recognizer.network
     folder = writable_folder(Path(arguments.exp))
     utterances = kaldi.load(arguments.data)
@@ -58,16 +68,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         "state_sha256": state_hash(network),
         "data": data.to_json(),
         "batch_seconds": arguments.batch_seconds,
-        "device": torch.device(arguments.device).type,
+        "device": torch.device(device).type,
     }
     logger.info(
         "searching gates for %d depths of %s on %s: %d utterances, %.2f h",
         *(network.num_blocks, arguments.exp, arguments.data, data.utterances, data.hours),
     )
-    partial = Partial(folder / PARTIAL, made_from)
-    loader = evaluation_loader(dataset, arguments.batch_seconds)
+    loader = evaluation_loader(dataset, arguments.batch_seconds, deal=True)
     evaluator = Evaluator(recognizer, loader, 0.0 if arguments.progress else LOG_INTERVAL)
+    if rank() != 0:
+        evaluator.serve()
+        return
+    partial = Partial(folder / PARTIAL, made_from)
     table = search_gate_table(evaluator, network.num_blocks, arguments.progress, partial)
+    evaluator.finish()
     sha256 = recognizer.about and recognizer.about.state_sha256
     table.about.update(data=arguments.data, utterances=len(dataset), state_sha256=sha256)
     table.save(folder / GATE_TABLE)

@@ -13,6 +13,8 @@ from dld.errors import DldError
 from dld.gates import POLICIES, parse_depths
 
 if TYPE_CHECKING:
+    from dld.decoding.lm import Weights
+    from dld.decoding.lm_weights import LmWeights
     from dld.recognition.base import Recognizer
     from dld.recognition.eager import EagerRecognizer
 
@@ -32,7 +34,7 @@ def add_beam_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--beam-size",
         type=options.of(COUNT),
-        help=f"beam search with this number of hypotheses (with --lm: {limits.size})",
+        help=f"beam search with this number of hypotheses (with --lm or --hotwords: {limits.size})",
     )
     parser.add_argument(
         "--beam-logp",
@@ -76,8 +78,20 @@ def add_lm_options(parser: ArgumentParser) -> None:
     )
 
 
-def check_lm_options(arguments: Namespace) -> None:
-    """Raise if weights of a language model are given without one, or in two ways."""
+def add_hotword_options(parser: ArgumentParser) -> None:
+    """Add hotwords and their weight."""
+    parser.add_argument("--hotwords", help="file of phrases to expect, one a line, a weight after a tab: beam search")
+    parser.add_argument(
+        "--hotword-weight",
+        type=options.of(POSITIVE),
+        help=f"with --hotwords: nats per character, of phrases without a weight (default: {Search.hotword_weight:g})",
+    )
+
+
+def check_search_options(arguments: Namespace) -> None:
+    """Raise if weights are given without what they weigh, or in two ways."""
+    if arguments.hotword_weight is not None and not arguments.hotwords:
+        raise DldError("--hotword-weight needs --hotwords")
     given = (arguments.lm_alpha, arguments.lm_beta)
     if not arguments.lm:
         for name in ("lm_weights", "lm_alpha", "lm_beta"):
@@ -113,17 +127,25 @@ def beam_settings(arguments: Namespace) -> BeamSettings:
 
 def chosen_search(recognizer: Recognizer, arguments: Namespace) -> Search | None:
     """Return the `Search` of the options, its weights read; None for best-path decoding."""
-    check_lm_options(arguments)
-    beam = beam_settings(arguments)
-    if not arguments.lm:
-        return None if arguments.beam_size is None else Search(beam=beam)
-    from dld.decoding.lm import Weights
-    from dld.decoding.tuning import LmWeights
-
+    check_search_options(arguments)
+    if not arguments.lm and not arguments.hotwords and arguments.beam_size is None:
+        return None
+    weights: Weights | LmWeights | None = None
     if arguments.lm_alpha is not None:
-        return Search(arguments.lm, Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown), beam)
-    folder = recognizer.folder or Path()
-    return Search(arguments.lm, LmWeights.load(arguments.lm_weights or folder / LM_WEIGHTS), beam)
+        from dld.decoding.lm import Weights
+
+        weights = Weights(arguments.lm_alpha, arguments.lm_beta, arguments.lm_unknown)
+    elif arguments.lm:
+        from dld.decoding.lm_weights import LmWeights
+
+        weights = LmWeights.load(arguments.lm_weights or (recognizer.folder or Path()) / LM_WEIGHTS)
+    return Search(
+        arguments.lm or None,
+        weights,
+        beam_settings(arguments),
+        arguments.hotwords or None,
+        arguments.hotword_weight or Search.hotword_weight,
+    )
 
 
 def audio_settings(recognizer: Recognizer) -> dict[str, int | None]:

@@ -6,6 +6,7 @@ import sys
 
 from dld.bin import add_pipes_option, add_progress_option, boolean, command, options
 from dld.config.keys import EXPERIMENT_KEYS, SHARED_KEYS
+from dld.errors import UsageError
 
 
 def make_parser():
@@ -35,6 +36,15 @@ def make_parser():
     parser.add_argument(
         "--distributed-backend", default="nccl", choices=("nccl", "gloo"), help="communication under torchrun"
     )
+    parser.add_argument(
+        "--launcher", default="local", choices=("local", "slurm"), help="train in this process, or as a job of SLURM"
+    )
+    parser.add_argument(
+        "--slurm",
+        metavar="OPTIONS",
+        help="options of sbatch for --launcher slurm, without their dashes: 'partition=gpu time=24:00:00 nodes=2 "
+        "gpus-per-node=4'; one process for each GPU, or as ntasks-per-node says",
+    )
     return parser
 
 
@@ -42,16 +52,34 @@ def _described(keys):
     return "\n".join(f"  {name:22} {key.meaning}\n{'':25}{key.kind}" for name, key in keys.items())
 
 
+def launch_by_slurm(arguments, rest, argv):
+    """Train as a job of SLURM; wrong settings are found before it waits in the queue."""
+    from dld.config import load_config, parse_overrides
+    from dld.training import slurm
+    from dld.training.preconditions import check_run
+
+    request = slurm.Request.parse(arguments.slurm or "")
+    config = load_config(arguments.experiments, parse_overrides(rest))
+    check_run(config.values, config.path)
+    return slurm.launch(
+        "dld.bin.train", slurm.without(argv, "--launcher", "--slurm"), request, config.values["exp_dir"]
+    )
+
+
 @command
 def main(argv=None):
     """Run `dld train`."""
     arguments, rest = make_parser().parse_known_args(argv)
+    if arguments.slurm is not None and arguments.launcher != "slurm":
+        raise UsageError("--slurm has options of sbatch, which --launcher slurm calls; give that too")
+    if arguments.launcher == "slurm":
+        return launch_by_slurm(arguments, rest, sys.argv[1:] if argv is None else list(argv))
     import speechbrain as sb
     import torch
 
     from dld.config import load_config, parse_overrides
+    from dld.distributed import lost_process
     from dld.memory import keep_freed_memory
-    from dld.training.distributed import lost_process
     from dld.training.run import train
     from dld.training.stopping import Stopped
 

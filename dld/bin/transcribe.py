@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dld.bin import add_progress_option, boolean, command, options
-from dld.bin.models import add_beam_options, add_lm_options, add_network_options, check_lm_options, chosen_search, load
+from dld.bin.models import (
+    add_beam_options,
+    add_hotword_options,
+    add_lm_options,
+    add_network_options,
+    check_search_options,
+    chosen_search,
+    load,
+)
 from dld.checks import COUNT, Number
 from dld.data.inputs import Input, expand
 from dld.errors import DldError, UsageError
@@ -63,6 +71,7 @@ def make_parser() -> options.Parser:
     add_network_options(parser)
     add_beam_options(parser)
     add_lm_options(parser)
+    add_hotword_options(parser)
     add_progress_option(parser)
     return parser
 
@@ -127,7 +136,7 @@ def give(item: Input, found: Transcript | DldError, gates: Sequence[bool], argum
 def main(argv: Sequence[str] | None = None) -> int:
     """Transcribe all recordings that can be read; the status is 1 if one could not."""
     arguments = make_parser().parse_args(argv)
-    check_lm_options(arguments)
+    check_search_options(arguments)
     with tempfile.TemporaryDirectory(prefix="dld-") as folder:
         inputs = expand(arguments.files, Path(folder))
         check_output(inputs, arguments)

@@ -96,7 +96,8 @@ def main(argv=None):
 
     from dld.data.dataset import evaluation_loader, make_dataset
     from dld.decoding.beam import SearchPool
-    from dld.decoding.tuning import LmWeights, check_vocabulary, ids_sha256, parse_grid
+    from dld.decoding.lm_weights import LmWeights
+    from dld.decoding.tuning import check_vocabulary, ids_sha256, parse_grid
     from dld.provenance import git_hash
 
     grid = parse_grid(arguments.alphas, "--alphas"), parse_grid(arguments.betas, "--betas")

@@ -141,13 +141,17 @@ EXPERIMENT_KEYS = {
     "decode_policy": Key("gate policy of decoding: table, evenly-spaced, first-n, first-and-last or random", POLICIES),
     "average_checkpoints": Key("how many of the best checkpoints are averaged into the final model", COUNT),
     "precision": Key("fp32, bf16 or fp16", Choice("fp32", "bf16", "fp16")),
+    "compile": Key("torch.compile compiles each block of the encoder; for GPUs", FLAG),
+    "auto_batch": Key(
+        "the number of utterances in a batch, for each length, is found by measuring memory; on GPUs", FLAG
+    ),
     "ckpt_interval_minutes": Key("minutes between checkpoints within an epoch; 0 keeps to ends of epochs", AT_LEAST_0),
     "log_interval": Key("seconds between lines on how far a training without progress bar is; 0: none", AT_LEAST_0),
     "logger": Key("where curves go: tensorboard, wandb (Weights & Biases) or null", Nullable(LOGGER)),
 }
 
 #: Of `EXPERIMENT_KEYS`, those that a file need not have.
-OPTIONAL_KEYS = {"brain", "pretrained", "log_interval", "logger"}
+OPTIONAL_KEYS = {"brain", "pretrained", "compile", "auto_batch", "log_interval", "logger"}
 
 #: What a file may set for those that extend it and distil from a teacher; other systems do not read it.
 TEACHER_KEYS = {

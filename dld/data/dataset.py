@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from dld.data import kaldi
 from dld.data.audio import read_audio
 from dld.data.batching import sorted_batches
 from dld.data.feasibility import frames_needed
+from dld.distributed import dealt
 from dld.errors import DldError, worker_died
 
 logger = logging.getLogger(__name__)
@@ -221,6 +223,22 @@ class EpochBatchSampler(DynamicBatchSampler):
         """Iterate over the batches, the same in every epoch."""
         return iter(list(self._batches))
 
+    @property
+    def boundaries(self) -> list[float]:
+        """The longest utterance of each bucket, in seconds, ascending."""
+        return self._bucket_boundaries.tolist()
+
+    def longest(self) -> list[int]:
+        """Return the index of the longest utterance of each bucket."""
+        seconds = [self._ex_lengths[str(index)] for index in range(len(self._ex_lengths))]
+        return [seconds.index(boundary) for boundary in self.boundaries]
+
+    def set_sizes(self, utterances: Sequence[int]) -> None:
+        """Set the number of utterances in a batch of each bucket, whatever their seconds come to."""
+        # An utterance is never longer than the last boundary.
+        self._bucket_lens = [*utterances, 1]
+        self._generate_batches()
+
 
 def make_batch_sampler(dataset, max_batch_seconds, seed, num_buckets=None, shuffle=True, max_batch_utterances=None):
     """Group utterances of similar duration into batches of limited padded length.
@@ -298,14 +316,24 @@ def make_loader(dataset, batch_sampler, num_workers=0, pin_memory=False, generat
 
 def _ignore_signals(_):
     """Leave signals that a whole process group gets, as from Ctrl-C or a cluster, to the process that can save."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None):
-    """Return a loader of a whole dataset in `sorted_batches`, for validation and decoding."""
+def evaluation_loader(dataset, max_batch_seconds=None, batch_size=None, deal=False):
+    """Return a loader of a dataset in `sorted_batches`, for validation and decoding.
+
+    Parameters
+    ----------
+    dataset : DynamicItemDataset
+    max_batch_seconds, batch_size
+        See `sorted_batches`.
+    deal : bool
+        Of several processes that work together, load the batches of this one (`dld.distributed.dealt`).
+    """
     durations = [dataset.data[key]["duration"] for key in dataset.data_ids]
-    return make_loader(dataset, sorted_batches(durations, batch_size, max_batch_seconds))
+    batches = sorted_batches(durations, batch_size, max_batch_seconds)
+    return make_loader(dataset, dealt(batches) if deal else batches)
 
 
 def unpack(padded, device="cpu"):

@@ -1,1 +1,1 @@
-"""From logits to words: the best path, and beam search with or without an n-gram language model."""
+"""From logits to words: the best path, and beam search with or without an n-gram language model and hotwords."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dld.checks import COUNT, Number, require, shown
+from dld.checks import COUNT, POSITIVE, Number, require, shown
 from dld.errors import DldError
 
 if TYPE_CHECKING:
+    from dld.decoding.hotwords import Bonus, Given
     from dld.decoding.lm import LanguageModel, Weights
-    from dld.decoding.tuning import LmWeights
+    from dld.decoding.lm_weights import LmWeights
 
 #: File of the weights of a language model, in the folder of the model that they were chosen for.
 LM_WEIGHTS = "lm_weights.json"
@@ -49,7 +51,7 @@ class BeamSettings:
 
 @dataclass(frozen=True)
 class Search:
-    """Beam search, with or without an n-gram language model; a `Recognizer` takes it as `search=`.
+    """Beam search, with or without an n-gram language model and hotwords; a `Recognizer` takes it as `search=`.
 
     Attributes
     ----------
@@ -59,14 +61,27 @@ class Search:
         Weights of the language model, for every gate vector or for each of some (default: those that `dld tune-lm`
         stored with the acoustic model).
     beam : BeamSettings
+    hotwords : path, list of str, or mapping of str to float, optional
+        Phrases to expect, or phrases with weights of their own; the path of a file with a phrase per line, see
+        `dld.decoding.hotwords.read_hotwords`.
+    hotword_weight : float
+        What each character of a phrase without a weight of its own adds to the score of a text in which the phrase
+        occurs, in nats.
     """
 
     lm: str | os.PathLike | None = None
     weights: Weights | LmWeights | None = None
     beam: BeamSettings = field(default_factory=BeamSettings)
+    hotwords: Given | None = None
+    hotword_weight: float = 0.5
 
     def __post_init__(self) -> None:
         """Raise a `DldError` for weights without a model, and for what is of another type."""
+        require(self, POSITIVE, hotword_weight=self.hotword_weight)
+        if not isinstance(self.hotwords, (str, os.PathLike, Sequence, Mapping, type(None))):
+            raise DldError(
+                f"Search: hotwords is {shown(self.hotwords)}; it must be a list of phrases, or a file's path"
+            )
         if not isinstance(self.beam, BeamSettings):
             raise DldError(
                 f"Search: beam is {shown(self.beam)}; it must be a BeamSettings, such as BeamSettings(size=8)"
@@ -86,3 +101,9 @@ class Search:
         from dld.decoding.lm import LanguageModel
 
         return None if self.lm is None else LanguageModel(self.lm)
+
+    def bonus(self, tokens: Sequence[str]) -> Bonus | None:
+        """Return what the hotwords add to texts of a model's tokens, None without hotwords."""
+        from dld.decoding.hotwords import Bonus, read_hotwords
+
+        return None if self.hotwords is None else Bonus(read_hotwords(self.hotwords, self.hotword_weight), tokens)

@@ -173,7 +173,8 @@ class Recognizer(ABC):
         if not isinstance(search, Search):
             raise DldError(f"search is {shown(search)}; it must be a dld.Search, such as dld.Search(lm=FILE)")
         weights = self.lm_weights(search, gates)
-        return BeamSearch(self.tokenizer.tokens(), search.model, weights, search.beam)
+        tokens = self.tokenizer.tokens()
+        return BeamSearch(tokens, search.model, weights, search.beam, search.bonus(tokens))
 
     def lm_weights(self, search: Search, gates: Sequence[bool]) -> "Weights | None":
         """Return the `Weights` of a search's language model under a gate vector, None where it has no model.
@@ -184,7 +185,7 @@ class Recognizer(ABC):
             None were chosen for this model, or for these gates.
         """
         from dld.decoding.lm import Weights
-        from dld.decoding.tuning import LmWeights
+        from dld.decoding.lm_weights import LmWeights
 
         stored = search.weights
         if search.model is None or isinstance(stored, Weights):

@@ -37,6 +37,8 @@ class DecodeRecord(Record):
         Epochs of the training, and those that were planned: fewer than these where it was stopped.
     lm : str
         Name of the language model, None without one; the fields after it describe the search.
+    hotwords : dict
+        `path` and `sha256` of the file of hotwords, and the `weight` of those that have none of their own.
     lmwt, wip : float
         Kaldi's names for the weight of the language model and for the insertion penalty.
 
@@ -84,6 +86,7 @@ class DecodeRecord(Record):
     lmwt: float | None = optional()
     wip: float | None = optional()
     lm_unknown: float | None = optional()
+    hotwords: dict | None = optional()
 
     def __post_init__(self) -> None:
         """Raise a `DldError` if the fields contradict each other."""

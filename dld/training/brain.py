@@ -7,6 +7,7 @@ targets, the start. A static network is one whose schedule always draws all bloc
 from __future__ import annotations
 
 import logging
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from dld.padding import unpadded
 from dld.recognition.eager import EagerRecognizer
 from dld.training.checkpoints import add_json
 from dld.training.engine import Engine
-from dld.training.metrics import Means, WordErrors
+from dld.training.metrics import WordErrors, mean_in_order
 from dld.training.objectives import LossInput, SoftTarget, blank_share
 from dld.training.targets import Inputs
 
@@ -87,16 +88,22 @@ class DynamicBrain(Engine):
         depths = parse_depths(hparams["valid_depths"], self.network.num_blocks)
         gates = [gates_for_depth(hparams["eval_policy"], self.network.num_blocks, n) for n in depths]
         self.valid_draw = Draw.even(gates, share_prefix=None)
-        self.word_errors, self.blanks = WordErrors(depths), Means()
+        self.word_errors = WordErrors(depths)
+        self.blanks: list[Tensor] = []
 
     # ------------------------------------------------------------ one step
 
-    def compute_forward(self, batch, stage) -> Predictions:
-        """Run a batch under the step's gates in training, under each validation depth otherwise."""
+    def compute_forward(self, batch, stage, draw: Draw | None = None, speed: float | None = None) -> Predictions:
+        """Run a batch under the step's gates in training, under each validation depth otherwise.
+
+        `draw` and `speed` are drawn unless they are given.
+        """
         training = stage == sb.Stage.TRAIN
-        inputs = self.inputs(batch, training)
-        draw = self.draw() if training else self.valid_draw
-        output = self.modules["network"](inputs.features, inputs.lengths, draw.vectors, draw.share_prefix)
+        inputs = self.inputs(batch, training, speed)
+        draw = draw or (self.draw() if training else self.valid_draw)
+        # Processes may have different numbers of dev batches, and the wrapper in which they train needs equal ones.
+        network = self.modules["network"] if training else self.network
+        output = network(inputs.features, inputs.lengths, draw.vectors, draw.share_prefix)
         target = self.soft_targets(batch.id, inputs, draw, output) if training and self.soft_targets else None
         return Predictions(output, draw.weights, target)
 
@@ -121,16 +128,27 @@ class DynamicBrain(Engine):
             self.collect(predictions.output, batch)
         return terms["loss"]
 
-    def inputs(self, batch, training: bool) -> Inputs:
-        """Return the features of a batch, as they are and augmented in training."""
+    def inputs(self, batch, training: bool, speed: float | None = None) -> Inputs:
+        """Return the features of a batch, as they are and augmented in training, at a speed that is drawn or given."""
         waveforms, lengths = unpack(batch.signal, self.device)
-        speed = 1.0
         if training and self.hparams.speed_perturb is not None:
-            speed = self.hparams.speed_perturb.draw()
+            speed = self.hparams.speed_perturb.draw() if speed is None else speed
             waveforms, lengths = self.hparams.speed_perturb(waveforms, lengths, speed)
+        else:
+            speed = 1.0
         clean, frames = self.network.frontend(waveforms, lengths)
         augment = self.hparams.spec_augment if training and self.optimizer_step >= self.hparams.augment_after else None
         return Inputs(clean, clean if augment is None else augment(clean, frames), frames, speed)
+
+    def try_step(self, batch, draw: Draw) -> None:
+        """Compute the gradients of a batch at the slowest speed and with nothing frozen, to measure memory."""
+        speeds = self.hparams.speed_perturb.speeds if self.hparams.speed_perturb is not None else [1.0]
+        self.network.encoder.on_update(sys.maxsize)
+        self.modules.train()
+        with self.training_ctx:
+            predictions = self.compute_forward(batch, sb.Stage.TRAIN, draw, min(speeds))
+            loss = self.compute_objectives(predictions, batch, sb.Stage.TRAIN)
+        self.scaler.scale(loss).backward()
 
     def draw(self) -> Draw:
         """Return the gate vectors of the next step."""
@@ -173,12 +191,12 @@ class DynamicBrain(Engine):
         """Keep hypotheses and references of a validation batch."""
         texts = [self.recognizer.texts(unpadded(logits, output.lengths)) for logits in output.logits]
         self.word_errors.add(batch.words, texts)
-        self.blanks.add({"blank_share": blank_share(output.logits[-1], output.lengths, self.network.blank)})
+        self.blanks.append(blank_share(output.logits[-1], output.lengths, self.network.blank))
 
     def reset_scores(self):
         """Forget the scores of the last evaluation."""
         self.word_errors.reset()
-        self.blanks.reset()
+        self.blanks = []
 
     def scores(self) -> dict[str, Any]:
         """Return WERs (percent, by validation depth), their mean, and the fractions of blanks and empty texts."""
@@ -187,13 +205,13 @@ class DynamicBrain(Engine):
             **self._without_loss(),
             "wer": wers,
             "mean_wer": sum(wers.values()) / len(wers),
-            **self.blanks.compute(),
+            "blank_share": mean_in_order(self.blanks),
             "empty_share": self.word_errors.empty_share(),
         }
 
     def _without_loss(self):
         missing = len(self.without_loss)
-        nothing = len(self.word_errors.references) <= missing
+        nothing = self.word_errors.sentences() <= missing
         return {**({"valid_loss": None} if nothing else {}), **({"without_loss": missing} if missing else {})}
 
     def on_stage_end(self, stage, stage_loss, epoch=None):

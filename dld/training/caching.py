@@ -17,8 +17,8 @@ from dld.data.batching import sorted_batches
 from dld.data.dataset import make_dataset, make_loader
 from dld.data.fingerprint import fingerprint
 from dld.data.kaldi import Utterance
+from dld.distributed import first_decides, processes, rank
 from dld.files import InUse, alone_in
-from dld.training.distributed import first_decides, processes, rank
 from dld.training.posteriors import Contents, PosteriorCache
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import torch
 import yaml
 from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
 
+from dld.distributed import gathered, processes, rank
 from dld.errors import DldError
 from dld.files import read_json, remove_folder, sha256, sync, write_json
-from dld.training.distributed import gathered, processes, rank
 from dld.training.metrics import Means
 
 logger = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ import speechbrain as sb
 import torch
 from torch import Tensor
 
+from dld.distributed import first_decides, in_order, processes
 from dld.errors import DldError
 from dld.files import atomic_write
 from dld.training.checkpoints import (
@@ -30,7 +31,6 @@ from dld.training.checkpoints import (
     save_state,
     whole,
 )
-from dld.training.distributed import first_decides, processes
 from dld.training.stopping import Stopped, StopRequest
 from dld.training.watch import Position, Watch
 
@@ -83,7 +83,8 @@ class Engine(sb.Brain):
             modules={"network": network},
             opt_class=hparams["optimizer"],
             hparams=hparams,
-            run_opts=run_opts,
+            # SpeechBrain would read the key of the experiment file and compile the whole network.
+            run_opts={**(run_opts or {}), "compile": False},
             checkpointer=checkpointer,
         )
         self.progress = Progress()
@@ -94,6 +95,7 @@ class Engine(sb.Brain):
         self.notes: dict[str, float] = {}
         self.watch = Watch()
         self.dev_batches = 0
+        self.dev_losses: list[Tensor] = []
         self.random_state = RandomState()
         if checkpointer is not None:
             add_json(checkpointer, "progress", self.progress)
@@ -261,8 +263,17 @@ class Engine(sb.Brain):
             raise DldError(f"the gradient was not finite in {self.nonfinite_count} updates in a row; training stops")
 
     def update_average(self, loss, avg_loss):
-        """Return the mean loss; in training `check_losses` keeps it, without waiting for the device in each batch."""
-        return avg_loss if self.modules.training else super().update_average(loss, avg_loss)
+        """Return the mean as it is: `check_losses` and `dev_loss` compute it without waiting in each batch."""
+        return avg_loss
+
+    def dev_loss(self) -> float:
+        """Return the mean loss of the validation batches of all processes, without those that are not finite."""
+        mean = 0.0
+        for step, loss in enumerate(in_order(torch.stack(self.dev_losses).tolist() if self.dev_losses else []), 1):
+            if math.isfinite(loss):
+                mean -= mean / step
+                mean += loss / step
+        return mean
 
     # ------------------------------------------------------------ checkpoints
 
@@ -306,6 +317,7 @@ class Engine(sb.Brain):
         if self.stop.requested is not None and processes() == 1:
             self.save_before_validation()
         loss = super().evaluate_batch(batch, stage)
+        self.dev_losses.append(loss)
         self.watch.lines.step()
         return loss
 
@@ -322,6 +334,7 @@ class Engine(sb.Brain):
             task = f"epoch {epoch}/{self.hparams.num_epochs}, dev" if epoch else "the final weights on dev"
             self.watch.lines.begin(task, self.dev_batches)
             self.random_before_validation = RandomState.capture()
+            self.dev_losses = []
             self.reset_scores()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -338,7 +351,7 @@ class Engine(sb.Brain):
             "lr": self.learning_rate(self.optimizer_step),
             "train_loss": means.pop("loss", None),
             **{f"train_{name}": value for name, value in means.items()},
-            "valid_loss": float(stage_loss),
+            "valid_loss": self.dev_loss(),
             **self.scores(),
         }
         self.progress.history.append(entry)

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 LOGS = ("train_log.txt", LOG)
 CHECKPOINTS = "save"
+#: What auto_batch found, see `dld.training.auto_batch`.
+BATCH_SIZES = "batch_sizes.json"
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def changed_settings(path: Path, config: Config) -> list[Difference]:
     """Return what a user changed since the settings of a run were written; nothing is built, whatever they ask for."""
     texts = (None, config.text.encode(), config.written.encode())
     old, new, written = (Settings(path, text, finished=False).values for text in texts)
-    return differences(_without_caches(old), _without_caches(new), written, NOT_OF_TRAINING)
+    old, new = ({"compile": False, "auto_batch": False, **_without_caches(values)} for values in (old, new))
+    return differences(old, new, written, NOT_OF_TRAINING)
 
 
 def _without_caches(values: dict[str, Any]) -> dict[str, Any]:
@@ -246,7 +249,7 @@ def remove_run(folder):
     (folder / ABOUT).unlink(missing_ok=True)
     # Before the settings that they belong to: if this is interrupted, no start takes them for its own.
     remove_checkpoints(folder / CHECKPOINTS)
-    for name in (MODEL, GATE_TABLE, CONFIDENCE, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
+    for name in (MODEL, GATE_TABLE, CONFIDENCE, BATCH_SIZES, *LOGS, TOKENIZER, RUN, HYPERPARAMS):
         (folder / name).unlink(missing_ok=True)
     remove_folder(folder / POSTERIORS)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from dld.distributed import in_order, processes, summed
 from dld.scoring import error_counts
-from dld.training.distributed import processes, summed
 
 
 @dataclass
@@ -85,6 +85,21 @@ def _home():
     return torch.device("cuda" if several_gpus else "cpu")
 
 
+def mean_in_order(values: Sequence[torch.Tensor]) -> float:
+    """Return the mean of a value of each validation batch, the same whatever number of processes they were dealt to.
+
+    Examples
+    --------
+    >>> mean_in_order([torch.tensor(0.5), torch.tensor(1.0)])
+    0.75
+    """
+    every = in_order(torch.stack(list(values)).double().tolist() if values else [])
+    total = 0.0
+    for value in every:
+        total += value
+    return total / max(1, len(every))
+
+
 class WordErrors:
     """Word error rate at each of several depths.
 
@@ -130,9 +145,14 @@ class WordErrors:
         counts = summed(counts, _home())
         return {str(n): _percent(*counts[2 * i : 2 * i + 2]) for i, n in enumerate(self.depths)}
 
+    def sentences(self) -> int:
+        """Return the number of sentences of all processes."""
+        return int(summed([len(self.references)], _home())[0])
+
     def empty_share(self) -> float:
-        """Return the fraction of empty hypotheses at the last depth."""
-        return sum(not text for text in self.hypotheses[-1]) / len(self.references)
+        """Return the fraction of empty hypotheses at the last depth, of the sentences of all processes."""
+        empty, sentences = summed([sum(not text for text in self.hypotheses[-1]), len(self.references)], _home())
+        return empty / sentences
 
 
 def _percent(errors, words):

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from dld.distributed import processes
 from dld.gates import parse_depths
 from dld.provenance import processor
-from dld.training.distributed import processes
 
 
 def describe_start(values: dict[str, Any], data: Any, device: str, newest: Any) -> Iterator[str]:
@@ -45,6 +45,8 @@ def _network(network):
 
 
 def _train(values, data):
+    if values.get("auto_batch"):
+        return f"{values['train_data']}: {_amount(data.utterances)}; batches by auto_batch"
     batches, epochs = len(data.train.batch_sampler), values["num_epochs"]
     updates = -(-batches // values["grad_accumulation_factor"])
     return (

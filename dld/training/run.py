@@ -14,6 +14,7 @@ from speechbrain.utils.epoch_loop import EpochCounter
 from dld.config import Config
 from dld.data import kaldi
 from dld.data.dataset import (
+    EpochBatchSampler,
     evaluation_loader,
     make_batch_sampler,
     make_dataset,
@@ -23,15 +24,17 @@ from dld.data.dataset import (
 )
 from dld.data.feasibility import check_evaluation
 from dld.data.tokenizer import Tokenizer
+from dld.distributed import shard
 from dld.errors import DldError, describe_os_error
 from dld.experiment import load_start
 from dld.files import alone_in, writable_folder
 from dld.progress import spell
+from dld.training.auto_batch import BatchSizes, batch_sizes, refuse_cpu
 from dld.training.brain import DynamicBrain
 from dld.training.caching import fill_caches
 from dld.training.checkpoints import WholeCheckpointer, epochs_begun, load_state, save_state
+from dld.training.compiling import compile_blocks
 from dld.training.curves import open_curves
-from dld.training.distributed import shard
 from dld.training.folder import CHECKPOINTS, begin, save_model, sources, trained_epochs
 from dld.training.opening import describe_start
 from dld.training.preconditions import check_run
@@ -112,8 +115,11 @@ def _train_in(folder, config, tokenizer, run_opts, restart, finish, stop):
     if values["soft_targets"] is not None:
         values["soft_targets"].load(tokenizer)
     data = Data.load(values, tokenizer, utterances, dev_utterances)
-    checkpointer.add_recoverable("dataloader-TRAIN", data.train)
     brain = values.get("brain", DynamicBrain)(values, tokenizer, run_opts, checkpointer, stop, data.without_loss)
+    if values.get("auto_batch") and not finish:
+        refuse_cpu(brain.device)
+    if values.get("compile"):
+        compile_blocks(values["network"].encoder, brain.device)
     for line in describe_start(values, data, brain.device, newest):
         logger.info("%s", line)
     with _watch(brain, folder, values, newest):
@@ -121,6 +127,10 @@ def _train_in(folder, config, tokenizer, run_opts, restart, finish, stop):
             prepare_front_end(values, data, brain.device)
         if brain.soft_targets is not None and brain.soft_targets.cache and not finish:
             fill_caches(brain, values, data.utterances)
+        if values.get("auto_batch") and not finish:
+            brain.train_sampler = data.sampler
+            data = data.resized(batch_sizes(brain, data.sampler, data.train.dataset, folder, fresh), values)
+        checkpointer.add_recoverable("dataloader-TRAIN", data.train)
         brain.fit(epochs, data.train, data.dev)
         _finish(folder, values, brain, data.dev)
 
@@ -159,6 +169,8 @@ class Data(NamedTuple):
     utterances : list of Utterance
         Those to train on.
     dev_utterances : list of Utterance
+    sampler : EpochBatchSampler
+        Of the training batches of all processes.
     train, dev : DataLoader
     without_loss : list of str
         Ids of dev utterances that are too short for their text.
@@ -166,6 +178,7 @@ class Data(NamedTuple):
 
     utterances: list
     dev_utterances: list
+    sampler: EpochBatchSampler
     train: torch.utils.data.DataLoader
     dev: torch.utils.data.DataLoader
     without_loss: list[str]
@@ -177,17 +190,29 @@ class Data(NamedTuple):
         utterances, _ = select_for_training(utterances, tokenizer, **limits)
         train_set = make_dataset(utterances, tokenizer, **_audio(values))
         sampler = make_batch_sampler(train_set, values["max_batch_seconds"], values["seed"])
-        # A generator of the loader's own: making an iterator then draws nothing from the global one, so that a run
-        # resumed in the middle of an epoch sees the random numbers of one that was never interrupted.
-        own = torch.Generator().manual_seed(values["seed"])
-        train = make_loader(train_set, shard(sampler), values["num_workers"], generator=own)
+        train = _train_loader(train_set, sampler, values)
         without_loss = check_evaluation(
             *(dev_utterances, tokenizer, limits["frames_per_second"], limits["overlap"]),
             max_seconds=values["network"].encoder.max_seconds,
             name="dev_data",
         )
-        dev = evaluation_loader(make_dataset(dev_utterances, tokenizer, **_audio(values)), values["eval_batch_seconds"])
-        return cls(utterances, dev_utterances, train, dev, list(without_loss))
+        dev_set = make_dataset(dev_utterances, tokenizer, **_audio(values))
+        dev = evaluation_loader(dev_set, values["eval_batch_seconds"], deal=True)
+        return cls(utterances, dev_utterances, sampler, train, dev, list(without_loss))
+
+    def resized(self, sizes: BatchSizes, values: dict[str, Any]) -> Data:
+        """Return the same with training batches of other sizes."""
+        sizes.apply(self.sampler)
+        train = _train_loader(self.train.dataset, self.sampler, values)
+        logger.info("auto_batch: an epoch has %d batches", len(train.batch_sampler))
+        return self._replace(train=train)
+
+
+def _train_loader(dataset, sampler, values):
+    # A generator of the loader's own: making an iterator then draws nothing from the global one, so that a run
+    # resumed in the middle of an epoch sees the random numbers of one that was never interrupted.
+    own = torch.Generator().manual_seed(values["seed"])
+    return make_loader(dataset, shard(sampler), values["num_workers"], generator=own)
 
 
 def _audio(values):

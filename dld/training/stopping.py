@@ -20,10 +20,11 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Receive the signals by which a user, or the system that runs the job, ends this process (SIGTERM, Ctrl-C).
+    """Receive the signals by which a user, or the system that runs the job, ends this process.
 
-    Within `deferred()` a signal only sets `requested`, and the code there looks at it where its work can be saved; a
-    second signal, and one outside of it, raises `Stopped` at once.
+    They are SIGTERM, SIGINT (Ctrl-C), and SIGUSR2, by which a cluster says that the time is soon over. Within
+    `deferred()` a signal only sets `requested`, and the code there looks at it where its work can be saved; a second
+    signal, and one outside of it, raises `Stopped` at once.
     """
 
     def __init__(self):
@@ -36,7 +37,7 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
         before = {number: signal.signal(number, self._handle) for number in numbers}
         try:
             yield self

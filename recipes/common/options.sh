@@ -20,6 +20,8 @@ ngpu=1
 nnodes=1
 node_rank=0
 master=
+launcher=local
+slurm=
 nj=1
 # ---- what recipes set
 recipe_help=
@@ -52,11 +54,14 @@ $recipe_help
   --finish BOOL       train no further: make models of the checkpoints of runs that were stopped ($finish)
   --data DIR, --exp DIR   folders for data and experiments ($data, $exp)
   --device NAME       cpu or cuda (${device:-cuda where there is one})
-  --ngpu N            GPUs to train on, or processes with --device cpu, through torchrun ($ngpu)
+  --ngpu N            GPUs to train, search gates and decode on, or processes with --device cpu, through torchrun ($ngpu)
   --nnodes N          machines that train together, each with --ngpu GPUs and the same folders, through torchrun; run
                       stages 1 to 3 on one of them, then stages 4 to 6 on each of them at the same time ($nnodes)
   --node-rank N       which of them this one is, from 0 ($node_rank)
   --master HOST:PORT  address of machine 0, with a free port of it (none)
+  --launcher NAME     local: train on this machine; slurm: as jobs of SLURM, on --nnodes machines with --ngpu GPUs or
+                      processes each; the other stages run on this machine all the same ($launcher)
+  --slurm 'WORDS'     options of sbatch for --launcher slurm, as 'partition=gpu time=24:00:00 account=me'
   --nj N              gate tables searched at a time; more than 1 also trains an LD baseline that is started
                       from scratch next to the teacher ($nj)
 END
@@ -77,7 +82,9 @@ read_options() {
   option_number --ngpu "$ngpu"
   option_number --nnodes "$nnodes"
   option_number --node-rank "$node_rank"
-  if [[ $nnodes -gt 1 ]]; then check_nodes; fi
+  [[ $launcher == local || $launcher == slurm ]] || wrong_option "--launcher is local or slurm, not '$launcher'"
+  [[ -z $slurm || $launcher == slurm ]] || wrong_option "--slurm has options of sbatch, which --launcher slurm calls; give that too"
+  if [[ $nnodes -gt 1 && $launcher == local ]]; then check_nodes; fi
   option_number --nj "$nj"
   option_names system_names --systems "$systems"
   option_names test_names --test-sets "$test_sets"

@@ -31,24 +31,32 @@ setting_of() {
 
 gpus_of_machine() { echo $((ngpu > 1 ? ngpu : 1)); }
 
-# Leaves the command that trains a system in train_command. Under torchrun each process takes the GPU of its own rank.
+# Leaves in launch what starts a module here: as many processes as --ngpu says, each on the GPU of its own rank.
+make_launch() {
+  launch=(python -m)
+  if [[ $launcher == local && $ngpu -gt 1 ]]; then launch=(torchrun --standalone "--nproc-per-node=$ngpu" -m); fi
+}
+
+# Leaves the command that trains a system in train_command.
 make_train_command() {
-  local launch=(python) args=() together=$(($(gpus_of_machine) * nnodes))
-  if [[ $nnodes -gt 1 ]]; then
+  local launch args=() together=$(($(gpus_of_machine) * nnodes))
+  make_launch
+  if [[ $launcher == slurm ]]; then
+    local each=gpus-per-node
+    if [[ $device == cpu ]]; then each=ntasks-per-node; fi
+    args=(--launcher slurm --slurm "nodes=$nnodes $each=$(gpus_of_machine)${slurm:+ $slurm}")
+  elif [[ $nnodes -gt 1 ]]; then
     launch=(torchrun "--nnodes=$nnodes" "--node-rank=$node_rank" "--nproc-per-node=$(gpus_of_machine)")
-    launch+=("--master-addr=${master%:*}" "--master-port=${master##*:}")
-  elif [[ $ngpu -gt 1 ]]; then
-    launch=(torchrun --standalone "--nproc-per-node=$ngpu")
+    launch+=("--master-addr=${master%:*}" "--master-port=${master##*:}" -m)
   fi
-  launch+=(-m dld.bin.train)
   if [[ $restart == true ]]; then args+=(--restart true); fi
   if [[ $finish == true ]]; then args+=(--finish true); fi
-  if [[ -n $device && ($together -le 1 || $device == cpu) ]]; then args+=(--device "$device"); fi
+  if [[ $device == cpu || (-n $device && $together -le 1 && $launcher == local) ]]; then args+=(--device "$device"); fi
   if [[ $device == cpu && $together -gt 1 ]]; then args+=(--distributed-backend gloo); fi
   hparams_of "$1"
   # The folder has the name that the user gave, whatever name the file gives the system.
   args+=(--data "$data" --exp "$exp" --exp_dir "$exp/$1")
-  train_command=("${launch[@]}" "${hparams[@]}" "${args[@]}" "${setting_words[@]}")
+  train_command=("${launch[@]}" dld.bin.train "${hparams[@]}" "${args[@]}" "${setting_words[@]}")
 }
 
 train() {
@@ -76,7 +84,8 @@ train_first() {
 # precision without a GPU, and BATCHES batches for each update, split among the GPUs of all machines; leaves the settings in fitted.
 fit_to_machine() {
   local gpus=$(($(gpus_of_machine) * nnodes))
-  if [[ -z $device ]]; then
+  # What machine a job runs on is not known here.
+  if [[ -z $device && $launcher == local ]]; then
     device=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
   fi
   fitted=(--grad_accumulation_factor "$((($1 + gpus - 1) / gpus))")
@@ -86,7 +95,8 @@ fit_to_machine() {
 # Where the gates are no choice, as in a static network, there is nothing to search. What the network was trained with says
 # so; its experiment file may have changed since.
 search_tables() {
-  local system policy words=()
+  local system policy launch words=()
+  make_launch
   for system in "${system_names[@]}"; do
     if [[ -e $exp/$system/hyperparams.yaml ]]; then
       policy=$(python -m dld.bin.config "$exp/$system/hyperparams.yaml" --get decode_policy)
@@ -95,7 +105,7 @@ search_tables() {
     fi
     [[ $policy == table ]] || continue
     need_model "$system"
-    words+=(--- "gate_table_$system" python -m dld.bin.gate_table --exp "$exp/$system" --data "$data/$dev_set")
+    words+=(--- "gate_table_$system" "${launch[@]}" dld.bin.gate_table --exp "$exp/$system" --data "$data/$dev_set")
     words+=(${device:+--device "$device"})
   done
   [[ ${#words[@]} -eq 0 ]] || run python -m dld.comparison.side_by_side "$nj" "$exp/log" "${words[@]}"
@@ -114,7 +124,9 @@ calibrate() {
 
 # decode SYSTEM SET: without a language model, and with one.
 decode() {
-  local command=(python -m dld.bin.decode --exp "$exp/$1" --data "$data/$2")
+  local launch command
+  make_launch
+  command=("${launch[@]}" dld.bin.decode --exp "$exp/$1" --data "$data/$2")
   need_model "$1"
   need "$data/$2/text" 1
   run "${command[@]}" ${device:+--device "$device"} "${decode_words[@]}"

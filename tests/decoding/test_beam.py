@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dld.data.tokenizer import train as train_tokenizer
-from dld.decoding import ngram
+from dld.decoding import beam, ngram
 from dld.decoding.beam import BeamSearch, BeamSettings, SearchPool
-from dld.decoding.best_path import greedy
+from dld.decoding.best_path import greedy, log_softmax
 from dld.decoding.lm import LanguageModel, Weights
 from dld.decoding.settings import Search
 from dld.errors import DldError
@@ -142,10 +142,10 @@ def test_scores_add_up_to_what_the_model_says(model):
     weights = Weights(0.7, 1.5)
     search = BeamSearch(TOKENS, model, weights, BeamSettings(beam_logp=-60, token_logp=-60))
     log_probs = spoken("▁the", "▁s", "ee")
-    best = search.searcher.decode_log_probs(log_probs, len(log_probs))[0]
+    best = search.hypotheses(log_probs)[0]
     assert best.text == "the see"
-    expected = best.score + 0.7 * math.log(10) * model.model.score("the see") + 1.5 * 2
-    assert best.lm_score == pytest.approx(expected, abs=1e-4)
+    expected = best.acoustic + 0.7 * math.log(10) * model.model.score("the see") + 1.5 * 2
+    assert best.score == pytest.approx(expected, abs=1e-4)
 
 
 def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
@@ -156,6 +156,22 @@ def test_processes_share_the_work_and_keep_the_order(tokenizer, batch, arpa):
     ):
         assert two.texts(batch) == one.texts(batch)
         assert two.texts([]) == []
+
+
+def test_what_is_forgotten_changes_nothing(batch, tokenizer, monkeypatch, arpa, kenlm):
+    for model, weights in ((None, None), (LanguageModel(arpa), Weights(0.5, 1.0))):
+        search = BeamSearch(tokenizer.tokens(), model, weights, BeamSettings(size=10))
+        expected = [search.hypotheses(log_softmax(rows)) for rows in batch]
+        known = len(search._known)
+        with monkeypatch.context() as patch:
+            patch.setattr(beam, "_KEPT_FRAMES", 3)
+            assert [search.hypotheses(log_softmax(rows)) for rows in batch] == expected
+        assert len(search._known) < known
+
+
+def test_damaged_posteriors_are_refused():
+    with pytest.raises(DldError, match="have NaN"):
+        BeamSearch(TOKENS).text(np.full((2, len(TOKENS)), np.nan))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from dld.bin import lm as lm_command
 from dld.bin import score as score_command
 from dld.decoding import tuning
 from dld.decoding.lm import LanguageModel, Weights
+from dld.decoding.lm_weights import LmWeights
 from dld.decoding.ngram import arpa_words
+from dld.decoding.settings import LM_WEIGHTS
 from dld.errors import DldError
 from dld.files import read_json, write_json
 from dld.reporting.collect import collect
@@ -43,7 +45,7 @@ def decode_with(tuned, data, output, *options):
 
 
 def test_weights_are_chosen_for_each_depth_and_all_that_was_tried_is_kept(tuned, tiny_corpus, number_lm):
-    about = read_json(tuned / tuning.LM_WEIGHTS)
+    about = read_json(tuned / LM_WEIGHTS)
     assert list(about["depths"]) == ["1", "3"]
     assert about["grid"] == {"alpha": [0.0, 0.5, 1.0], "beta": [-1.0, 1.0]}
     assert about["model_sha256"] == read_json(tuned / "model.json")["state_sha256"]
@@ -68,7 +70,7 @@ def test_decodes_with_and_without_a_model_lie_side_by_side(tuned, tiny_corpus, n
     names = {f"decode_test_n{n}_{variant}" for n in (1, 3) for variant in ("lm", "lm0", "beam")}
     assert {path.name for path in (exp / "dld").iterdir()} == names
     ids = [line.split()[0] for line in (data / "text").read_text().splitlines()]
-    chosen = read_json(tuned / tuning.LM_WEIGHTS)["depths"]["3"]
+    chosen = read_json(tuned / LM_WEIGHTS)["depths"]["3"]
     for name in names:
         assert [line.split()[0] for line in (exp / "dld" / name / "text").read_text().splitlines()] == ids
         about = read_json(exp / "dld" / name / "decode.json")
@@ -117,7 +119,7 @@ def test_scoring_the_set_of_the_tuning_is_called_an_oracle(tuned, tiny_corpus, n
 def test_bad_options_are_one_line_and_leave_nothing(tuned, tiny_corpus, number_lm, tmp_path, capsys, options, message):
     if options[0] == "--policy":
         # The first of evenly spaced vectors is the first block too: change what was stored instead.
-        about = read_json(tuned / tuning.LM_WEIGHTS)
+        about = read_json(tuned / LM_WEIGHTS)
         about["depths"]["1"]["gates"] = "001"
         write_json(tmp_path / "weights.json", about)
         options = ["--lm-weights", tmp_path / "weights.json"]
@@ -137,7 +139,7 @@ def test_options_of_a_model_without_one_are_refused(tuned, tiny_corpus, tmp_path
 
 
 def test_weights_of_other_models_are_refused(tuned, number_lm, arpa):
-    stored = tuning.LmWeights.load(tuned / tuning.LM_WEIGHTS)
+    stored = LmWeights.load(tuned / LM_WEIGHTS)
     sha256, gates = stored.about["model_sha256"], (True,) * 3
     assert stored.weights(LanguageModel(number_lm), sha256, gates).alpha >= 0
     with pytest.raises(DldError, match="another language model"):

@@ -14,6 +14,7 @@ import pytest
 CORPUS = "needs the corpus"
 NETWORK = "downloads corpus or weights"
 GPU = "needs GPUs"
+SLURM = "needs a cluster; tests/training/test_slurm.py makes one of one machine"
 TESTS = "runs the tests themselves"
 SETUP = "installs packages from the network"
 TOOLS = "CI runs it: .ci/run"
@@ -52,6 +53,17 @@ NOT_RUN = {
     "docs/batching.md": {
         "./run.sh test tests/encoders/test_batching.py": TESTS,
         "./run.sh test tests/encoders/test_batching.py -m slow": TESTS,
+    },
+    "docs/cluster.md": {
+        "torchrun --standalone --nproc-per-node=4 -m dld.bin.gate_table --exp exp/dld --data data/dev "
+        "--device cuda": GPU,
+        "torchrun --standalone --nproc-per-node=4 -m dld.bin.decode --exp exp/dld --data data/test --device cuda": GPU,
+        "./run.sh --stage 4 --stop-stage 6 --ngpu 4 --nnodes 2 --node-rank 0 --master first-machine:29500": GPU,
+        "pip install 'dld[slurm]'": SETUP,
+        "./run.sh --launcher slurm --nnodes 2 --ngpu 4 "
+        "--slurm 'partition=gpu time=24:00:00 account=me cpus-per-task=8'": SLURM,
+        "dld train hparams/base.yaml ../common/hparams/systems/ld.yaml --launcher slurm "
+        "--slurm 'partition=gpu time=24:00:00 nodes=2 gpus-per-node=4'": SLURM,
     },
     "docs/language_models.md": {"./run.sh --stage 7 --lm train": "tests/recipes/test_mini.py runs it"},
     "docs/planning.md": {

@@ -65,7 +65,9 @@ def test_the_train_set_decides_data_and_settings(finished):
 
 def test_several_gpus_share_the_batches_of_an_update(root, drive, tmp_path):
     machines = ((0, 1), (1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2))
-    lines = [f"ngpu={g} nnodes={n} device=cuda; fit_to_machine 4; echo ${{fitted[*]}}" for g, n in machines]
+    lines = [
+        f"ngpu={g} nnodes={n} device=cuda launcher=local; fit_to_machine 4; echo ${{fitted[*]}}" for g, n in machines
+    ]
     probe = tmp_path / "probe.sh"
     probe.write_text("\n".join(["#!/bin/bash", "set -eu", f'. "{root}/recipes/common/steps.sh"', *lines]))
     probe.chmod(0o755)
@@ -87,17 +89,51 @@ def test_several_gpus_share_the_batches_of_an_update(root, drive, tmp_path):
             "torchrun --nnodes=3 --node-rank=2 --nproc-per-node=4 --master-addr=first --master-port=29500 "
             "-m dld.bin.train FILES",
         ),
+        (
+            "ngpu=4 nnodes=2 device= launcher=slurm slurm='partition=gpu time=60'",
+            "python -m dld.bin.train FILES --launcher slurm --slurm nodes=2 gpus-per-node=4 partition=gpu time=60",
+        ),
+        (
+            "ngpu=2 nnodes=1 device=cpu launcher=slurm",
+            "python -m dld.bin.train FILES --launcher slurm --slurm nodes=1 ntasks-per-node=2 "
+            "--device cpu --distributed-backend gloo",
+        ),
     ],
 )
 def test_several_processes_are_started_by_torchrun(root, drive, tmp_path, machine, command):
     common = root / "recipes/common"
     lines = [f". {common}/{name}.sh" for name in ("words", "steps")]
-    lines += [f"{machine} restart=false finish=false data=data exp=exp hparams_suffix= setting_words=()"]
+    lines += [
+        f"launcher=local slurm= {machine} restart=false finish=false data=data exp=exp hparams_suffix= setting_words=()"
+    ]
     lines += ["hparams_of() { hparams=(FILES); }", "make_train_command ld", "echo ${train_command[*]}"]
     probe = tmp_path / "probe.sh"
     probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines]))
     probe.chmod(0o755)
     assert drive(probe).stdout.strip() == f"{command} --data data --exp exp --exp_dir exp/ld"
+
+
+@pytest.mark.parametrize(
+    ("machine", "command"),
+    [
+        ("ngpu=1 launcher=local", "python -m"),
+        ("ngpu=4 launcher=local", "torchrun --standalone --nproc-per-node=4 -m"),
+        ("ngpu=4 launcher=slurm", "python -m"),
+    ],
+)
+def test_decoding_and_gate_search_take_the_gpus_of_this_machine(root, drive, tmp_path, machine, command):
+    common = root / "recipes/common"
+    lines = [
+        f". {common}/steps.sh",
+        f"{machine} device=cuda data=data exp=exp decode_words=() lm=",
+        "need_model() { :; }",
+    ]
+    lines += ["need() { :; }", 'run() { echo "$@"; }', "decode ld test"]
+    probe = tmp_path / "probe.sh"
+    probe.write_text("\n".join(["#!/bin/bash", "set -eu", *lines]))
+    probe.chmod(0o755)
+    words = "dld.bin.decode --exp exp/ld --data data/test --device cuda"
+    assert drive(probe).stdout.strip() == f"{command} {words}"
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ def test_report_arguments_and_the_corpus_arguments_too(checkout):
         (["--stage", "7", "--stop-stage", "3"], "no stage from 7 (--stage) to 3 (--stop-stage)"),
         (["--nj", "two"], "--nj takes a whole number, not 'two'"),
         (["--ngpu", "1.5"], "--ngpu takes a whole number, not '1.5'"),
+        (["--launcher", "ssh"], "--launcher is local or slurm, not 'ssh'"),
+        (["--slurm", "time=60"], "--slurm has options of sbatch, which --launcher slurm calls"),
         (["--nnodes", "2"], "several machines (--nnodes) train, in stages 4 to 6"),
         ([*NODES, "--node-rank", "2"], "--node-rank is 2"),
         ([*NODES, "--master", "host"], "--master takes HOST:PORT of machine 0, not 'host'"),

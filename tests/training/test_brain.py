@@ -216,7 +216,7 @@ def test_validation_has_no_soft_targets_and_collects_texts_at_each_depth(dynamic
     assert scores["mean_wer"] == sum(scores["wer"].values()) / 2
     assert "valid_loss" not in scores and "without_loss" not in scores
     brain.reset_scores()
-    assert brain.word_errors.references == [] and brain.blanks.count == 0
+    assert brain.word_errors.references == [] and brain.blanks == []
 
 
 def test_blanks_and_empty_texts_are_those_of_the_last_depth(dynamic, batch):

@@ -131,7 +131,7 @@ def test_a_killed_process_ends_all_and_the_run_resumes(launch, tmp_path):
     killed, notes = launch("ld", "exp", 2, kill="1:5", **settings)
     assert killed.returncode != 0 and not notes
     assert not (tmp_path / "exp/ld/model.json").exists()
-    assert "another process of this training has ended" in killed.stderr
+    assert "another process of this command has ended" in killed.stderr
     assert "The same command resumes from the last checkpoint" in killed.stderr
     assert list((tmp_path / "exp/ld/save").glob("CKPT*"))
     resumed, notes = launch("ld", "exp", 2, **settings)
@@ -177,3 +177,45 @@ def test_two_hosts_train_one_model(launch, hosts, tmp_path):
     assert [process.returncode for process in running] == [0, 0], errors
     check_equal([json.loads((tmp_path / f"exp_notes/{n}.json").read_text()) for n in (0, 1)], 2)
     assert load_trained(tmp_path / "exp/ld").about.updates
+
+
+def evaluate(root, module, *arguments, processes=1):
+    """Run a command in a number of processes; its standard error."""
+    launcher = ("-m", "torch.distributed.run", *STANDALONE, f"--nproc-per-node={processes}") if processes > 1 else ()
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, "-m", f"dld.bin.{module}", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+@pytest.mark.slow
+def test_gate_tables_and_texts_of_several_processes_are_those_of_one(trained_pair, root, tiny_corpus, tmp_path):
+    # 15 s: several batches, of which one process takes fewer than the other.
+    data = ("--data", tiny_corpus / "dev", "--batch-seconds", 15)
+    tables, decodes = [], []
+    for processes in (1, 2):
+        exp = shutil.copytree(trained_pair / "dld", tmp_path / f"exp{processes}")
+        errors = evaluate(root, "gate_table", "--exp", exp, *data, processes=processes)
+        tables.append((exp / "gate_table.json").read_bytes())
+        # Only the first process says what was found.
+        assert errors.count("depth  1  ") == 1
+        evaluate(root, "decode", "--exp", exp, *data, "--depths", "all", "--beam-size", 2, processes=processes)
+        decodes.append({path.parent.name: path.read_bytes() for path in exp.glob("decode_*/text")})
+    assert tables[0] == tables[1]
+    assert len(decodes[0]) == 3 and decodes[0] == decodes[1]
+
+
+@pytest.mark.slow
+def test_validation_by_two_processes_is_that_of_one(launch, tmp_path):
+    # A learning rate of 0 and no noise: both validate the same weights. 9 s make an odd number of batches.
+    quiet = {"lr": 0.0, "spec_augment": "null", "eval_batch_seconds": 9}
+    logs = []
+    for processes in (1, 2):
+        result, _ = launch("ld", f"exp{processes}", processes, **quiet)
+        assert result.returncode == 0, result.stderr
+        logs.append(log_of(tmp_path / f"exp{processes}/ld"))
+    keys = ("valid_loss", "wer", "mean_wer", "blank_share", "empty_share", "without_loss")
+    assert [{key: entry.get(key) for key in keys} for entry in logs[0]] == [
+        {key: entry.get(key) for key in keys} for entry in logs[1]
+    ]
