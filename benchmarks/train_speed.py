@@ -32,7 +32,7 @@ from dld.data.tokenizer import Tokenizer
 from dld.data.tokenizer import train as train_tokenizer
 from dld.files import read_json, write_json
 from dld.frontends import KaldiFbank
-from dld.gates import Draw, DropSchedule, evenly_spaced, gates_for_depth
+from dld.gates import Draw, DropSchedule, gates_for_depth
 from dld.memory import keep_freed_memory
 from dld.padding import unpadded
 from dld.provenance import git_hash, processor, versions
@@ -50,6 +50,7 @@ STEPS = {
     "dld rotary": ("rotary", [12]),
     "dld rotary, LD 6 of 12": ("rotary", [6]),
     "dld rotary, 12 2 6 of 12": ("rotary", [12, 2, 6]),
+    "dld rotary, 12 2 6 10 of 12, first-and-last": ("rotary", [12, 2, 6, 10], "first-and-last"),
 }
 BASELINE = "speechbrain"
 DEPTHS = [2, 3, 4, 6, 8, 10, 12]
@@ -68,14 +69,15 @@ encoder: !new:dld.encoders.GatedConformer
 
 
 class Depths(DropSchedule):
-    """Draw the same evenly spaced gate vectors in every step, each run by itself."""
+    """Draw the gate vectors of the same depths in every step; those of "first-and-last" share their prefix."""
 
-    def __init__(self, num_blocks, depths):
+    def __init__(self, num_blocks, depths, policy="evenly-spaced"):
         super().__init__(num_blocks)
-        self.depths = depths
+        self.depths, self.policy = depths, policy
 
     def draw(self):
-        return Draw.even([evenly_spaced(self.num_blocks, n) for n in self.depths])
+        vectors = [gates_for_depth(self.policy, self.num_blocks, n) for n in self.depths]
+        return Draw.even(vectors, share_prefix=self.policy == "first-and-last")
 
 
 class Products(TorchDispatchMode):
@@ -129,7 +131,7 @@ def recipe_loader(folder):
 def own_brain(folder, size, name):
     """Return dld's Brain with a loader, as `dld train` makes it."""
     keep_freed_memory()
-    attention, depths = STEPS[name]
+    attention, depths, *policy = STEPS[name]
     path = folder / f"{attention}.yaml"
     path.write_text(EXPERIMENT.format(common=ROOT / "recipes/common/hparams", attention=attention), encoding="utf-8")
     tokenizer = Tokenizer.load(folder / "lang")
@@ -137,11 +139,12 @@ def own_brain(folder, size, name):
     settings |= {"vocab_size": len(tokenizer), "precision": "fp32", "grad_accumulation_factor": 1}
     settings |= {"speed_perturb": None, "spec_augment": None}
     values = load_config([path], settings).values
-    values["schedule"] = Depths(values["num_blocks"], depths)
+    values["schedule"] = Depths(values["num_blocks"], depths, *policy)
     brain = DynamicBrain(values, tokenizer, {"device": "cpu", "noprogressbar": True})
     loader = own_loader(folder)
     brain.network.frontend.estimate_statistics([unpack(next(iter(loader)).signal)])
-    brain.progress.total_updates, brain.progress.processes = 1000, 1
+    brain.planned_updates = brain.progress.total_updates = 1000
+    brain.progress.processes = 1
     brain.train_sampler, brain.epoch = range(1000), 1  # an epoch that does not end here
     return brain, loader
 
@@ -239,7 +242,7 @@ def compare_decoding(folder):
         network.head.weight.normal_()
     recognizer = EagerRecognizer(network, Tokenizer.load(folder / "lang"), sample_rate=16000)
     rows = []
-    for policy in ("evenly-spaced", "first-n"):
+    for policy in ("evenly-spaced", "first-n", "first-and-last"):
         vectors = [gates_for_depth(policy, network.num_blocks, n) for n in DEPTHS]
         found = [decode_both(recognizer, vectors, unpack(batch.signal)) for batch in loader][1:]
         ratios = [seconds["alone"] / seconds["together"] for seconds, _, _ in found]

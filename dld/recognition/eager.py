@@ -41,6 +41,7 @@ class EagerRecognizer(Recognizer):
     >>> from dld import GatedConformer
     >>> from dld.data.tokenizer import train
     >>> from dld.frontends import LogMel
+    >>> _ = torch.manual_seed(0)
     >>> tokenizer = train(["one two", "two three"], getfixture("tmp_path"), vocab_size=14)
     >>> encoder = GatedConformer(num_blocks=2, input_size=80, d_model=16, d_ffn=32, num_heads=2, kernel_size=15)
     >>> recognizer = EagerRecognizer(GatedCTC(LogMel(), encoder, vocab_size=14), tokenizer, sample_rate=16000)

@@ -103,7 +103,7 @@ def find_sizes(seconds: Sequence[float], measure: Measure, limit: float) -> list
     Examples
     --------
     >>> find_sizes([2.0, 10.0], lambda utterances, bucket: utterances * [2.0, 10.0][bucket], limit=100.0)
-    [49, 10]
+    [50, 10]
     """
     sizes: list[int] = []
     for bucket in reversed(range(len(seconds))):

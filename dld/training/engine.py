@@ -18,7 +18,7 @@ import speechbrain as sb
 import torch
 from torch import Tensor
 
-from dld.distributed import first_decides, in_order, processes
+from dld.distributed import first_decides, processes
 from dld.errors import DldError
 from dld.files import atomic_write
 from dld.training.checkpoints import (
@@ -31,6 +31,7 @@ from dld.training.checkpoints import (
     save_state,
     whole,
 )
+from dld.training.metrics import running_mean
 from dld.training.stopping import Stopped, StopRequest
 from dld.training.watch import Position, Watch
 
@@ -263,17 +264,8 @@ class Engine(sb.Brain):
             raise DldError(f"the gradient was not finite in {self.nonfinite_count} updates in a row; training stops")
 
     def update_average(self, loss, avg_loss):
-        """Return the mean as it is: `check_losses` and `dev_loss` compute it without waiting in each batch."""
+        """Return the mean as it is; it is computed without waiting for the device in each batch."""
         return avg_loss
-
-    def dev_loss(self) -> float:
-        """Return the mean loss of the validation batches of all processes, without those that are not finite."""
-        mean = 0.0
-        for step, loss in enumerate(in_order(torch.stack(self.dev_losses).tolist() if self.dev_losses else []), 1):
-            if math.isfinite(loss):
-                mean -= mean / step
-                mean += loss / step
-        return mean
 
     # ------------------------------------------------------------ checkpoints
 
@@ -351,7 +343,7 @@ class Engine(sb.Brain):
             "lr": self.learning_rate(self.optimizer_step),
             "train_loss": means.pop("loss", None),
             **{f"train_{name}": value for name, value in means.items()},
-            "valid_loss": self.dev_loss(),
+            "valid_loss": running_mean(self.dev_losses),
             **self.scores(),
         }
         self.progress.history.append(entry)

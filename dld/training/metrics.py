@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +99,22 @@ def mean_in_order(values: Sequence[torch.Tensor]) -> float:
     for value in every:
         total += value
     return total / max(1, len(every))
+
+
+def running_mean(losses: Sequence[torch.Tensor]) -> float:
+    """Return the mean loss of the validation batches of all processes, without those that are not finite.
+
+    Examples
+    --------
+    >>> running_mean([torch.tensor(1.0), torch.tensor(2.0)])
+    1.5
+    """
+    mean = 0.0
+    for step, loss in enumerate(in_order(torch.stack(list(losses)).tolist() if losses else []), 1):
+        if math.isfinite(loss):
+            mean -= mean / step
+            mean += loss / step
+    return mean
 
 
 class WordErrors:

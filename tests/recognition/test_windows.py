@@ -148,12 +148,13 @@ def test_audio_up_to_a_window_runs_whole(local):
 
 def test_files_run_in_windows_as_samples_do(local, tmp_path):
     audio = tones(70)
-    for name in ("a.wav", "a.flac", "a.ogg", "a.mp3"):
-        soundfile.write(tmp_path / name, audio, RATE)
+    for name in ("a.wav", "a.flac", "a.ogg", "a.mp3", "a.sph"):
+        soundfile.write(tmp_path / name, audio, RATE, format="NIST" if name == "a.sph" else None)
     samples, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
     expected = local.transcribe(samples, sample_rate=RATE, window_seconds=20)
     assert local.transcribe(tmp_path / "a.wav", window_seconds=20) == expected
-    assert local.transcribe(tmp_path / "a.flac", window_seconds=20) == expected
+    for name in ("a.flac", "a.sph"):
+        assert local.transcribe(tmp_path / name, window_seconds=20) == expected
     for name in ("a.ogg", "a.mp3"):
         samples, _ = soundfile.read(tmp_path / name, dtype="float32")
         expected = local.transcribe(samples, sample_rate=RATE, window_seconds=20)

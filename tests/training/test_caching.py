@@ -72,11 +72,14 @@ def test_a_cache_is_kept_next_to_its_teacher_unless_it_is_given_a_folder(trained
     assert {path.name for path in (trained_pair / "static/posteriors").glob("*/*.bin")} == {"00000.bin"}
 
 
-@pytest.mark.parametrize("settings", [{"speed_perturb": SPEEDS}, {"temperature": 2.0}])
+# A higher temperature spreads the posteriors, here of a hardly trained teacher, over more of the 32 tokens.
+@pytest.mark.parametrize(
+    "settings", [{"speed_perturb": SPEEDS, "teacher_top_k": 8}, {"temperature": 2.0, "teacher_top_k": 20}]
+)
 def test_training_with_the_largest_posteriors_agrees_with_training_on_the_fly(student, settings):
     """The loss within 1 %, also with speed perturbation and SpecAugment (which the mini recipe has)."""
     found = [
-        log(student(name, teacher_top_k=8, **cache, **settings))
+        log(student(name, **cache, **settings))
         for name, cache in (("fly", {"teacher_cache": False}), ("cached", {}))
     ]
     for fly, cached in zip(*found, strict=True):
