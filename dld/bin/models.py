@@ -119,7 +119,7 @@ def load_experiment(path: str, arguments: Namespace) -> EagerRecognizer:
         raise DldError(f"{path}: is a pack; give the folder of the experiment that it was exported from")
     from dld.recognition.eager import load_experiment
 
-    return load_experiment(path, arguments.device, getattr(arguments, "precision", "fp32"))
+    return load_experiment(path, arguments.device, arguments.precision)
 
 
 def chosen_gates(recognizer: Recognizer, arguments: Namespace) -> tuple[dict[int, tuple[bool, ...]], str]:

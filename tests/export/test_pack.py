@@ -123,7 +123,7 @@ def test_other_encoders(kind, files, tmp_path):
     assert pack.transcribe(short, sample_rate=16000) == model.transcribe(short, sample_rate=16000)
     if kind == "whisper":
         with pytest.raises(DldError, match="31.0 s long, the encoder takes at most 30 s"):
-            pack.transcribe(np.zeros(31 * 16000, np.float32), sample_rate=16000)
+            pack.log_probs(np.zeros(31 * 16000, np.float32), sample_rate=16000)
 
 
 # ---------------------------------------------------------------- what a pack says of itself
