@@ -118,7 +118,7 @@ def timing(entry: Timed, times: Times, index: int) -> Timing:
         gates=format_gates(entry.gates),
         policy=entry.policy,
         median_ms=round(times.median_ms(index), 3),
-        p95_ms=round(times.p95_ms(index), 3),
+        p95_ms=round(times.percentile_ms(index, 95), 3),
         cpu_ms=round(times.cpu_ms(index), 3),
         spread_percent=round(times.spread_percent(index), 2),
         round_medians_ms=[round(value, 3) for value in times.round_medians_ms(index)],

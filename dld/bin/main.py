@@ -37,6 +37,7 @@ COMMANDS = {
     "tune-lm": Command("dld.bin.tune_lm", "choose the weights of a language model on a dev set"),
     "score": Command("dld.bin.score", "compute the error rates of decoded test sets"),
     "latency": Command("dld.bin.latency", "measure the time of an utterance, models and depths taking turns"),
+    "bench": Command("dld.bin.bench", "measure packs and networks: time, memory, size, start, at each depth"),
     "compare": Command("dld.bin.compare", "train, decode, score and report the runs of a comparison"),
     "report": Command("dld.bin.report", "write the tables and pictures of scored experiments"),
     "config": Command("dld.bin.config", "show an experiment file with its layers and overrides merged"),
@@ -49,7 +50,7 @@ GROUPS = {
     "data": ("prepare", "data", "tokenizer", "lm"),
     "training": ("train", "compare", "config"),
     "running a model": ("transcribe", "decode", "gates", "calibrate", "tune-lm", "export"),
-    "results": ("score", "latency", "report"),
+    "results": ("score", "latency", "bench", "report"),
     "this installation": ("doctor",),
 }
 

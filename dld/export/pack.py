@@ -154,6 +154,24 @@ def write_graphs(pieces: Pieces, folder: Path) -> Graphs:
     )
 
 
+def pieces_of(folder: str | Path, metadata: Metadata) -> Pieces:
+    """Return the graphs of a pack."""
+    graphs = metadata.graphs
+
+    def read(names: Sequence[str]) -> list[onnx.ModelProto]:
+        return [onnx.load_model_from_string((Path(folder) / name).read_bytes()) for name in names]
+
+    return Pieces(
+        front=read([graphs.front])[0],
+        blocks=read(graphs.blocks),
+        skips=read(graphs.skips),
+        heads=read(graphs.heads),
+        context=graphs.context,
+        inputs=["waveform"],
+        reads_path=graphs.reads_path,
+    )
+
+
 def write_tokens(tokenizer: Tokenizer, folder: Path) -> None:
     """Write `tokens.txt`, a token and its number a line, and the SentencePiece model."""
     with atomic_write(folder / TOKENS) as out:

@@ -37,20 +37,18 @@ class Chain:
     folder : Path
     metadata : Metadata
     threads : int
-        Threads of each graph. They sleep while they wait, instead of spinning.
+        Threads of each graph.
+    spinning : bool
+        Whether threads spin while they wait, instead of sleeping: faster on an idle machine, and worse on a shared one.
     """
 
-    def __init__(self, folder: Path, metadata: Metadata, threads: int = 1):
+    def __init__(self, folder: Path, metadata: Metadata, threads: int = 1, spinning: bool = False):
         if wrong := complaint("threads", threads, COUNT):
             raise DldError(wrong)
         self.folder, self.metadata = folder, metadata
         self.runtime = onnxruntime()
-        self.options = self.runtime.SessionOptions()
-        self.options.intra_op_num_threads = threads
-        self.options.inter_op_num_threads = 1
-        self.options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.options = session_options(self.runtime, threads, spinning)
         self.options.add_session_config_entry("session.use_env_allocators", "1")
-        self.options.log_severity_level = 4  # its errors are raised as well
         _share_memory(self.runtime)
         self.sessions: dict[str, Any] = {}
 
@@ -120,6 +118,16 @@ class Chain:
             raise DldError(f"{where}: not a graph that this onnxruntime runs ({_line(error)}); {AGAIN}") from None
         self.sessions[name] = session
         return session
+
+
+def session_options(runtime: Any, threads: int, spinning: bool) -> Any:
+    """Return the `SessionOptions` of graphs that run one after the other."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.log_severity_level = 4  # its errors are raised as well
+    return options
 
 
 @functools.cache

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-
-from dld.padding import unpadded
 
 if TYPE_CHECKING:
+    import torch
+
     from dld.recognition.assembly import Find
-    from dld.recognition.eager import EagerRecognizer
+    from dld.recognition.base import Recognizer
+
+    Waveform = np.ndarray | torch.Tensor
 
 
 @contextlib.contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Run the block with `number` intra-operation threads."""
+    """Run the block with `number` intra-operation threads of torch."""
+    # Packs are timed without it.
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -29,7 +33,7 @@ def threads(number: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each call: arrays (rounds, calls, utterances) of wall time, and of this thread's processor time."""
+    """Seconds of each call: arrays (rounds, calls, utterances) of wall time, and of processor time."""
 
     wall: np.ndarray
     cpu: np.ndarray
@@ -38,9 +42,9 @@ class Times:
         """Return the median wall time of a call, over utterances and rounds."""
         return 1e3 * float(np.median(self.wall[:, call]))
 
-    def p95_ms(self, call: int) -> float:
-        """Return the 95th percentile of the wall time of a call, over utterances and rounds."""
-        return 1e3 * float(np.percentile(self.wall[:, call], 95))
+    def percentile_ms(self, call: int, percent: float) -> float:
+        """Return a percentile of the wall time of a call, over utterances and rounds."""
+        return 1e3 * float(np.percentile(self.wall[:, call], percent))
 
     def cpu_ms(self, call: int) -> float:
         """Return the median processor time of a call, over utterances and rounds."""
@@ -57,7 +61,11 @@ class Times:
 
 
 def take_turns(
-    calls: Sequence[Callable[[int], object]], utterances: int, rounds: int = 5, seconds: float | None = None
+    calls: Sequence[Callable[[int], object]],
+    utterances: int,
+    rounds: int = 5,
+    seconds: float | None = None,
+    processor_clock: Callable[[], float] = time.thread_time,
 ) -> Times:
     """Time calls on utterances; the calls take turns on each utterance, in every other round in reverse order.
 
@@ -72,6 +80,8 @@ def take_turns(
         Rounds over the utterances.
     seconds : float, optional
         No further round begins after this time; two rounds count in any case.
+    processor_clock : callable
+        Seconds of processor time: of the calling thread, or with `time.process_time` of all threads.
     """
     wall, cpu = np.zeros((2, rounds + 1, len(calls), utterances))
     order = list(range(len(calls)))
@@ -79,9 +89,9 @@ def take_turns(
     for done in range(1, rounds + 2):
         for utterance in range(utterances):
             for call in order:
-                began, began_cpu = time.perf_counter(), time.thread_time()
+                began, began_cpu = time.perf_counter(), processor_clock()
                 calls[call](utterance)
-                cpu[done - 1, call, utterance] = time.thread_time() - began_cpu
+                cpu[done - 1, call, utterance] = processor_clock() - began_cpu
                 wall[done - 1, call, utterance] = time.perf_counter() - began
         order.reverse()
         if seconds is not None and done > 2 and time.perf_counter() - start > seconds:
@@ -90,30 +100,24 @@ def take_turns(
 
 
 def transcribing(
-    recognizer: "EagerRecognizer",
-    waveforms: Sequence[torch.Tensor],
-    gates: Sequence[bool],
-    find: "Find | None" = None,
+    recognizer: "Recognizer", waveforms: "Sequence[Waveform]", gates: Sequence[bool], find: "Find | None" = None
 ) -> Callable[[int], None]:
     """Return what transcribes one of some waveforms, (samples,), under a gate vector and waits until that is done.
 
     `find` is a search, see `Recognizer.texts`.
     """
-    device = recognizer.device
-    batches = [(waveform[None].to(device), torch.tensor([len(waveform)], device=device)) for waveform in waveforms]
+    arrays = [np.asarray(waveform) for waveform in waveforms]
 
     def transcribe(index: int) -> None:
-        output = recognizer.run(*batches[index], [gates])
-        recognizer.texts(unpadded(output.logits[0], output.lengths), find)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        [logits] = recognizer.logits([arrays[index]], [gates])
+        recognizer.texts(logits, find)
 
     return transcribe
 
 
 def real_time_factors(
-    recognizer: "EagerRecognizer",
-    waveforms: Sequence[torch.Tensor],
+    recognizer: "Recognizer",
+    waveforms: "Sequence[Waveform]",
     gate_vectors: Sequence[Sequence[bool]],
     finds: "Sequence[Find | None] | None" = None,
     repeats: int = 3,
@@ -123,8 +127,8 @@ def real_time_factors(
 
     Parameters
     ----------
-    recognizer : EagerRecognizer
-    waveforms : list of Tensor (samples,)
+    recognizer : Recognizer
+    waveforms : list of array or Tensor (samples,)
     gate_vectors : list of gate vectors
     finds : list of callable, optional
         A search for each gate vector, see `Recognizer.texts`.

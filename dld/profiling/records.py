@@ -1,4 +1,4 @@
-"""What `latency_<set>.json` holds: the time of an utterance under each network and depth."""
+"""What `latency_<set>.json` holds, the time of an utterance under each network and depth; what a busy machine is."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +92,22 @@ class Latency(Record):
 
     def warning(self) -> str | None:
         """Return what is wrong with the machine in a sentence; None where it was idle."""
-        worst = max(timing.spread_percent for timing in self.timings)
-        if self.wall_over_cpu <= BUSY_RATIO and worst <= BUSY_SPREAD:
-            return None
-        return (
-            f"the machine was busy: wall time was {self.wall_over_cpu:.2f} times the processor time, and a median "
-            f"varied by up to {worst:.0f} % between the rounds; measure again on an idle machine"
-        )
+        return busy(self.wall_over_cpu, max(timing.spread_percent for timing in self.timings))
+
+
+def busy(wall_over_cpu: float, spread_percent: float) -> str | None:
+    """Return what is wrong with a machine in a sentence; None where it was idle.
+
+    Parameters
+    ----------
+    wall_over_cpu : float
+        Of one thread.
+    spread_percent : float
+        The largest range of the rounds' medians, relative to the median.
+    """
+    if wall_over_cpu <= BUSY_RATIO and spread_percent <= BUSY_SPREAD:
+        return None
+    return (
+        f"the machine was busy: wall time was {wall_over_cpu:.2f} times the processor time, and a median varied by up "
+        f"to {spread_percent:.0f} % between the rounds; measure again on an idle machine"
+    )

@@ -23,6 +23,8 @@ class PackRecognizer(Recognizer):
         Of the pack. All of its files are checked.
     threads : int
         Threads of the computation.
+    spinning : bool
+        See `dld.packs.chain.Chain`.
 
     Attributes
     ----------
@@ -35,10 +37,10 @@ class PackRecognizer(Recognizer):
         It is not a pack, or a file of it is damaged, hostile or of another pack.
     """
 
-    def __init__(self, folder: str | os.PathLike, threads: int = 1):
+    def __init__(self, folder: str | os.PathLike, threads: int = 1, spinning: bool = False):
         folder = Path(folder)
         self.metadata = read(folder)
-        self.chain = Chain(folder, self.metadata, threads)
+        self.chain = Chain(folder, self.metadata, threads, spinning)
         tokenizer = Tokenizer(folder / TOKENIZER)
         if tokenizer.sha256 != self.metadata.files[TOKENIZER]["sha256"]:
             raise DldError(f"{folder / TOKENIZER}: changed while the pack was loaded; {AGAIN}")

@@ -29,7 +29,7 @@ def test_quantiles():
     wall = np.arange(1, 41, dtype=float).reshape(2, 1, 20) / 1e3  # rounds of 1 to 20 and 21 to 40 ms
     times = Times(wall, wall / 2)
     assert times.median_ms(0) == pytest.approx(20.5) and times.cpu_ms(0) == pytest.approx(10.25)
-    assert times.p95_ms(0) == pytest.approx(38.05)
+    assert times.percentile_ms(0, 95) == pytest.approx(38.05)
     assert times.round_medians_ms(0) == pytest.approx([10.5, 30.5])
     assert times.spread_percent(0) == pytest.approx(100 * 20 / 20.5)
 
