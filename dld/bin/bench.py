@@ -1,7 +1,7 @@
 """Measure models at each depth: time, latency, memory, size of the files, and start; all take turns in one run.
 
-Measured are packs, experiment folders (the network in PyTorch) and, for each pack, its graphs joined to one. Ratios are to
-the first MODEL.
+Measured are packs, experiment folders (the network in PyTorch) and, for each pack, its graphs joined to one. Ratios are
+to the first MODEL.
 """
 
 from __future__ import annotations

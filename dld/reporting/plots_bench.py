@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from dld.profiling.bench_records import Bench
-from dld.reporting.style import COLOURS, MARKERS, STYLE, legend_of, save
+from dld.reporting.style import COLOURS, MARKERS, STYLE, legend_of, percent_axis, save
 
 HEIGHT = 4.8
 
@@ -19,11 +19,14 @@ def plot_bench(bench: Bench, output: Path) -> str:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(numbers), figsize=(7.2 * len(numbers), HEIGHT), squeeze=False)
         for axis, threads in zip(axes.flat, numbers, strict=True):
+            drawn = []
             for index, subject in enumerate(bench.subjects):
                 rows = [r for r in bench.rows if (r.name, r.threads, r.spinning) == (subject.name, threads, False)]
+                times = [row.cpu_ms if threads == 1 else row.p50_ms for row in rows]
+                drawn += times
                 axis.plot(
                     [row.depth for row in rows],
-                    [row.cpu_ms if threads == 1 else row.p50_ms for row in rows],
+                    times,
                     color=COLOURS[index % len(COLOURS)],
                     marker=MARKERS[index % len(MARKERS)],
                     markerfacecolor="white" if subject.kind == "one graph" else None,
@@ -34,7 +37,7 @@ def plot_bench(bench: Bench, output: Path) -> str:
                 )
             axis.set_xlim(0, bench.subjects[0].num_blocks + 0.5)
             axis.set_xticks(sorted({row.depth for row in bench.rows}))
-            axis.set_ylim(bottom=0)
+            percent_axis(axis, min(drawn), max(drawn))
             axis.set_xlabel(f"blocks run, of {bench.subjects[0].num_blocks}")
             axis.set_ylabel("median time of an utterance, ms")
             what = "1 thread, processor time" if threads == 1 else f"{threads} threads, wall time"
