@@ -79,8 +79,7 @@ def test_a_cache_is_kept_next_to_its_teacher_unless_it_is_given_a_folder(trained
 def test_training_with_the_largest_posteriors_agrees_with_training_on_the_fly(student, settings):
     """The loss within 1 %, also with speed perturbation and SpecAugment (which the mini recipe has)."""
     found = [
-        log(student(name, **cache, **settings))
-        for name, cache in (("fly", {"teacher_cache": False}), ("cached", {}))
+        log(student(name, **cache, **settings)) for name, cache in (("fly", {"teacher_cache": False}), ("cached", {}))
     ]
     for fly, cached in zip(*found, strict=True):
         assert cached["train_loss"] == pytest.approx(fly["train_loss"], rel=0.01)
