@@ -1,9 +1,10 @@
 """Say how far a long piece of work is: bars, times in words, and when another line is due."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +38,16 @@ class Meter:
     """
 
     def __init__(self, title: str, unit: str, shown: bool):
-        from tqdm import tqdm
+        self._bar: Any = None
+        if not shown:
+            return
+        # What runs packs alone has no bars.
+        with contextlib.suppress(ModuleNotFoundError):
+            from tqdm import tqdm
 
-        # Of seconds of audio the decimals say nothing.
-        layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}]"
-        self._bar = tqdm(
-            desc=title, total=1, unit=unit, disable=not shown, delay=PATIENCE, bar_format=layout, dynamic_ncols=True
-        )
+            # Of seconds of audio the decimals say nothing.
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}]"
+            self._bar = tqdm(desc=title, total=1, unit=unit, delay=PATIENCE, bar_format=layout, dynamic_ncols=True)
 
     def __enter__(self) -> "Meter":
         """Return the meter."""
@@ -51,16 +55,19 @@ class Meter:
 
     def __exit__(self, *_: object) -> None:
         """Leave the bar as it is."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def __call__(self, done: float, total: float) -> None:
         """Show how much is done."""
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
 
     def clear(self) -> None:
         """Make room for a line; the bar returns with the next step."""
-        self._bar.clear()
+        if self._bar is not None:
+            self._bar.clear()
 
 
 def spell(seconds: float) -> str:

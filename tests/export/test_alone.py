@@ -39,6 +39,8 @@ def test_a_pack_in_an_empty_environment(root, pack, babbler, recognizer, files, 
     texts = recognizer.transcribe(files, depth=2, policy="table")
     lines = [f"{path}\t{text}" for path, text in zip(files, texts, strict=True)]
     assert (done.returncode, done.stdout.splitlines()) == (0, lines), done.stderr
+    for extra in (["--format", "json", "--times", "true"], ["--beam-size", "4"], ["--progress", "true"]):
+        assert run("transcribe", pack, files[0], *extra).returncode == 0
     for arguments, message in (
         (["train", "base.yaml"], r"needs \w+, which is not installed: pip install 'dld\[train\]'"),
         (["transcribe", babbler, files[0]], r"needs \w+, which is not installed: pip install 'dld\[train\]'"),

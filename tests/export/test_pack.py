@@ -94,6 +94,20 @@ def test_beam_search(loaded, recognizer, files):
     assert loaded.transcribe(files[0], search=search) == recognizer.transcribe(files[0], search=search)
 
 
+def test_words_have_the_times_of_the_model(loaded, recognizer, files):
+    found, expected = (model.transcribe(files[0], times=True) for model in (loaded, recognizer))
+    assert found.text == expected.text and loaded.frame_seconds == recognizer.frame_seconds
+    assert [(word.text, word.start, word.end) for word in found.words] == [
+        (word.text, word.start, word.end) for word in expected.words
+    ]
+
+
+def test_long_audio_runs_in_windows(loaded, recognizer, files):
+    samples = np.concatenate([read_audio(path) for path in files[:8]])
+    found, expected = (model.transcribe(samples, sample_rate=16000, window_seconds=8) for model in (loaded, recognizer))
+    assert found == expected != ""
+
+
 def test_more_threads_give_the_same(pack, loaded, files):
     assert dld.load_model(pack, threads=2).transcribe(files[:3]) == loaded.transcribe(files[:3])
 
@@ -199,7 +213,7 @@ def test_the_command_exports_and_transcribes(babbler, recognizer, tiny_corpus, f
         assert transcribe.main([str(tmp_path / "pack"), *files[:2], *choice, "--threads", "1"]) == 0
         lines = [f"{path}\t{text}" for path, text in zip(files, texts, strict=False)]
         assert capsys.readouterr().out.splitlines() == lines
-    assert transcribe.main([str(tmp_path / "pack"), files[0], "--budget", "0.99", "--json", "true"]) == 0
+    assert transcribe.main([str(tmp_path / "pack"), files[0], "--budget", "0.99", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["gates"] == format_gates((True, False, True))
 
 
