@@ -24,6 +24,7 @@ OWN_DATA = "needs data of one's own; tests/recipes/test_kaldi.py and tests/data/
 #: Why a line is not run here; by page. Lines that are in none of these blocks are run.
 NOT_RUN = {
     "README.md": {
+        "pip install '.[runtime]'": SETUP,
         "./run.sh test": TESTS,
         "cd recipes/tedlium3": CORPUS,
         "./run.sh --corpus /data/TEDLIUM_release-3 --device cuda": CORPUS,
@@ -192,7 +193,7 @@ def checkout(root, tmp_path_factory):
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     for name in names:
-        if not name.startswith(("tests/", "egs_data/")) and (root / name).is_file():
+        if not name.startswith("tests/") and (root / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, folder / name)
     (folder / "tools/venv").symlink_to(sys.prefix)
