@@ -16,7 +16,14 @@ from dld.experiment import HYPERPARAMS, TOKENIZER
 from dld.saved import Settings
 from dld.training.folder import save_model
 
-SIZES = {"d_model": 256, "d_ffn": 2048, "num_heads": 8, "kernel_size": 31, "subsampling": "conv2d"}
+#: As `recipes/common/hparams/conformer.yaml` has them; the first folder is of another size and has `conv1d`.
+SIZES = {
+    "d_model": "256",
+    "d_ffn": "2048",
+    "num_heads": "8",
+    "kernel_size": "31",
+    "subsampling": "conv2d\n  subsampling_channels: {channels}",
+}
 
 
 def main():
@@ -25,11 +32,14 @@ def main():
     parser.add_argument("experiment", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
+    parser.add_argument("--channels", type=int, default=64, help="of the subsampling (%(default)s)")
     arguments = parser.parse_args()
     arguments.model.mkdir(parents=True)
     text = (arguments.experiment / HYPERPARAMS).read_text()
     for key, value in SIZES.items():
-        text = re.sub(rf"^(  {key}: ).*$", rf"\g<1>{value}", text, flags=re.MULTILINE)
+        text = re.sub(
+            rf"^(  {key}: ).*$", rf"\g<1>{value.format(channels=arguments.channels)}", text, flags=re.MULTILINE
+        )
     (arguments.model / HYPERPARAMS).write_text(text)
     shutil.copy(arguments.experiment / TOKENIZER, arguments.model)
     torch.manual_seed(arguments.seed)
