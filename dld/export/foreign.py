@@ -126,7 +126,7 @@ def export_onnx_asr(
     """Write a model that onnx-asr runs as its type `kaldi-rnnt`, which computes the features of `KaldiFbank`.
 
     Its types for CTC compute other features. A transducer that takes one token a frame is a CTC model if the graph
-    itself turns repeated tokens into blanks, and if the joiner hands on what the encoder says; so this one does.
+    itself turns repeated tokens into blanks, and if the joiner returns the encoder's output, as here.
 
     Raises
     ------
@@ -224,17 +224,17 @@ def transducer(pieces: Pieces, gates: Sequence[bool]) -> onnx.ModelProto:
 
 
 def idle_transducer(tokens: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Return a decoder that says nothing, and a joiner that hands on the encoder's output."""
+    """Return a decoder whose output is constant, and a joiner that returns the encoder's output."""
     decoder, joiner = Composer(), Composer()
-    silent = decoder.constant("silent", np.zeros((1, 1), np.float32))
-    decoder.node("Identity", [silent], ["decoder_out"])
+    constant = decoder.constant("constant", np.zeros((1, 1), np.float32))
+    decoder.node("Identity", [constant], ["decoder_out"])
     joiner.node("Mul", ["decoder_out", joiner.constant("zero", np.float32(0))], ["nothing"])
     joiner.node("Add", ["encoder_out", "nothing"], ["logit"])
-    said = helper.make_tensor_value_info("decoder_out", TensorProto.FLOAT, [1, 1])
+    context = helper.make_tensor_value_info("decoder_out", TensorProto.FLOAT, [1, 1])
     given = helper.make_tensor_value_info("y", TensorProto.INT64, [1, 2])
-    heard = helper.make_tensor_value_info("encoder_out", TensorProto.FLOAT, [1, tokens])
+    scores = helper.make_tensor_value_info("encoder_out", TensorProto.FLOAT, [1, tokens])
     logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, [1, tokens])
-    return decoder.model([given], [said], OPSET), joiner.model([heard, said], [logit], OPSET)
+    return decoder.model([given], [context], OPSET), joiner.model([scores, context], [logit], OPSET)
 
 
 def vocab_size(pieces: Pieces) -> int:

@@ -52,7 +52,7 @@ def plan(frames: int, frame_seconds: float, window_seconds: float = WINDOW_SECON
     Examples
     --------
     >>> plan(2500, 0.04)
-    Plan(starts=[0, 700, 1400], size=900)
+    Plan(starts=[0, 767, 1534], size=967)
     """
     most = max(3, int(window_seconds / frame_seconds))
     overlap = min(round(OVERLAP_SECONDS / frame_seconds), most // 3)
