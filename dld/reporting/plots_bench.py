@@ -5,9 +5,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from dld.profiling.bench_records import Bench
-from dld.reporting.style import COLOURS, MARKERS, STYLE, legend_of, percent_axis, save
+from dld.reporting.style import COLOURS, MARKERS, STYLE, legend_of, save
 
 HEIGHT = 4.8
+#: Times that are further from each other have a logarithmic axis, on which depths are not on a straight line.
+TOO_FAR = 50
 
 
 def plot_bench(bench: Bench, output: Path) -> str:
@@ -37,7 +39,10 @@ def plot_bench(bench: Bench, output: Path) -> str:
                 )
             axis.set_xlim(0, bench.subjects[0].num_blocks + 0.5)
             axis.set_xticks(sorted({row.depth for row in bench.rows}))
-            percent_axis(axis, min(drawn), max(drawn))
+            if max(drawn) > TOO_FAR * min(drawn):
+                axis.set_yscale("log")
+            else:
+                axis.set_ylim(0, 1.08 * max(drawn))
             axis.set_xlabel(f"blocks run, of {bench.subjects[0].num_blocks}")
             axis.set_ylabel("median time of an utterance, ms")
             what = "1 thread, processor time" if threads == 1 else f"{threads} threads, wall time"
