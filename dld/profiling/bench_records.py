@@ -130,4 +130,4 @@ class Bench(Record):
 
     def warning(self) -> str | None:
         """Return what is wrong with the machine in a sentence; None where it was idle."""
-        return busy(self.wall_over_cpu or 1.0, max(row.spread_percent for row in self.rows))
+        return busy(self.wall_over_cpu, max(row.spread_percent for row in self.rows))

@@ -95,19 +95,20 @@ class Latency(Record):
         return busy(self.wall_over_cpu, max(timing.spread_percent for timing in self.timings))
 
 
-def busy(wall_over_cpu: float, spread_percent: float) -> str | None:
+def busy(wall_over_cpu: float | None, spread_percent: float) -> str | None:
     """Return what is wrong with a machine in a sentence; None where it was idle.
 
     Parameters
     ----------
-    wall_over_cpu : float
-        Of one thread.
+    wall_over_cpu : float or None
+        Of one thread, where that was measured.
     spread_percent : float
         The largest range of the rounds' medians, relative to the median.
     """
-    if wall_over_cpu <= BUSY_RATIO and spread_percent <= BUSY_SPREAD:
+    if (wall_over_cpu or 1.0) <= BUSY_RATIO and spread_percent <= BUSY_SPREAD:
         return None
+    waited = "" if wall_over_cpu is None else f"wall time was {wall_over_cpu:.2f} times the processor time, and "
     return (
-        f"the machine was busy: wall time was {wall_over_cpu:.2f} times the processor time, and a median varied by up "
-        f"to {spread_percent:.0f} % between the rounds; measure again on an idle machine"
+        f"the machine was busy: {waited}a median varied by up to {spread_percent:.0f} % between the rounds; measure "
+        "again on an idle machine"
     )

@@ -10,6 +10,7 @@ from dld.errors import DldError, UsageError
 from dld.export.pack import export_pack
 from dld.profiling.bench import candidates
 from dld.profiling.bench_records import Bench
+from dld.profiling.records import busy
 from dld.profiling.start import started
 from dld.profiling.whole import WholeGraph
 from dld.recognition.eager import load_experiment
@@ -94,6 +95,11 @@ def test_models_of_one_name_are_told_apart(packs, trained_pair, tmp_path):
     (tmp_path / "dld").symlink_to(packs / "int8")
     found = candidates([tmp_path / "dld", trained_pair / "dld"], whole=False)
     assert [one.subject.name for one in found] == [str(tmp_path / "dld"), str(trained_pair / "dld")]
+
+
+def test_a_busy_machine_is_warned_of_without_what_was_not_measured():
+    assert busy(None, 5.0) is None and busy(1.05, 5.0) is None
+    assert "wall time" not in busy(None, 45.0) and "varied by up to 45 %" in busy(None, 45.0)
 
 
 def test_what_fails_in_a_new_process_is_one_line(packs, tmp_path):
