@@ -23,7 +23,7 @@ class WholeGraph(PackRecognizer):
 
     def __init__(self, folder: str | os.PathLike, threads: int = 1, spinning: bool = False):
         super().__init__(folder, threads, spinning)
-        joined = whole(pieces_of(folder, self.metadata), (True,) * self.num_blocks)
+        joined = whole(pieces_of(self.chain.folder, self.metadata), (True,) * self.num_blocks)
         content = shortened(joined).SerializeToString()
         self.bytes = len(content)
         runtime = self.chain.runtime
