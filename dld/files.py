@@ -100,7 +100,8 @@ def atomic_write(path: Pathlike, mode: str = "w") -> Iterator[IO[Any]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, _FORGOTTEN)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    # A part of the name: all of it and more could be longer than the file system takes.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:48]}.", suffix=".part")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     try:
         with os.fdopen(handle, mode, encoding=encoding, newline=newline) as out:

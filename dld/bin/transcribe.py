@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import tempfile
 from argparse import Namespace
@@ -28,6 +29,7 @@ from dld.errors import DldError, UsageError
 from dld.files import atomic_write, writable_folder
 from dld.gates import depth, format_gates
 from dld.progress import Meter
+from dld.recognition.transcript import ctm_name
 
 if TYPE_CHECKING:
     from dld.recognition.assembly import Find
@@ -105,7 +107,7 @@ def check_output(inputs: Sequence[Input], arguments: Namespace) -> None:
     elif arguments.format in ("srt", "vtt") and len(inputs) > 1:
         raise UsageError(f"--format {arguments.format} of several recordings needs --out DIR, for a file of each")
     else:
-        names = [item.inner.stem for item in inputs] if arguments.format == "ctm" else []
+        names = [ctm_name(item.inner.stem) for item in inputs] if arguments.format == "ctm" else []
     for name, number in Counter(names).items():
         if number > 1:
             raise DldError(f"{number} recordings have the name {name}; transcribe them one by one, or rename them")
@@ -117,12 +119,20 @@ def shown(item: Input, transcript: Transcript, gates: Sequence[bool], arguments:
         about = {"depth": depth(gates), "gates": format_gates(gates)}
         content = transcript.to_json()
         record = {"path": item.name, "text": content.pop("text"), **about, **content}
-        return json.dumps(record, ensure_ascii=False) + "\n"
+        # Bytes of a file name that are not UTF-8 are lone surrogates, which JSON can only hold as escapes.
+        return _escaped(r"[\ud800-\udfff]", json.dumps(record, ensure_ascii=False)) + "\n"
     if arguments.format == "ctm":
         return transcript.to_ctm(item.inner.stem)
     if arguments.format in TIMED:
         return transcript.to_srt() if arguments.format == "srt" else transcript.to_vtt()
-    return f"{transcript.text}\n" if arguments.out else f"{item.name}\t{transcript.text}\n"
+    # A line for each recording, whatever it is called, in any encoding of the terminal.
+    name = _escaped(r"[\x00-\x1f\x7f\ud800-\udfff]", item.name)
+    return f"{transcript.text}\n" if arguments.out else f"{name}\t{transcript.text}\n"
+
+
+def _escaped(characters: str, text: str) -> str:
+    """Return a text with the characters of a regular expression escaped, as JSON has them."""
+    return re.sub(characters, lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def give(item: Input, found: Transcript | DldError, gates: Sequence[bool], arguments: Namespace) -> None:

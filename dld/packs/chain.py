@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from dld.checks import COUNT, complaint
+from dld.checks import Whole, complaint
 from dld.errors import DldError
 from dld.gates import depth
 from dld.packs.metadata import AGAIN, FileRecord, Metadata, content_of
 
-# A tensor whose content is in another file: field 1 of an entry, of the 8 bytes `location`, and then field 2.
-_EXTERNAL = b"\n\x08location\x12"
+# A tensor whose content is in another file has an entry with this key. What is around it can be encoded in many ways.
+_EXTERNAL = b"location"
+#: Threads that a pack can have: making more takes minutes or ends the process.
+MOST_THREADS = 256
 
 
 def onnxruntime() -> Any:
@@ -43,12 +45,14 @@ class Chain:
     """
 
     def __init__(self, folder: Path, metadata: Metadata, threads: int = 1, spinning: bool = False):
-        if wrong := complaint("threads", threads, COUNT):
+        if wrong := complaint("threads", threads, Whole(1, MOST_THREADS)):
             raise DldError(wrong)
         self.folder, self.metadata = folder, metadata
         self.runtime = onnxruntime()
         self.options = session_options(self.runtime, threads, spinning)
         self.options.add_session_config_entry("session.use_env_allocators", "1")
+        # By default, content may also be in the format of ONNX Runtime itself.
+        self.options.add_session_config_entry("session.load_model_format", "ONNX")
         _share_memory(self.runtime)
         self.sessions: dict[str, Any] = {}
 
@@ -70,6 +74,11 @@ class Chain:
             return [np.zeros((0, self.metadata.vocab_size), np.float32) for _ in gate_vectors]
         graphs = self.metadata.graphs
         hidden, *rest = self._call(graphs.front, {"waveform": np.ascontiguousarray(waveform[None], np.float32)})
+        if len(rest) != len(graphs.context):
+            raise DldError(
+                f"{self.folder / graphs.front}: has {len(rest)} outputs next to hidden instead of "
+                f"{len(graphs.context)}; {AGAIN}"
+            )
         context = dict(zip(graphs.context, rest, strict=True))
         path = [hidden]
         previous: tuple[bool, ...] = ()
@@ -95,7 +104,12 @@ class Chain:
         graphs = self.metadata.graphs
         name = graphs.heads[depth(gates) - 1 if len(graphs.heads) > 1 else 0]
         given = {f"hidden_{index}": value for index, value in enumerate(path)}
-        [logits] = self._call(name, given if graphs.reads_path else {"hidden": path[-1]})
+        logits, *others = self._call(name, given if graphs.reads_path else {"hidden": path[-1]})
+        shape: tuple[int, ...] = getattr(logits, "shape", ())
+        if others or len(shape) != 3 or (shape[0], shape[2]) != (1, self.metadata.vocab_size):
+            raise DldError(
+                f"{self.folder / name}: does not give the logits of {self.metadata.vocab_size} tokens; {AGAIN}"
+            )
         return logits[0]
 
     def _call(self, name: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dld.checks import Kind, Nullable, Number, Whole, complaint, shown
 from dld.errors import DldError, describe_os_error
 from dld.files import check_keys, read_json
 from dld.gates import POLICIES, GateTable, format_gates, parse_gates
@@ -23,6 +24,19 @@ FORMAT, VERSION = "dld-pack", 1
 TOKENIZER, TOKENS = "bpe.model", "tokens.txt"
 PRECISIONS = ("float32", "int8")
 AGAIN = "export the model again (dld export), or copy the whole pack again"
+
+#: What numbers of a pack may be: others would take all memory, or run without giving a text.
+LIMITS: dict[str, Kind] = {
+    "sample_rate": Whole(1000, 384000),
+    "channel": Nullable(Whole(0, 1023)),
+    "max_seconds": Nullable(Number(low=1, high=1e9)),
+    "min_samples": Whole(1, 384000),
+    "frame_seconds": Number(above=0, high=10),
+    "num_blocks": Whole(1, 9999),
+    "vocab_size": Whole(2, 10**7),
+}
+#: Bytes of the largest metadata that are read.
+LARGEST = 1 << 24
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -175,8 +189,10 @@ class Metadata(Record):
             wrong = f"precision is {self.precision!r}; this version runs {' and '.join(PRECISIONS)}"
         elif self.policy not in POLICIES:
             wrong = f"policy is {self.policy!r}; known are {', '.join(POLICIES)}"
-        elif min(self.sample_rate, self.min_samples, self.num_blocks, self.vocab_size - 1) < 1:
-            wrong = "sample_rate, min_samples, num_blocks and vocab_size must be positive"
+        elif complaints := [
+            text for name, kind in LIMITS.items() if (text := complaint(name, getattr(self, name), kind))
+        ]:
+            wrong = complaints[0]
         elif not self.frame_seconds * self.sample_rate >= 1:
             wrong = f"frame_seconds is {self.frame_seconds}; a frame has at least a sample"
         elif len(graphs.blocks) != self.num_blocks or len(graphs.skips) not in (0, self.num_blocks):
@@ -190,6 +206,8 @@ class Metadata(Record):
         if wrong:
             raise DldError(f"{wrong}; {AGAIN}")
         for record in self.depths:
+            if not 0 < record.compute <= 1:
+                raise DldError(f"depths: the compute of depth {record.depth} is not a part of full compute; {AGAIN}")
             if sum(parse_gates(record.gates, self.num_blocks)) != record.depth:
                 raise DldError(f"depths: {record.gates} does not open {record.depth} gates; {AGAIN}")
         self.table()
@@ -245,7 +263,8 @@ def read(folder: str | os.PathLike) -> Metadata:
         the folder.
     """
     path = Path(folder) / METADATA
-    _regular(path, METADATA)
+    if _regular(path, METADATA) > LARGEST:
+        raise DldError(f"{path}: has more than {LARGEST} bytes, which metadata never have; {AGAIN}")
     content = read_json(path)
     check_keys(
         content, {"format": str, "version": int}, str(path), "it is not a pack of dld; give one that dld export wrote"
@@ -256,17 +275,18 @@ def read(folder: str | os.PathLike) -> Metadata:
         )
     if content["version"] != VERSION:
         how = "newer than this dld reads; update dld" if content["version"] > VERSION else f"unknown; {AGAIN}"
-        raise DldError(f"{path}: version {content['version']} of the format is {how}")
+        raise DldError(f"{path}: version {shown(content['version'])} of the format is {how}")
     check_keys(content, {"sha256": str}, str(path), AGAIN)
     if digest(content) != content.pop("sha256"):
         raise DldError(f"{path}: damaged or changed by hand (its SHA-256 differs); {AGAIN}")
     records = content["files"].items() if isinstance(content.get("files"), dict) else ()
     unknown = (name for file, record in records for name in _unknown(FileRecord, record, f"files: {file}: "))
     for name in [*_unknown(Metadata, content, ""), *unknown]:
-        raise DldError(f"{path}: unknown key {name}; {AGAIN}, or update dld")
+        raise DldError(f"{path}: unknown key {shown(name)[1:-1]}; {AGAIN}, or update dld")
     metadata = Metadata.from_json(content, str(path), AGAIN)
     files = {
-        name: FileRecord.from_json(record, f"{path}: files: {name}", AGAIN) for name, record in metadata.files.items()
+        name: FileRecord.from_json(record, f"{path}: files: {shown(name)[1:-1]}", AGAIN)
+        for name, record in metadata.files.items()
     }
     for name in [TOKENIZER, TOKENS, *metadata.graph_files()]:
         if name not in files:
@@ -284,7 +304,7 @@ def check_file(folder: Path, name: str, files: dict[str, FileRecord], record: Fi
     size = _regular(path, name)
     if size != record.bytes:
         what = "truncated" if size < record.bytes else "not the file that was exported"
-        raise DldError(f"{path}: {what}, it has {size} bytes instead of {record.bytes}; {AGAIN}")
+        raise DldError(f"{path}: {what}, it has {size} bytes instead of {shown(record.bytes)}; {AGAIN}")
     found = hashlib.sha256()
     for piece in _pieces(path):
         found.update(piece)

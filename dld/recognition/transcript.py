@@ -64,10 +64,10 @@ class Transcript(Record):
         Parameters
         ----------
         name : str
-            Of the recording; white space in it becomes `_`.
+            Of the recording; see `ctm_name`.
         channel : int
         """
-        name = re.sub(r"\s+", "_", name)
+        name = ctm_name(name)
         return "".join(
             f"{name} {channel} {word.start:.3f} {word.end - word.start:.3f} {word.text} {word.confidence:.3f}\n"
             for word in self._timed()
@@ -93,6 +93,19 @@ class Transcript(Record):
         if self.words is None:
             raise DldError("this transcript has no times; transcribe with times=True")
         return self.words
+
+
+def ctm_name(name: str) -> str:
+    """Return the name of a recording as CTM can have it: without white space, not a comment, and encodable.
+
+    Examples
+    --------
+    >>> ctm_name(";;two words")
+    '__two_words'
+    """
+    # Lines that begin with ;; are comments.
+    name = re.sub(r"^;;", "__", re.sub(r"\s+", "_", name))
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def subtitles(words: Sequence[Word]) -> list[list[Word]]:

@@ -231,3 +231,29 @@ def test_clipped_audio_is_transcribed_with_a_warning(babbler, tmp_path, capsys, 
     soundfile.write(tmp_path / "a.wav", samples, 16000)
     assert run(babbler, tmp_path / "a.wav") == 0
     assert "a.wav: clipped, " in caplog.text and capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.flac", b"tab\tand\nline.flac", b";;comment.flac", b"x" * 250 + b".flac"])
+def test_files_with_strange_names_lose_nothing(babbler, folder, tmp_path, capsys, name):
+    path = os.path.join(os.fsencode(tmp_path), name)
+    shutil.copy(next(folder.rglob("*.flac")), path)
+    path = os.fsdecode(path)
+    assert transcribe.main([str(babbler), path]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    for form in ("json", "ctm", "srt", "vtt"):
+        assert transcribe.main([str(babbler), path, "--format", form, "--out", str(tmp_path / form)]) == 0
+        [written] = os.listdir(tmp_path / form)
+        text = (tmp_path / form / written).read_text("utf-8")
+        if form == "json":
+            assert json.loads(text)["path"] == path
+        if form == "ctm":
+            lines = text.splitlines()
+            assert lines and all(len(line.split()) == 6 and not line.startswith(";;") for line in lines)
+
+
+def test_recordings_that_would_have_one_name_in_a_ctm_are_refused(babbler, folder, tmp_path, capsys):
+    for name in ("one two.flac", "one_two.flac"):
+        shutil.copy(next(folder.rglob("*.flac")), tmp_path / name)
+    assert transcribe.main([str(babbler), str(tmp_path / "one two.flac"), str(tmp_path / "one_two.flac"),
+                            "--format", "ctm"]) == 1  # fmt: skip
+    assert "2 recordings have the name one_two" in capsys.readouterr().err

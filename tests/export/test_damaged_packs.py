@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import onnx
 import pytest
 
 import dld
@@ -33,6 +34,14 @@ def change(folder, **changes):
             place[key] = value
     content["sha256"] = digest(content)
     (folder / METADATA).write_text(json.dumps(content))
+
+
+def replace(folder, name, content):
+    """Replace a file of a pack, with metadata that fit."""
+    (folder / name).write_bytes(content)
+    files = json.loads((folder / METADATA).read_text())["files"]
+    files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    change(folder, files=files)
 
 
 def refused(folder, match):
@@ -108,7 +117,16 @@ def test_paths_that_leave_the_folder(copy, name):
         ({"policy": None}, "lacks policy"),
         ({"policy": "best"}, "policy is 'best'; known are"),
         ({"precision": "int4"}, "precision is 'int4'; this version runs float32 and int8"),
-        ({"sample_rate": 0}, "must be positive"),
+        ({"sample_rate": 0}, "sample_rate is 0; it must be a whole number from 1000 to 384000"),
+        ({"sample_rate": 10**9}, "sample_rate is 1000000000; it must be"),
+        ({"sample_rate": 10**400}, "sample_rate is 10+...; it must be"),
+        ({"min_samples": 10**18}, "min_samples is 1000000000000000000; it must be"),
+        ({"max_seconds": -1}, "max_seconds is -1; it must be"),
+        ({"frame_seconds": 1e300}, "frame_seconds is 1e.300; it must be"),
+        ({"channel": -1}, "channel is -1; it must be"),
+        ({"version": 10**400}, "version 10+... of the format is newer"),
+        ({"line\nbreak": 1}, r"unknown key line\\nbreak"),
+        ({"files__line\nbreak": 1}, r"files: line\\nbreak: an object was expected"),
         ({"sample_rate": "16000"}, "sample_rate is text"),
         ({"num_blocks": 4}, "graphs: blocks has 3 and skips 0 files, not 4"),
         ({"vocab_size": 31}, "31 outputs, but 32 tokens"),
@@ -132,6 +150,54 @@ def test_metadata_that_is_not_of_a_pack(copy, content):
     refused(copy, "metadata.json")
 
 
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"graphs__context": ["positions", "more"]}, "front.onnx: has 1 outputs next to hidden instead of 2"),
+        ({"graphs__context": []}, "front.onnx: has 1 outputs next to hidden instead of 0"),
+        ({"graphs__heads": ["block_00.onnx"]}, "block_00.onnx: "),
+    ],
+)
+def test_graphs_that_do_not_fit_each_other(copy, files, changes, match):
+    change(copy, **changes)
+    with pytest.raises(DldError, match=match):
+        dld.load_model(copy).transcribe(files[0])
+
+
+def test_a_head_with_other_tokens(copy, files):
+    graph = onnx.load(copy / "head.onnx").graph
+    name = graph.output[0].name
+    fewer = onnx.helper.make_node("Slice", [name, "start", "end", "axis"], ["fewer"])
+    for key, value in (("start", 0), ("end", 31), ("axis", 2)):
+        graph.initializer.append(onnx.helper.make_tensor(key, onnx.TensorProto.INT64, [1], [value]))
+    graph.node.append(fewer)
+    graph.output[0].name = "fewer"
+    graph.output[0].type.tensor_type.shape.dim[2].dim_value = 31
+    opset = onnx.load(copy / "head.onnx").opset_import
+    content = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    replace(copy, "head.onnx", content)
+    with pytest.raises(DldError, match="head.onnx: does not give the logits of 32 tokens"):
+        dld.load_model(copy).transcribe(files[0])
+
+
+def test_compute_that_is_not_a_part(copy):
+    depths = json.loads((copy / METADATA).read_text())["depths"]
+    depths[-1]["compute"] = 5.0
+    change(copy, depths=depths)
+    refused(copy, "the compute of depth 3 is not a part of full compute")
+
+
+def test_metadata_that_are_too_large_are_not_read(copy):
+    os.truncate(copy / METADATA, 1 << 40)
+    refused(copy, "has more than 16777216 bytes")
+
+
+@pytest.mark.parametrize("threads", [0, 257, 10**10, True, 1.0])
+def test_threads_that_cannot_be(pack, threads):
+    with pytest.raises(DldError, match="threads is .*; it must be a whole number from 1 to 256"):
+        dld.load_model(pack, threads=threads)
+
+
 def test_metadata_that_were_changed_by_hand(copy):
     path = copy / METADATA
     path.write_text(path.read_text().replace('"evenly-spaced"', '"first-n"').replace('"table"', '"first-n"'))
@@ -146,12 +212,11 @@ def test_a_graph_that_changes_after_loading(copy, files):
         model.transcribe(files[0])
 
 
-@pytest.mark.parametrize("content", [b"not a graph", b"", b"\n\x08location\x12\x0b/etc/passwd"])
+@pytest.mark.parametrize(
+    "content", [b"not a graph", b"", b"\n\x08location\x12\x0b/etc/passwd", b"\x12\x0b/etc/passwd\n\x88\x00location"]
+)
 def test_a_graph_that_is_none(copy, files, content):
-    (copy / "head.onnx").write_bytes(content)
-    metadata = json.loads((copy / METADATA).read_text())
-    metadata["files"]["head.onnx"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    change(copy, files=metadata["files"])
+    replace(copy, "head.onnx", content)
     with pytest.raises(
         DldError, match="head.onnx: (not a graph that this onnxruntime runs|has weights in another file)"
     ):

@@ -190,7 +190,7 @@ def test_what_cannot_be_loaded(pack, babbler):
     for settings in ({"device": "cuda"}, {"precision": "bf16"}):
         with pytest.raises(DldError, match="is a pack, which runs on the CPU in the precision"):
             dld.load_model(pack, **settings)
-    with pytest.raises(DldError, match="threads is 0; it must be a whole number of at least 1"):
+    with pytest.raises(DldError, match="threads is 0; it must be a whole number from 1 to 256"):
         dld.load_model(pack, threads=0)
     with pytest.raises(DldError, match="threads are for packs; for an experiment, call torch.set_num_threads"):
         dld.load_model(babbler, threads=1)
