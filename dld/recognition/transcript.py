@@ -51,7 +51,6 @@ class Transcript(Record):
     2
     00:00:01,600 --> 00:00:02,000
     two
-    <BLANKLINE>
     """
 
     text: str
