@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +25,10 @@ Kinds = type | tuple[type, ...]
 #: The file that locks a folder, see `alone_in`.
 IN_USE = ".in_use"
 
-# Temporary files of `atomic_write`, and the age in seconds from which one must be of a process that was killed.
+# Temporary files of `atomic_write` (and folders of exports), and the age in seconds from which one must be of a process
+# that was killed.
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
-_FORGOTTEN = 3600
+_FORGOTTEN, _FORGOTTEN_FOLDER = 3600, 86_400
 
 
 class InUse(DldError):
@@ -57,7 +59,7 @@ def sync(path: Pathlike) -> None:
 
 
 def sweep(folder: Pathlike, older_than: float = 0.0) -> None:
-    """Remove the temporary files that killed processes left in a folder.
+    """Remove the temporary files that killed processes left in a folder, and temporary folders older than a day.
 
     Parameters
     ----------
@@ -66,9 +68,46 @@ def sweep(folder: Pathlike, older_than: float = 0.0) -> None:
         Age in seconds; another process may still write a younger file.
     """
     for path in Path(folder).iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime >= older_than:
+        # In a folder of several people, those of others stay.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if not _TEMPORARY.fullmatch(path.name):
+                continue
+            status = path.lstat()
+            age = time.time() - status.st_mtime
+            if stat.S_ISDIR(status.st_mode):
+                if age >= _FORGOTTEN_FOLDER:
+                    shutil.rmtree(path, ignore_errors=True)
+            elif age >= older_than:
                 path.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Pathlike) -> Iterator[Path]:
+    """Yield a temporary folder next to `folder`, and rename it to `folder` if the block succeeds.
+
+    What has the name is removed only after that. Temporary folders older than a day, of killed processes, are removed.
+    """
+    folder = Path(os.path.abspath(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent, _FORGOTTEN)
+    work, former = (
+        Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:48]}.", suffix=".part")) for _ in range(2)
+    )
+    try:
+        yield work
+        umask = os.umask(0)
+        os.umask(umask)
+        work.chmod(0o777 & ~umask)
+        if os.path.lexists(folder):
+            folder.rename(former / "former")
+        work.rename(folder)
+    except BaseException:
+        if os.path.lexists(former / "former"):
+            (former / "former").rename(folder)
+        raise
+    finally:
+        for path in (work, former):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

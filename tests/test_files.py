@@ -13,6 +13,7 @@ from dld.bin import boolean, command
 from dld.errors import DldError
 from dld.files import (
     alone_in,
+    atomic_folder,
     atomic_write,
     read_bytes,
     read_json,
@@ -244,3 +245,28 @@ def test_what_is_synced_reaches_the_disk_and_is_closed(tmp_path, monkeypatch):
         out.write("one\n")
     assert synced == [tmp_path.stat().st_ino, (tmp_path / "text").stat().st_ino]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_temporary_folders_of_killed_processes_are_removed_after_a_day(tmp_path):
+    old, young = tmp_path / ".pack.abcdefgh.part", tmp_path / ".pack.ijklmnop.part"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "block_00.onnx").write_text("")
+    os.utime(old, (0, 0))
+    with atomic_write(tmp_path / "text") as out:
+        out.write("whole")
+    with alone_in(tmp_path):
+        pass
+    assert not old.exists() and young.exists()
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "folder"
+    for content in ("one", "two"):
+        with atomic_folder(folder) as work:
+            (work / "file").write_text(content)
+            assert not (folder / "file").exists() or (folder / "file").read_text() == "one"
+        assert (folder / "file").read_text() == content
+    with pytest.raises(RuntimeError), atomic_folder(folder) as work:
+        raise RuntimeError
+    assert (folder / "file").read_text() == "two" and os.listdir(tmp_path) == ["folder"]

@@ -50,7 +50,7 @@ def make_parser() -> options.Parser:
 
 def check_options(arguments: Namespace) -> None:
     """Raise a `UsageError` where options do not go together."""
-    chosen = [name for name in ("depth", "gates", "all_depths") if getattr(arguments, name)]
+    chosen = [name for name in ("depth", "gates", "all_depths") if getattr(arguments, name) not in (None, False)]
     if arguments.format == "pack" and (chosen or arguments.policy):
         name = (chosen or ["policy"])[0].replace("_", "-")
         raise UsageError(f"--{name} is for other runtimes: a pack runs any gate vector (see dld export --help)")

@@ -5,6 +5,7 @@ Needs only the standard library.
 
 import functools
 import os
+import stat
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -56,6 +57,9 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
     if isinstance(given, Mapping):
         rows = [(phrase, own, f"hotword {shown(phrase)}") for phrase, own in given.items()]
     elif isinstance(given, (str, os.PathLike)):
+        # A pipe may be given, such as <(…), but a device such as /dev/zero has no end.
+        if stat.S_ISCHR(_mode(given)) or stat.S_ISBLK(_mode(given)):
+            raise DldError(f"{given}: is a device, a file of hotwords was expected")
         rows = [_parsed(line, weight, f"{given}:{number}") for number, line in read_lines(given) if _is_phrase(line)]
     else:
         rows = [(phrase, weight, f"hotword {number}") for number, phrase in enumerate(given, 1)]
@@ -77,6 +81,14 @@ def read_hotwords(given: Given, weight: float) -> list[Hotword]:
         name = f"{given}: " if isinstance(given, (str, os.PathLike)) else ""
         raise DldError(f"{name}no hotwords; write a phrase per line, or leave them out")
     return list(found.values())
+
+
+def _mode(path: str | os.PathLike) -> int:
+    """Return the mode of a file, 0 where there is none that can be asked."""
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _is_phrase(line: str) -> bool:

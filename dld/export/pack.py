@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,12 +16,14 @@ import dld
 from dld.data import kaldi
 from dld.data.audio import read_audio
 from dld.data.tokenizer import Tokenizer
+from dld.decoding.confidence import stored_calibration
+from dld.decoding.lm_weights import LmWeights
 from dld.decoding.settings import CONFIDENCE, LM_WEIGHTS
 from dld.errors import DldError
 from dld.export.compose import shortened
 from dld.export.pieces import Pieces, stack_of, trace
 from dld.export.quantise import quantise
-from dld.files import atomic_write, remove_folder, writable_folder, write_json
+from dld.files import atomic_folder, atomic_write, read_record, writable_folder, write_json
 from dld.gates import format_gates, gates_for_depth
 from dld.macs import gmacs_per_second
 from dld.packs.metadata import (
@@ -48,6 +49,11 @@ logger = logging.getLogger(__name__)
 
 #: Files that a pack takes over from its experiment where they are there: they are of the same weights.
 CARRIED = (LM_WEIGHTS, CONFIDENCE)
+#: Files next to those that `models.json` lists, in exports for other runtimes.
+FOREIGN = (
+    *(TOKENIZER, TOKENS, f"lang/{TOKENS}", "config.json", "weights.bin", "weights.int8.bin"),
+    *(f"am/{name}{suffix}" for name in ("decoder", "joiner") for suffix in (".onnx", ".int8.onnx")),
+)
 #: Largest difference between the logits of a network and of its float32 graphs.
 TOLERANCE = 5e-3
 #: Seconds of the noise on which they are compared: none of them is the length that was traced.
@@ -82,6 +88,7 @@ def export_pack(
     """
     if recognizer.about is None:
         raise DldError("only a finished experiment can be exported")
+    check_carried(recognizer)
     with new_folder(folder, METADATA) as work:
         pieces = trace(recognizer.network)
         graphs = write_graphs(quantise(pieces) if precision == "int8" else pieces, work)
@@ -99,6 +106,27 @@ def export_pack(
     return metadata
 
 
+def check_carried(recognizer: EagerRecognizer) -> None:
+    """Raise a `DldError` if a file that a pack takes over is of other weights, and would be refused there."""
+    stored_calibration(recognizer.folder, recognizer.state_sha256)
+    path = None if recognizer.folder is None else recognizer.folder / LM_WEIGHTS
+    if path is None or not path.is_file():
+        return
+    if LmWeights.load(path).about["model_sha256"] != recognizer.state_sha256:
+        raise DldError(f"{path}: chosen for other weights of the acoustic model; choose them again (dld tune-lm)")
+
+
+def written(folder: Path, mark: str) -> set[Path]:
+    """Return the files of an export, relative to its folder, as far as its `mark` lists them; none without one."""
+    try:
+        content = read_record(folder / mark, {"dld": str})
+        models = [entry["file"] for entry in content.get("models", [])]
+        names = {METADATA, *content["files"]} if mark == METADATA else {mark, *FOREIGN, *models}
+        return set(map(Path, names))
+    except (DldError, KeyError, TypeError, AttributeError):
+        return set()
+
+
 @contextlib.contextmanager
 def new_folder(folder: str | Path, mark: str) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` when the block succeeds.
@@ -106,8 +134,9 @@ def new_folder(folder: str | Path, mark: str) -> Iterator[Path]:
     Parameters
     ----------
     folder : str or Path
-        Replaced if it is empty or has a file `mark`, and refused if it is anything else.
+        Replaced if it is empty or an export with nothing else in it, and refused if it is anything else.
     mark : str
+        File that lists the others.
 
     Raises
     ------
@@ -115,21 +144,24 @@ def new_folder(folder: str | Path, mark: str) -> Iterator[Path]:
         There is something else, or it cannot be written.
     """
     folder = writable_folder(Path(os.path.abspath(folder)))
-    there = os.path.lexists(folder)
-    if there and (folder.is_symlink() or any(folder.iterdir()) and not (folder / mark).is_file()):
-        raise DldError(f"{folder}: is there already and is not of dld export; give another folder, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    try:
+    check_replaceable(folder, mark)
+    with atomic_folder(folder) as work:
         yield work
-        umask = os.umask(0)
-        os.umask(umask)
-        work.chmod(0o777 & ~umask)
-        if there:
-            remove_folder(folder)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        # Meanwhile something else may have got the name.
+        check_replaceable(folder, mark)
+
+
+def check_replaceable(folder: Path, mark: str) -> None:
+    """Raise a `DldError` if a folder has what `dld export` did not write; see `new_folder`."""
+    if not os.path.lexists(folder):
+        return
+    there = {Path(at, name).relative_to(folder) for at, _, names in os.walk(folder) for name in names}
+    if folder.is_symlink() or any(folder.iterdir()) and not (ours := written(folder, mark)):
+        raise DldError(f"{folder}: is there already and is not of dld export; give another folder, or remove it")
+    if there and (others := sorted(map(str, there - ours))):
+        raise DldError(
+            f"{folder}: has {others[0]!r}, which dld export did not write; give another folder, or move it away"
+        )
 
 
 def write_graphs(pieces: Pieces, folder: Path) -> Graphs:

@@ -267,3 +267,8 @@ with SearchPool(tokens, Search(hotwords=["ab"])) as pool:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "['ab']\n", done.stderr
+
+
+def test_a_device_without_an_end_is_refused():
+    with pytest.raises(DldError, match="/dev/zero: is a device, a file of hotwords was expected"):
+        read_hotwords("/dev/zero", 0.5)

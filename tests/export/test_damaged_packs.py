@@ -242,3 +242,29 @@ def test_what_is_not_a_pack_is_not_replaced(recognizer, pack, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DldError, match="is a file, a folder was expected"):
         export_pack(recognizer, tmp_path / "file")
+
+
+def test_a_folder_with_other_files_is_not_replaced(recognizer, copy, tmp_path):
+    (copy / "diary.txt").write_text("mine")
+    with pytest.raises(DldError, match="has 'diary.txt', which dld export did not write"):
+        export_pack(recognizer, copy)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / METADATA).write_text('{"title": "of another program"}')
+    with pytest.raises(DldError, match="other: is there already and is not of dld export"):
+        export_pack(recognizer, tmp_path / "other")
+    assert (copy / "diary.txt").read_text() == "mine" and (tmp_path / "other" / METADATA).exists()
+    (copy / "diary.txt").unlink()
+    (copy / "head.onnx").unlink()
+    export_pack(recognizer, copy)
+    assert (copy / "head.onnx").exists()
+
+
+def test_a_calibration_of_other_weights_is_not_taken_over(recognizer, tmp_path):
+    path = recognizer.folder / "confidence.json"
+    path.write_text(json.dumps({"state_sha256": "0" * 64, "depths": {}, "about": {}}))
+    try:
+        with pytest.raises(DldError, match="confidence.json: fitted for other weights"):
+            export_pack(recognizer, tmp_path / "pack")
+    finally:
+        path.unlink()
+    assert os.listdir(tmp_path) == []

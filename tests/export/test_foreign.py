@@ -121,6 +121,19 @@ def test_models_of_the_waveform_in_sherpa_onnx(sherpa, kind, waveforms, tmp_path
     assert np.mean([one == other for one, other in zip(found, expected, strict=True)]) >= 0.99
 
 
+def test_exports_are_replaced_and_nothing_else(recognizer, tmp_path):
+    for write, gates in ((export_sherpa, GATES), (export_onnx_asr, GATES[2])):
+        folder = tmp_path / write.__name__
+        for precision in ("int8", "float32"):
+            write(recognizer, folder, gates, precision)
+        names = {path for path in folder.rglob("*.onnx") if "int8" in path.name}
+        assert not names
+        (folder / "diary.txt").write_text("mine")
+        with pytest.raises(DldError, match="has 'diary.txt', which dld export did not write"):
+            write(recognizer, folder, gates)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_what_runtimes_do_not_compute_is_said(recognizer, tmp_path):
     def model(frontend, encoder=None, rate=16000):
         encoder = encoder or GatedConformer(kernel_size=5, input_size=frontend.output_size, **SMALL)

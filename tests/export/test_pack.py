@@ -221,6 +221,7 @@ def test_the_command_exports_and_transcribes(babbler, recognizer, tiny_corpus, f
     ("options", "status", "message"),
     [
         (["--depth", "2"], 2, "--depth is for other runtimes: a pack runs any gate vector"),
+        (["--gates", ""], 2, "--gates is for other runtimes"),
         (["--all-depths"], 2, "--all-depths is for other runtimes"),
         (["--policy", "first-n"], 2, "--policy is for other runtimes"),
         (["--depths", "2"], 2, "give --data, too"),
