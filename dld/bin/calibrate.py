@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dld.bin import add_pipes_option, add_progress_option, command, options
 from dld.bin.models import add_network_options, audio_settings, chosen_gates, load_experiment
 from dld.decoding.settings import CONFIDENCE
+from dld.errors import DldError
 from dld.files import writable_folder
 from dld.gates import format_gates
 
@@ -85,6 +86,22 @@ def fit_curves(
     return curves
 
 
+def earlier_curves(recognizer: EagerRecognizer, fingerprint: object, replaced: set[int]) -> list[Curve]:
+    """Return the curves of other depths that were fitted on the same data; say so where they are of other data."""
+    from dld.decoding.confidence import stored_calibration
+
+    try:
+        earlier = stored_calibration(recognizer.folder, recognizer.state_sha256)
+    except DldError:  # of other weights, or not to be read: of no use to anybody
+        earlier = None
+    others = [curve for curve in earlier.curves if curve.depth not in replaced] if earlier else []
+    if earlier and others and earlier.about.get("fingerprint") != fingerprint:
+        names = ", ".join(str(curve.depth) for curve in others)
+        logger.warning("the confidences of depths %s were fitted on other data and are removed", names)
+        return []
+    return others
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the network at each depth, fit, write and print."""
@@ -107,11 +124,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     loader = evaluation_loader(dataset, arguments.batch_seconds)
     curves = fit_curves(recognizer, loader, list(gates_of.values()), arguments.progress)
     about = {"data": arguments.data, "policy": policy, "fingerprint": fingerprint(utterances).to_json()}
-    Calibration(recognizer.state_sha256, curves, about).save(path)
+    earlier = earlier_curves(recognizer, about["fingerprint"], set(gates_of))
+    Calibration(recognizer.state_sha256, [*curves, *earlier], about).save(path)
     for curve in curves:
         logger.info(
             "depth %2d  %s  %d words, %.2f %% right; ECE raw %.2f %%, calibrated %.2f %%",
-            curve.gates.count("1"), curve.gates, curve.words, 100 * curve.accuracy,
+            curve.depth, curve.gates, curve.words, 100 * curve.accuracy,
             100 * curve.ece_before, 100 * curve.ece_after,
         )  # fmt: skip
 

@@ -60,6 +60,11 @@ class Curve(Record):
     ece_before: float
     ece_after: float
 
+    @property
+    def depth(self) -> int:
+        """Open gates."""
+        return self.gates.count("1")
+
     def __call__(self, raw: float) -> float:
         """Return the calibrated confidence for a raw one."""
         return float(_applied(np.array([self.slope, self.offset]), np.array([raw]))[0])
@@ -163,7 +168,7 @@ class Calibration:
 
     def save(self, path: str | Path) -> None:
         """Write the calibration as JSON."""
-        depths = {str(curve.gates.count("1")): curve.to_json() for curve in self.curves}
+        depths = {str(curve.depth): curve.to_json() for curve in sorted(self.curves, key=lambda curve: curve.depth)}
         write_json(path, {"state_sha256": self.state_sha256, "depths": depths, "about": self.about})
 
     @classmethod

@@ -43,6 +43,18 @@ def test_without_a_table_the_depths_of_the_experiment_are_calibrated(exp, tiny_c
     assert model.curve(evenly_spaced(3, 2)) is None
 
 
+def test_other_depths_are_kept_where_they_are_of_the_same_data(exp, tiny_corpus, caplog):
+    options = ("--policy", "first-n", "--depths")
+    assert run(exp, tiny_corpus, *options, "1,3") == 0
+    before = json.loads((exp / "confidence.json").read_text())["depths"]
+    assert run(exp, tiny_corpus, *options, "2,3") == 0
+    after = json.loads((exp / "confidence.json").read_text())["depths"]
+    assert list(after) == ["1", "2", "3"] and after["1"] == before["1"]
+    assert calibrate.main(["--exp", str(exp), "--data", str(tiny_corpus / "test"), *options, "2"]) == 0
+    assert list(json.loads((exp / "confidence.json").read_text())["depths"]) == ["2"]
+    assert "the confidences of depths 1, 3 were fitted on other data and are removed" in caplog.text
+
+
 def test_gates_that_give_no_word_stay_raw(experiment, tiny_corpus, tmp_path, caplog):
     silent = experiment("ld", tmp_path, lr=0.0, num_epochs=1, **{"network.blank_bias": 50.0})
     assert run(silent, tiny_corpus, "--policy", "evenly-spaced", "--depths", "3") == 0
