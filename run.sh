@@ -28,7 +28,7 @@ usage() {
 Usage: ./run.sh [--setup-only true] [RECIPE|test|docs] [options]
 
   ./run.sh                      set up, then run the mini recipe: corpus, teacher, LD and DLD students, scores, report
-  ./run.sh mini --quick true    the same with everything smaller: a first look in about 3 minutes
+  ./run.sh mini --quick true    the same with everything smaller: a first look in about a minute
   ./run.sh RECIPE [options]     set up, then run recipes/RECIPE/run.sh; \`./run.sh RECIPE --help\` lists its options
   ./run.sh test [options]       set up, then run the everyday tests; options are pytest's
   ./run.sh test -m slow         the slow ones instead: kills at every step, every damaged file, every hostile file

@@ -20,7 +20,7 @@ exp=
 train_args=
 . ../common/parse_options.sh
 
-recipe_help="  --quick BOOL        everything smaller, about 3 minutes: a first look, no results ($quick)
+recipe_help="  --quick BOOL        everything smaller, about a minute: a first look, no results ($quick)
   --model NAME        conformer, or a miniature wavlm started from scratch ($model)
   --scale X           factor on the number of utterances of the corpus ($scale)
   --snr-low DB, --snr-high DB   noise of the corpus ($snr_low to $snr_high dB)"
@@ -31,8 +31,9 @@ _root=exp
 if [[ $quick == true ]]; then
   if [[ $data == data ]]; then data=data_quick; fi
   _root=exp_quick
-  if [[ $scale == 1 ]]; then scale=0.5; fi
-  train_args="--num_blocks 6 --decode_depths [2,4,6] --num_epochs 6 --lr 2e-3 $train_args"
+  if [[ $scale == 1 ]]; then scale=0.3; fi
+  passed_on=(--decode-args "--rtf-utterances 1" "${passed_on[@]}")
+  train_args="--num_blocks 4 --decode_depths [2,4] --valid_depths [2,4] --num_epochs 3 --max_batch_seconds 6 --lr 2e-3 --warmup 100 $train_args"
 fi
 case $model in
   conformer) _suffix= ;;

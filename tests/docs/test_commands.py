@@ -201,7 +201,7 @@ def checkout(root, tmp_path_factory):
     (folder / "tools/install.sh").write_text("#!/bin/sh\n")
     driver = folder / "recipes/mini/run.sh"
     text = driver.read_text()
-    driver.write_text(text.replace("\nscale=1\n", "\nscale=0.04\n").replace("scale=0.5;", "scale=0.04;"))
+    driver.write_text(text.replace("\nscale=1\n", "\nscale=0.04\n").replace("scale=0.3;", "scale=0.04;"))
     assert driver.read_text().count("=0.04") == 2
     base = folder / "recipes/mini/hparams/base.yaml"
     base.write_text(base.read_text().replace("d_model: 64", "d_model: 16").replace("num_epochs: 15", "num_epochs: 1"))
