@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dld.bin import add_pipes_option, add_progress_option, command, options
@@ -15,7 +15,6 @@ from dld.files import writable_folder
 from dld.gates import format_gates
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch.utils.data import DataLoader
 
     from dld.decoding.confidence import Curve
@@ -38,26 +37,12 @@ def make_parser() -> options.Parser:
     return parser
 
 
-def logits_of_batches(
-    recognizer: EagerRecognizer, loader: DataLoader, vectors: Sequence[Sequence[bool]], progress: bool
-) -> Iterator[tuple[list[str], list[list[np.ndarray]]]]:
-    """Yield the references of each batch, and for each gate vector the logits of its utterances."""
-    from tqdm import tqdm
-
-    from dld.data.dataset import unpack
-    from dld.padding import unpadded
-
-    for batch in tqdm(loader, desc="calibrate", disable=not progress, dynamic_ncols=True):
-        waveforms, lengths = unpack(batch.signal, recognizer.device)
-        output = recognizer.run(waveforms, lengths, vectors)
-        yield batch.words, [unpadded(rows, output.lengths) for rows in output.logits]
-
-
 def fit_curves(
     recognizer: EagerRecognizer, loader: DataLoader, vectors: Sequence[Sequence[bool]], progress: bool
 ) -> list[Curve]:
     """Return the calibration of each gate vector, of the words of a data set's best paths."""
     import numpy as np
+    from tqdm import tqdm
 
     from dld.decoding.alignment import best_path, words_of
     from dld.decoding.confidence import calibrate, raw_confidence
@@ -67,16 +52,17 @@ def fit_curves(
     # For each gate vector (confidence, whether the word is right, its utterance).
     rows: list[list[tuple[float, bool, int]]] = [[] for _ in vectors]
     utterance = 0
-    for references, logits in logits_of_batches(recognizer, loader, vectors, progress):
+    bar = tqdm(loader, desc="calibrate", disable=not progress, dynamic_ncols=True)
+    for batch, logits in recognizer.run_all(bar, vectors):
         for index, utterances in enumerate(logits):
-            for number, (reference, of_frames) in enumerate(zip(references, utterances, strict=True), utterance):
+            for number, (reference, of_frames) in enumerate(zip(batch.words, utterances, strict=True), utterance):
                 words = words_of(best_path(of_frames), pieces)
                 ops = align(reference.split(), [word.text for word in words]).ops
                 right = [op == CORRECT for op, _, word in ops if word != GAP]
                 rows[index] += [
                     (raw_confidence(word.scores), good, number) for word, good in zip(words, right, strict=True)
                 ]
-        utterance += len(references)
+        utterance += len(batch.words)
     curves = []
     for gates, found in zip(vectors, rows, strict=True):
         if not found:

@@ -47,13 +47,8 @@ def run_depth(recognizer, loader, gates):
     texts : dict of str to str
         Best-path hypotheses.
     """
-    from dld.data.dataset import unpack
-    from dld.padding import unpadded
-
     found, texts = {}, {}
-    for batch in loader:
-        [logits], frames, _ = recognizer.run(*unpack(batch.signal, recognizer.device), [gates])
-        rows = unpadded(logits, frames)
+    for batch, [rows] in recognizer.run_all(loader, [gates]):
         found.update(zip(batch.id, rows, strict=True))
         texts.update(zip(batch.id, recognizer.texts(rows), strict=True))
     return found, texts

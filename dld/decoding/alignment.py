@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dld.decoding.best_path import log_softmax
+from dld.decoding.best_path import BLANK, log_softmax
 from dld.errors import DldError
 
 #: SentencePiece's sign for a space; a piece that begins with it begins a word.
 SPACE = "\u2581"
-BLANK = 0
 
 
 class Spans(NamedTuple):

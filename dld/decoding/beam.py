@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dld.decoding.best_path import log_softmax
+from dld.decoding.best_path import BLANK, log_softmax
 from dld.decoding.hotwords import WORD, Bonus
 from dld.decoding.lm import LanguageModel, Weights, WordScorer
 from dld.decoding.settings import BeamSettings, Search
 from dld.errors import DldError
 
-# As `dld.data.tokenizer` has them, which needs SentencePiece.
-_BLANK = 0
+# As `dld.data.tokenizer` has it, which needs SentencePiece.
 _UNKNOWN = "<unk>"
 # Frames after which words that are in no hypothesis any more are forgotten.
 _KEPT_FRAMES = 500
@@ -172,7 +171,7 @@ class BeamSearch:
             begins_word, piece = self._pieces[token]
             sums: dict[_Prefix, float] = {}
             for _, acoustic, prefix, last in beams:
-                if token != _BLANK and token != last:
+                if token != BLANK and token != last:
                     words, part = prefix
                     prefix = (self._with_word(words, part), piece) if begins_word else (words, part + piece)
                 acoustic += log_prob

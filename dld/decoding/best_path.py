@@ -2,8 +2,11 @@
 
 import numpy as np
 
+#: Id of the blank, as every `Tokenizer` has it.
+BLANK = 0
 
-def greedy(logits: np.ndarray, blank: int = 0) -> list[int]:
+
+def greedy(logits: np.ndarray, blank: int = BLANK) -> list[int]:
     """Return the best token of each frame, repeats merged and blanks removed.
 
     Parameters

@@ -22,7 +22,7 @@ from dld.gates import GATE_TABLE, GateTable, check_depth, check_gates, gates_for
 from dld.recognition import windows
 from dld.recognition.assembly import Assembler, Find, Part
 from dld.recognition.transcript import Transcript
-from dld.recognition.windows import BLANK, WINDOW_SECONDS, Segment
+from dld.recognition.windows import WINDOW_SECONDS, Segment
 
 if TYPE_CHECKING:
     from dld.decoding.lm import Weights
@@ -192,7 +192,7 @@ class Recognizer(ABC):
         """
         if find is not None:
             return find(logits)
-        return [self.tokenizer.decode(greedy(rows, BLANK)) for rows in logits]
+        return [self.tokenizer.decode(greedy(rows)) for rows in logits]
 
     def search(self, search: Search, gates: Sequence[bool]) -> Find:
         """Return a `BeamSearch` with the weights of a gate vector."""

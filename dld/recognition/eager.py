@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,6 +132,18 @@ class EagerRecognizer(Recognizer):
             output = self.network.outputs(embedded, gate_vectors)
         return output._replace(logits=[logits.float() for logits in output.logits])
 
+    def run_all(
+        self, loader: Iterable, gate_vectors: Sequence[Sequence[bool]]
+    ) -> Iterator[tuple[Any, list[list[np.ndarray]]]]:
+        """Yield the batches of a data set, each with the logits of its utterances under each of several gate vectors.
+
+        Parameters are those of `decode`, logits those of `logits`.
+        """
+        for batch in loader:
+            waveforms, lengths = unpack(batch.signal, self.device)
+            output = self.run(waveforms, lengths, gate_vectors)
+            yield batch, [unpadded(logits, output.lengths) for logits in output.logits]
+
     def decode(
         self, loader: Iterable, gate_vectors: Sequence[Sequence[bool]], finds: Sequence[Find | None] | None = None
     ) -> list[dict[str, str]]:
@@ -151,12 +164,9 @@ class EagerRecognizer(Recognizer):
         """
         finds = finds or [None] * len(gate_vectors)
         texts: list[dict[str, str]] = [{} for _ in gate_vectors]
-        for batch in loader:
-            waveforms, lengths = unpack(batch.signal, self.device)
-            output = self.run(waveforms, lengths, gate_vectors)
-            for rows, logits, find in zip(texts, output.logits, finds, strict=True):
-                found = self.texts(unpadded(logits, output.lengths), find)
-                rows.update(zip(batch.id, found, strict=True))
+        for batch, found in self.run_all(loader, gate_vectors):
+            for rows, logits, find in zip(texts, found, finds, strict=True):
+                rows.update(zip(batch.id, self.texts(logits, find), strict=True))
         return texts
 
     @contextlib.contextmanager

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dld.data.clips import Clip
-from dld.decoding.best_path import log_softmax
+from dld.decoding.best_path import BLANK, log_softmax
 from dld.errors import DldError
 
 #: Seconds of the longest audio that runs whole. The longest utterances of LibriSpeech and TED-LIUM have 35 s.
 WINDOW_SECONDS = 40.0
 #: Seconds that windows have in common, at most a third of a window.
 OVERLAP_SECONDS = 8.0
-BLANK = 0
 
 
 class Plan(NamedTuple):
