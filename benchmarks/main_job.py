@@ -1,4 +1,4 @@
-"""What `./run.sh` takes, stage by stage, from a fresh clone: processor seconds of all its processes, and wall time.
+"""What `./run.sh` takes once it is set up, stage by stage, from a fresh clone: processor seconds and wall time.
 
 The clone is of the present commit, in a temporary folder; the Python environment is the one that runs this.
 

@@ -304,7 +304,10 @@ def show(title, rows):
 
 def measure(folder, arguments):
     """Measure task by task; what is done is in the output file, should a later one fail."""
-    found = {"git": git_hash(), "processor": processor(), "versions": versions(), "arguments": vars(arguments)}
+    # Not where files are on this machine.
+    settings = {**vars(arguments), "corpus": Path(arguments.corpus).name}
+    del settings["output"]
+    found = {"git": git_hash(), "processor": processor(), "versions": versions(), "arguments": settings}
     found["batches"] = prepare(folder, arguments)
     show("batches", found["batches"])
     sizes = arguments.sizes.split(",")
