@@ -1,14 +1,14 @@
 """The beam search next to SpeechBrain's: the same texts with the same scores, bit for bit."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from speechbrain.decoders.ctc import CTCBeamSearcher
 
 from dld.decoding.beam import BeamSearch
 from dld.decoding.best_path import log_softmax
-from dld.decoding.lm import LanguageModel, Weights, WordScorer
+from dld.decoding.lm import LanguageModel, Weights
 from dld.decoding.ngram import estimate
 from dld.decoding.settings import BeamSettings
 
@@ -21,36 +21,8 @@ SETTINGS = [
     BeamSettings(20, -60, -60),
     BeamSettings(100, -8, -8),
 ]
-
-
-class Reference(CTCBeamSearcher):
-    """SpeechBrain's searcher with the sentence's end scored, which it leaves out."""
-
-    def __init__(self, tokens, settings, model=None, weights=None):
-        super().__init__(
-            blank_index=0,
-            vocab_list=tokens,
-            beam_size=settings.size,
-            beam_prune_logp=settings.beam_logp,
-            token_prune_min_logp=settings.token_logp,
-            prune_history=model is not None,
-        )
-        if model is not None:
-            self.lm = WordScorer(model, weights)
-
-    def finalize_decoding(self, beams, cached_lm_scores, *arguments, **options):
-        beams = super().finalize_decoding(beams, cached_lm_scores, *arguments, **options)
-        if self.lm is not None:
-            for beam in beams:
-                beam.lm_score += self.lm.end_score(cached_lm_scores[beam.text, False][1])
-        return self.sort_beams(beams)
-
-    def best(self, log_probs):
-        """Text, acoustic score and score of the best hypothesis."""
-        log_probs = np.array(log_probs, np.float64)
-        log_probs[:, 1] = -np.inf
-        best = self.decode_log_probs(log_probs, len(log_probs))[0]
-        return best.text, best.score, best.lm_score
+# SpeechBrain's searcher with the sentence's end scored.
+Reference = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/beam_speed.py"))["Reference"]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +56,7 @@ def models(kenlm, tmp_path_factory):
 @pytest.mark.parametrize("data", ["real", "random"])
 def test_texts_and_scores_are_the_reference_s(data, settings, request):
     tokens, utterances = request.getfixturevalue(data)
-    search, reference = BeamSearch(tokens, settings=settings), Reference(tokens, settings)
+    search, reference = BeamSearch(tokens, settings=settings), Reference(tokens, None, None, settings)
     for log_probs in utterances:
         best = search.hypotheses(log_probs)[0]
         assert (best.text, best.acoustic, best.score) == reference.best(log_probs)
@@ -99,7 +71,7 @@ def test_texts_and_scores_are_the_reference_s(data, settings, request):
 def test_texts_and_scores_with_a_model_are_the_reference_s(data, order, weights, settings, models, request):
     tokens, utterances = request.getfixturevalue(data)
     search = BeamSearch(tokens, models[order], weights, settings)
-    reference = Reference(tokens, settings, models[order], weights)
+    reference = Reference(tokens, models[order], weights, settings)
     for log_probs in utterances:
         best = search.hypotheses(log_probs)[0]
         assert (best.text, best.acoustic, best.score) == reference.best(log_probs)
