@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -115,6 +117,23 @@ def joined(device: str) -> Iterator[str]:
             raise
         raise lost from None
     torch.distributed.destroy_process_group()
+
+
+def end(status: int) -> None:
+    """End this process with a status if it works together with others; return if it does not.
+
+    After gradients were summed, threads that send messages stay for good, even without a process group (torch 2.13).
+    One that frees its last tensor while the interpreter ends would abort the process, so the interpreter's own end is
+    left out; what was registered with `atexit` is run.
+    """
+    if not _several():
+        return
+    if status == 0:
+        torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def lost_process(

@@ -66,16 +66,25 @@ def launch_by_slurm(arguments, rest, argv):
     )
 
 
-@command
 def main(argv=None):
-    """Run `dld train`."""
+    """Run `dld train`, and end the process if it works together with others."""
+    status = run(argv)
+    if "RANK" in os.environ:
+        from dld.distributed import end
+
+        end(status)
+    return status
+
+
+@command
+def run(argv=None):
+    """Train; return the exit status."""
     arguments, rest = make_parser().parse_known_args(argv)
     if arguments.slurm is not None and arguments.launcher != "slurm":
         raise UsageError("--slurm has options of sbatch, which --launcher slurm calls; give that too")
     if arguments.launcher == "slurm":
         return launch_by_slurm(arguments, rest, sys.argv[1:] if argv is None else list(argv))
     import speechbrain as sb
-    import torch
 
     from dld.config import load_config, parse_overrides
     from dld.distributed import lost_process
@@ -104,9 +113,6 @@ def main(argv=None):
         if lost is None:
             raise
         raise lost from None
-    if torch.distributed.is_initialized():
-        # Its threads would otherwise outlive the interpreter, which sometimes aborts the process.
-        torch.distributed.destroy_process_group()
     return 0
 
 

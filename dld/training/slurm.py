@@ -145,7 +145,7 @@ class Training:
     Attributes
     ----------
     module : str
-        `dld.bin.train`, whose `main` takes arguments and returns an exit status.
+        `dld.bin.train`, whose `run` takes arguments and returns an exit status.
     arguments : tuple of str
         Those of `dld train`, without the launcher's.
     folder : str
@@ -160,15 +160,18 @@ class Training:
         """Train; return the exit status of `dld train`."""
         import submitit
 
+        from dld.distributed import end
+
         environment = submitit.JobEnvironment()
         if environment.num_tasks > 1:
             os.environ.update(rendezvous(environment))
         # submitit's handler queues the job again; while it trains, dld saves first.
         queue_again = signal.getsignal(signal.SIGUSR2)
-        status = importlib.import_module(self.module).main(begun_before(self.arguments))
+        status = importlib.import_module(self.module).run(begun_before(self.arguments))
         if status - 128 not in _SIGNALS:
             if environment.global_rank == 0:
                 write_json(status_of(Path(self.folder), environment.job_id), Ended(status).to_json())
+            end(status)
             return status
         if status - 128 == signal.SIGUSR2 and environment.global_rank == 0 and callable(queue_again):
             queue_again(signal.SIGUSR2, None)

@@ -1,9 +1,11 @@
 """One process of a distributed training, for torchrun: `rank.py NOTES KILL dld-train-arguments …`.
 
-At the end of the training it leaves the hash of its own weights in the folder NOTES, and the gates it drew. KILL is
-`RANK:BATCH`, whose process kills itself before that training batch, or `none`.
+At the end of the training it leaves the hash of its own weights in the folder NOTES, and the gates it drew, and
+says when functions of `atexit` are called and when the interpreter frees this module. KILL is `RANK:BATCH`, whose process
+kills itself before that training batch, or `none`.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -44,6 +46,13 @@ def watch(notes, kill):
     DynamicBrain.fit_batch, DynamicBrain.draw, dld.training.run._finish = fit_one, draw_one, write
 
 
+class Freed:
+    def __del__(self):
+        os.write(2, b"the module is freed\n")
+
+
 if __name__ == "__main__":
     watch(Path(sys.argv[1]), sys.argv[2])
+    atexit.register(os.write, 2, b"atexit is called\n")
+    of_this_module = Freed()
     sys.exit(main(sys.argv[3:]))

@@ -67,6 +67,9 @@ def test_two_processes_share_the_batches_and_make_one_model(launch, files, tiny_
     assert load_trained(tmp_path / "exp/ld").about.updates == entry["updates"]
     # One line for the epoch, not one for each process.
     assert result.stderr.count("epoch 1/1") == 1
+    # Threads that send messages are still there, and one of them could abort an interpreter that ends.
+    assert result.stderr.count("atexit is called") == 2
+    assert "the module is freed" not in result.stderr
     assert len(json.loads((tmp_path / "exp/ld/run.json").read_text())["starts"]) == 1
     check_equal(notes, 2)
     # Batches and learning rates were planned for two processes.
