@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dld.checks import AT_LEAST_0, COUNT, Choice, Nullable
+from dld.checks import AT_LEAST_0, COUNT, Choice, Nullable, Whole
 from dld.encoders.base import Embedded, GatedEncoder
+from dld.encoders.chunks import Chunks
 from dld.encoders.config import Count, EncoderConfig, Rate, Switch, configured
 from dld.encoders.conformer_block import ConformerBlock, RelativePositions, rotary_positions
 from dld.encoders.subsampling import ConvSubsampling
@@ -46,6 +47,11 @@ class ConformerConfig(EncoderConfig):
     attention: Annotated[str, Choice("relative", "rotary")] = "relative"
     """Positions in attention: "rotary" (arXiv 2104.09864), or "relative" as in Transformer-XL (arXiv 1901.02860), which
     is slower and what networks without this setting have."""
+    chunk: Annotated[int | None, Nullable(COUNT)] = None
+    """Frames of a chunk, for networks that write while somebody speaks: no frame sees a later chunk, and convolutions
+    see no later frame. Null: all frames see all. Needs rotary attention."""
+    left_chunks: Annotated[int | None, Nullable(Whole(low=0))] = None
+    """Chunks before its own that a frame sees; null: all."""
     subsampling: Annotated[str, Choice("conv1d", "conv2d")] = "conv1d"
     """See `ConvSubsampling`."""
     subsampling_channels: Annotated[int | None, Nullable(COUNT)] = None
@@ -66,6 +72,10 @@ class ConformerConfig(EncoderConfig):
             raise DldError(
                 f"d_model is {self.d_model} with num_heads {self.num_heads}; rotary attention needs heads of even width"
             )
+        if self.chunk is not None and self.attention != "rotary":
+            raise DldError(f"chunk is {self.chunk} with attention {self.attention}; chunks need rotary attention")
+        if self.left_chunks is not None and self.chunk is None:
+            raise DldError(f"left_chunks is {self.left_chunks}, and chunk is null; give the frames of a chunk")
         if self.kernel_size % 2 == 0:
             raise DldError(f"kernel_size is {self.kernel_size}; it must be odd, so that a frame is in its middle")
 
@@ -101,11 +111,10 @@ class GatedConformer(GatedEncoder):
             config.input_size, config.d_model, config.subsampling, config.subsampling_channels, config.dropout
         )
         rotary = config.attention == "rotary"
+        self.chunks = None if config.chunk is None else Chunks(config.chunk, config.left_chunks)
+        sizes = (config.d_model, config.d_ffn, config.num_heads, config.kernel_size, config.dropout)
         self.positions = None if rotary else RelativePositions(config.d_model)
-        self.layers = nn.ModuleList(
-            ConformerBlock(config.d_model, config.d_ffn, config.num_heads, config.kernel_size, config.dropout, rotary)
-            for _ in range(config.num_blocks)
-        )
+        self.layers = nn.ModuleList(ConformerBlock(*sizes, rotary, self.chunks) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(config.d_model, eps=1e-6)
         self._scale_residuals((4 * config.num_blocks) ** -0.5 if config.residual_init is None else config.residual_init)
 
@@ -121,10 +130,12 @@ class GatedConformer(GatedEncoder):
         """Compute everything before the blocks: (batch, time, input_size), (batch,) → `Embedded`."""
         hidden, lengths = self.front(features, lengths)
         padding = padding_mask(lengths, hidden.shape[1])
-        if self.positions is not None:
-            return Embedded(hidden, lengths, padding, self.positions(hidden))
-        size = self.config.d_model // self.config.num_heads
-        return Embedded(hidden, lengths, padding, rotary_positions(hidden.shape[1], size, hidden))
+        positions = self.rotations(hidden.shape[1], hidden) if self.positions is None else self.positions(hidden)
+        return Embedded(hidden, lengths, padding, positions)
+
+    def rotations(self, frames: int, like: Tensor) -> Tensor:
+        """Return the rotary positions of `frames` frames, on the device of a tensor."""
+        return rotary_positions(frames, self.config.d_model // self.config.num_heads, like)
 
     def run_block(self, index: int, hidden: Tensor, embedded: Embedded) -> Tensor:
         """Return the output of block `index`, shape as `hidden`."""

@@ -9,6 +9,7 @@ from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dld.encoders.chunks import Chunks, Past
 from dld.encoders.kernels import (
     FeedForward,
     add_dropped,
@@ -35,9 +36,20 @@ class ConformerBlock(ConformerEncoderLayer):
     dropout : float
     rotary : bool
         Rotary positions; otherwise relative ones as in Transformer-XL, by SpeechBrain's module.
+    chunks : Chunks, optional
+        With rotary positions: attention sees no later chunk, and the convolution no later frame.
     """
 
-    def __init__(self, d_model: int, d_ffn: int, num_heads: int, kernel_size: int, dropout: float, rotary: bool):
+    def __init__(
+        self,
+        d_model: int,
+        d_ffn: int,
+        num_heads: int,
+        kernel_size: int,
+        dropout: float,
+        rotary: bool,
+        chunks: Chunks | None = None,
+    ):
         super().__init__(
             d_model=d_model,
             d_ffn=d_ffn,
@@ -47,11 +59,11 @@ class ConformerBlock(ConformerEncoderLayer):
             dropout=dropout,
             attention_type="none" if rotary else "RelPosMHAXL",
         )
-        self.rotary = rotary
+        self.rotary, self.chunks = rotary, chunks
         if rotary:
-            self.mha_layer = RotaryAttention(d_model, num_heads, dropout)
+            self.mha_layer = RotaryAttention(d_model, num_heads, dropout, chunks)
 
-    def forward(self, hidden: Tensor, padding: Tensor | None, positions: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, padding: Tensor | None, positions: Tensor, past: Past | None = None) -> Tensor:
         """Compute (batch, frames, width) → the same shape.
 
         Parameters
@@ -61,10 +73,12 @@ class ConformerBlock(ConformerEncoderLayer):
             True on padded frames.
         positions : Tensor
             `rotary_positions`, or those of `RelativePositions`.
+        past : Past, optional
+            What is kept of the chunks before, if `hidden` is the next chunk of one utterance.
         """
         hidden = self._half_step(self.ffn_module1, hidden)
-        hidden = self._attend(hidden, padding, positions)
-        hidden = self._convolve(hidden, padding)
+        hidden = self._attend(hidden, padding, positions, past)
+        hidden = self._convolve(hidden, padding, past)
         return self.norm2(self._half_step(self.ffn_module2, hidden))
 
     def _half_step(self, module, hidden):
@@ -74,16 +88,16 @@ class ConformerBlock(ConformerEncoderLayer):
         )
         return feed_forward(hidden, weights, dropout.p, self.training, norm.eps)
 
-    def _attend(self, hidden, padding, positions):
+    def _attend(self, hidden, padding, positions, past):
         normed = self.norm1(hidden)
         if self.rotary:
-            return hidden + self.mha_layer(normed, padding, positions)
+            return hidden + self.mha_layer(normed, padding, positions, past)
         branch, _ = self.mha_layer(
             normed, normed, normed, pos_embs=positions.to(normed.dtype), key_padding_mask=padding, attn_mask=None
         )
         return hidden + branch
 
-    def _convolve(self, hidden, padding):
+    def _convolve(self, hidden, padding, past):
         module = self.convolution_module
         pointwise, (norm, _, project, dropout) = module.bottleneck[0], module.after_conv
         branch = linear(module.layer_norm(hidden), pointwise.weight.squeeze(-1), pointwise.bias)
@@ -91,8 +105,29 @@ class ConformerBlock(ConformerEncoderLayer):
         if padding is not None:
             # Half a kernel of valid frames would see padded ones.
             branch = branch.masked_fill(padding[..., None], 0.0)
-        branch = functional.silu(norm(depthwise(branch, module.conv.weight, module.conv.bias)))
+        if self.chunks is None:
+            branch = depthwise(branch, module.conv.weight, module.conv.bias)
+        else:
+            branch = self._convolve_past(branch, module.conv, past)
+        branch = functional.silu(norm(branch))
         return add_dropped(hidden, linear(branch, project.weight, project.bias), dropout.p, self.training)
+
+    def _convolve_past(self, branch, conv, past):
+        """Convolve so that a frame sees itself and those before it: (batch, frames, channels) → the same shape."""
+        frames, kernel = branch.shape[1], conv.weight.shape[-1]
+        if past is None:
+            branch = functional.pad(branch, (0, 0, kernel - 1, 0))
+        else:
+            branch = torch.cat([past.convolved, branch], 1)
+            past.convolved = branch[:, frames:]
+        return depthwise(branch, conv.weight, conv.bias)[:, kernel // 2 :][:, :frames]
+
+    def new_past(self) -> Past:
+        """Return what there is before the first chunk of an utterance: nothing, and zeros for the convolution."""
+        conv = self.convolution_module.conv
+        width = conv.weight.shape[0]
+        attended = conv.weight.new_empty(1, 0, 2, self.mha_layer.num_heads, width // self.mha_layer.num_heads)
+        return Past(attended, conv.weight.new_zeros(1, conv.weight.shape[-1] - 1, width))
 
 
 class RotaryAttention(nn.Module):
@@ -103,23 +138,36 @@ class RotaryAttention(nn.Module):
     d_model, num_heads : int
     dropout : float
         Of the attention weights.
+    chunks : Chunks, optional
+        No frame sees a later chunk; without it all see all.
     """
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float):
+    def __init__(self, d_model: int, num_heads: int, dropout: float, chunks: Chunks | None = None):
         super().__init__()
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.dropout, self.chunks = num_heads, dropout, chunks
         self.in_proj_weight = nn.Parameter(torch.empty(3 * d_model, d_model))
         nn.init.xavier_uniform_(self.in_proj_weight)
         self.out_proj = nn.Linear(d_model, d_model)
 
-    def forward(self, hidden: Tensor, padding: Tensor | None, positions: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, padding: Tensor | None, positions: Tensor, past: Past | None = None) -> Tensor:
         """Compute (batch, frames, width) → the same shape; see `ConformerBlock.forward`."""
         batch, frames, width = hidden.shape
         projected = linear(hidden, self.in_proj_weight).view(batch, frames, 3, self.num_heads, -1)
-        rotated = rotate(projected[:, :, :2], positions)
-        queries, keys = rotated[:, :, 0].transpose(1, 2), rotated[:, :, 1].transpose(1, 2)
-        values = projected[:, :, 2].transpose(1, 2)
-        mixed = attend(queries, keys, values, padding, self.dropout if self.training else 0.0)
+        unseen = None
+        if past is not None and self.chunks is not None:
+            # Products depend on distances alone, so that positions may count from the first frame that is kept.
+            known = torch.cat([past.attended, projected[:, :, 1:]], 1)
+            queries = rotate(projected[:, :, :1], positions[known.shape[1] - frames :])[:, :, 0]
+            keys, values = rotate(known[:, :, :1], positions)[:, :, 0], known[:, :, 1]
+            past.attended = known
+            past.keep(self.chunks.left_frames)
+        else:
+            rotated = rotate(projected[:, :, :2], positions)
+            queries, keys, values = rotated[:, :, 0], rotated[:, :, 1], projected[:, :, 2]
+            if self.chunks is not None:
+                unseen = self.chunks.unseen(frames, hidden.device)
+        queries, keys, values = (heads.transpose(1, 2) for heads in (queries, keys, values))
+        mixed = attend(queries, keys, values, padding, self.dropout if self.training else 0.0, unseen)
         return linear(mixed.transpose(1, 2).reshape(batch, frames, width), self.out_proj.weight, self.out_proj.bias)
 
 

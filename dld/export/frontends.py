@@ -118,9 +118,12 @@ class LogMelGraph(_Normalised):
         # A window is in the middle of the points of its transform, which are around the frame's sample.
         before = mel.n_fft // 2 - (mel.n_fft - len(window)) // 2
         self.padding, self.hop = (before, max(0, len(window) - before)), frontend.hop
+        self.zero_mean = frontend.zero_mean
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""
+        if self.zero_mean:
+            waveform = (waveform.double() - waveform.double().mean(1, keepdim=True)).float()
         energies = self.spectrum(functional.pad(waveform, self.padding))
         frames = waveform.shape[1] // self.hop + 1
         return self.normalise(energies[:, :frames].clamp_min(1e-10).log())

@@ -15,7 +15,7 @@ from dld.padding import padding_mask
 
 
 class FilterBank(FrontEnd):
-    """Logarithms of Mel filter-bank energies, normalised; a subclass implements `log_mel` and `settings`.
+    """Logarithms of Mel filter-bank energies, normalised; a subclass implements `log_mel`, `span` and `settings`.
 
     Parameters
     ----------
@@ -73,6 +73,11 @@ class FilterBank(FrontEnd):
         lengths : LongTensor (batch,)
             Valid frames, at least one.
         """
+
+    @property
+    @abstractmethod
+    def span(self) -> tuple[int, int]:
+        """The samples that the first frame sees, from and up to, if an utterance went on at both ends."""
 
     @property
     @abstractmethod

@@ -87,6 +87,12 @@ class KaldiFbank(FilterBank):
         """What `config` holds of this front end alone."""
         return {"snip_edges": self.snip_edges, "low_hz": float(self.low_hz), "high_hz": float(self.high_hz)}
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The samples that the first frame sees; see `FilterBank`."""
+        first = 0 if self.snip_edges else self.hop // 2 - self.window // 2
+        return first, first + self.window
+
     def frames(self, lengths: Tensor) -> Tensor:
         """Return the number of frames of utterances of `lengths` samples."""
         if self.snip_edges:
@@ -109,7 +115,7 @@ class KaldiFbank(FilterBank):
 
     def _extended(self, waveforms: Tensor, lengths: Tensor, frames: int) -> Tensor:
         """Return samples for all windows, (batch, samples): before and after an utterance there is its mirror image."""
-        first = 0 if self.snip_edges else self.hop // 2 - self.window // 2
+        first, _ = self.span
         index = torch.arange(first, first + (frames - 1) * self.hop + self.window, device=waveforms.device)
         lengths = lengths.clamp_min(1)[:, None]
         # ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...: period 2n.

@@ -5,9 +5,10 @@ from typing import Any
 import torchaudio.transforms
 from torch import Tensor
 
-from dld.checks import Nullable, Whole, require
+from dld.checks import FLAG, Nullable, Whole, require
 from dld.frontends.cmvn import GlobalCMVN, UtteranceCMVN
 from dld.frontends.filterbank import FilterBank
+from dld.frontends.waveform import centred
 
 
 class LogMel(FilterBank):
@@ -23,6 +24,9 @@ class LogMel(FilterBank):
     n_fft : int, optional
         The next power of two that holds a window, where it is not given.
     normalisation : UtteranceCMVN or GlobalCMVN, optional
+    zero_mean : bool
+        Take the mean of the utterance's samples away first, as runtimes that take a waveform do (sherpa-onnx's
+        omnilingual models): what is trained so gives the same text there.
 
     Examples
     --------
@@ -41,9 +45,12 @@ class LogMel(FilterBank):
         hop_ms: float = 10.0,
         n_fft: int | None = None,
         normalisation: UtteranceCMVN | GlobalCMVN | None = None,
+        zero_mean: bool = False,
     ):
         super().__init__(sample_rate, n_mels, window_ms, hop_ms, normalisation)
         require(self, Nullable(Whole(low=self.window)), n_fft=n_fft)
+        require(self, FLAG, zero_mean=zero_mean)
+        self.zero_mean = zero_mean
         # Constant padding: the frames at the end of an utterance see zeros whether or not the batch is longer.
         self.mel = torchaudio.transforms.MelSpectrogram(
             sample_rate=sample_rate,
@@ -58,10 +65,18 @@ class LogMel(FilterBank):
         self.normalisation = normalisation
 
     @property
+    def span(self) -> tuple[int, int]:
+        """The samples that the first frame sees; see `FilterBank`."""
+        return -(self.mel.n_fft // 2), self.mel.n_fft - self.mel.n_fft // 2
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What `config` holds of this front end alone."""
-        return {"n_fft": self.mel.n_fft}
+        # Models of before this setting have no such key, and compare as equal.
+        return {"n_fft": self.mel.n_fft, **({"zero_mean": True} if self.zero_mean else {})}
 
     def log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute features before normalisation; see `FilterBank`."""
+        if self.zero_mean:
+            waveforms = centred(waveforms, lengths)
         return self.mel(waveforms).clamp_min(1e-10).log().transpose(1, 2), lengths // self.hop + 1

@@ -43,10 +43,21 @@ class Waveform(FrontEnd):
         padding = padding_mask(lengths, waveforms.shape[1])
         waveforms = waveforms.masked_fill(padding, 0.0)
         if self.normalise:
-            count = lengths.clamp_min(1)[:, None]
-            # Sums of half a million samples: float32 would lose digits that depend on how long the batch is.
-            centred = waveforms.double() - waveforms.sum(1, keepdim=True, dtype=torch.float64) / count
-            centred = centred.masked_fill(padding, 0.0)
-            deviation = (centred.square().sum(1, keepdim=True) / count + 1e-7).sqrt()
-            waveforms = (centred / deviation).to(waveforms.dtype)
+            exact = centred(waveforms.double(), lengths)
+            deviation = (exact.square().sum(1, keepdim=True) / lengths.clamp_min(1)[:, None] + 1e-7).sqrt()
+            waveforms = (exact / deviation).to(waveforms.dtype)
         return waveforms, lengths
+
+
+def centred(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Return waveforms without the mean of their valid samples: (batch, samples), zero beyond the lengths.
+
+    Examples
+    --------
+    >>> centred(torch.tensor([[1.0, 3.0, 0.0]]), torch.tensor([2]))
+    tensor([[-1.,  1.,  0.]])
+    """
+    # Sums of half a million samples: float32 would lose digits that depend on how long the batch is.
+    mean = waveforms.sum(1, keepdim=True, dtype=torch.float64) / lengths.clamp_min(1)[:, None]
+    exact = (waveforms.double() - mean).to(waveforms.dtype)
+    return exact.masked_fill(padding_mask(lengths, waveforms.shape[1]), 0.0)

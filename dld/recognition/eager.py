@@ -19,7 +19,8 @@ from dld.macs import relative_compute
 from dld.network import GatedCTC, Output, precision_context
 from dld.padding import unpadded
 from dld.recognition.assembly import Find
-from dld.recognition.base import Recognizer
+from dld.recognition.base import Gates, Recognizer
+from dld.recognition.stream import Stream
 
 
 class EagerRecognizer(Recognizer):
@@ -120,7 +121,7 @@ class EagerRecognizer(Recognizer):
     @torch.no_grad()
     def embed(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> Embedded:
         """Return what enters the blocks, which may be kept for many gate vectors; see `run`."""
-        with self._evaluating():
+        with self.evaluating():
             features, frames = self.network.frontend(waveforms.to(self.device), lengths.to(self.device))
             with precision_context(self.device, self.precision):
                 return self.network.encoder.embed(features, frames)
@@ -128,7 +129,7 @@ class EagerRecognizer(Recognizer):
     @torch.no_grad()
     def outputs(self, embedded: Embedded, gate_vectors: Sequence[Sequence[bool]]) -> Output:
         """Return the second half of `run`, for the result of `embed`."""
-        with self._evaluating(), precision_context(self.device, self.precision):
+        with self.evaluating(), precision_context(self.device, self.precision):
             output = self.network.outputs(embedded, gate_vectors)
         return output._replace(logits=[logits.float() for logits in output.logits])
 
@@ -169,8 +170,25 @@ class EagerRecognizer(Recognizer):
                 rows.update(zip(batch.id, self.texts(logits, find), strict=True))
         return texts
 
+    def stream(
+        self,
+        *,
+        depth: int | None = None,
+        gates: Gates | None = None,
+        budget: float | None = None,
+        policy: str | None = None,
+    ) -> Stream:
+        """Return a `Stream` for one utterance that arrives in parts; `gate_vector` has the parameters.
+
+        Raises
+        ------
+        DldError
+            The encoder has no chunks, or the front end needs whole utterances.
+        """
+        return Stream(self, self.gate_vector(depth=depth, gates=gates, budget=budget, policy=policy))
+
     @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """Run the block with the network in evaluation mode; parts that were in training mode return to it."""
         training = [module for module in self.network.modules() if module.training]
         if training:

@@ -86,6 +86,7 @@ NOT_RUN = {
         "python ../../benchmarks/long_files.py --exp exp/dld --data data/test --output exp/long_files.json": (
             "transcribes an hour of audio"
         ),
+        './run.sh --system dld --train-args "--encoder.chunk 16 --encoder.left_chunks 4"': CORPUS,
     },
     "docs/your_data.md": {
         './run.sh kaldi --train /my/data/train --dev /my/data/dev --test "/my/data/test /my/data/far"': OWN_DATA,

@@ -55,9 +55,11 @@ def test_a_block_with_relative_positions_computes_what_speechbrains_does(on):
         torch.testing.assert_close(ours, expected, atol=2e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("attention", ["relative", "rotary"])
-def test_kernels_change_neither_output_nor_gradients(attention):
-    encoder, batch = make(dropout=0.0, attention=attention), (torch.randn(3, 61, 20), torch.tensor([61, 40, 9]))
+@pytest.mark.parametrize(
+    "settings", [{}, {"attention": "rotary"}, {"attention": "rotary", "chunk": 4, "left_chunks": 1}]
+)
+def test_kernels_change_neither_output_nor_gradients(settings):
+    encoder, batch = make(dropout=0.0, **settings), (torch.randn(3, 61, 20), torch.tensor([61, 40, 9]))
     results = []
     for on in (True, False):
         encoder.zero_grad()

@@ -46,6 +46,10 @@ NETWORKS = {
     "closed norm": lambda: GatedCTC(
         LogMel(normalisation=UtteranceCMVN()), conformer(attention="rotary", closed_norm=True), 20
     ),
+    "chunks": lambda: GatedCTC(
+        KaldiFbank(normalisation=global_cmvn()), conformer(attention="rotary", chunk=4, left_chunks=2), 20
+    ),
+    "without an offset": lambda: GatedCTC(LogMel(zero_mean=True), conformer(attention="rotary"), 20),
     "wavlm": lambda: GatedCTC(Waveform(), GatedWavLM(**WAVLM), 20),
     "wavlm, weighted sum": lambda: GatedCTC(
         Waveform(normalise=False), GatedWavLM(weighted_sum=True, closed_norm=True, **WAVLM), 20

@@ -41,11 +41,12 @@ def trained_cmvn(speech):
     return front_end
 
 
-@pytest.mark.parametrize("kind", ["none", "utterance", "global"])
+@pytest.mark.parametrize("kind", ["none", "utterance", "without an offset", "global"])
 def test_features_do_not_depend_on_the_batch(speech, kind):
     front_end = {
         "none": lambda: LogMel(),
         "utterance": lambda: LogMel(normalisation=UtteranceCMVN()),
+        "without an offset": lambda: LogMel(zero_mean=True),
         "global": lambda: trained_cmvn(speech),
     }[kind]()
     features, lengths = front_end(*pad(speech))
@@ -214,6 +215,7 @@ DIFFERENT = {
     "bins": lambda: LogMel(n_mels=40),
     "transform": lambda: LogMel(n_fft=1024),
     "normalised": lambda: LogMel(normalisation=UtteranceCMVN()),
+    "without an offset": lambda: LogMel(zero_mean=True),
     "mean only": lambda: LogMel(normalisation=UtteranceCMVN(variance=False)),
     "normalised globally": lambda: LogMel(normalisation=GlobalCMVN(80)),
     "waveform": Waveform,

@@ -1,7 +1,7 @@
 """One process of a distributed training, for torchrun: `rank.py NOTES KILL dld-train-arguments …`.
 
-At the end of the training it leaves the hash of its own weights in the folder NOTES, and the gates it drew, and
-says when functions of `atexit` are called and when the interpreter frees this module. KILL is `RANK:BATCH`, whose process
+At the end of the training it leaves the hash of its own weights in the folder NOTES, and the gates it drew. It says
+when functions of `atexit` are called, and when the interpreter frees this module. KILL is `RANK:BATCH`, whose process
 kills itself before that training batch, or `none`.
 """
 

@@ -23,6 +23,7 @@ def attention(
     gate: Tensor | None = None,
     position_bias: Tensor | None = None,
     p: float = 0.0,
+    unseen: Tensor | None = None,
 ) -> Tensor:
     """Compute scaled dot-product attention for training on a CPU, some heads at a time, with a gradient of its own.
 
@@ -39,30 +40,52 @@ def attention(
         Added to the scores, times `gate`.
     p : float
         Dropout of the weights, rounded to `1 / STEPS`.
+    unseen : BoolTensor (frames, frames), optional
+        True where the query of a row does not see the key of a column. Every query sees its own frame.
 
     Returns
     -------
     Tensor (batch, heads, frames, width)
     """
-    return _Attention.apply(queries, keys, values, padding, gate, position_bias, p)
+    return _Attention.apply(queries, keys, values, _hidden(padding, unseen), gate, position_bias, p)
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None = None, p: float = 0.0) -> Tensor:
+def attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    padding: Tensor | None = None,
+    p: float = 0.0,
+    unseen: Tensor | None = None,
+) -> Tensor:
     """Compute attention without a position bias: by `attention` in training on a CPU, elsewhere by PyTorch.
 
     Parameters and result are those of `attention`.
     """
     if torch.is_grad_enabled() and applicable(queries):
-        return attention(queries, keys, values, padding, p=p)
-    mask = None if padding is None else ~padding[:, None, None]
+        return attention(queries, keys, values, padding, p=p, unseen=unseen)
+    hidden = _hidden(padding, unseen)
+    mask = None if hidden is None else ~hidden
     return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=p)
+
+
+def _hidden(padding: Tensor | None, unseen: Tensor | None) -> Tensor | None:
+    """Return what is kept out of the scores: True, to be broadcast to (batch, heads, queries, keys)."""
+    keys = None if padding is None else padding[:, None, None]
+    if unseen is None:
+        return keys
+    if keys is None:
+        return unseen[None, None]
+    # A padded frame sees itself, as every frame does: without any key PyTorch's result is not a number.
+    own = torch.arange(unseen.shape[0], device=unseen.device)
+    return (keys | unseen) & (own[:, None] != own)
 
 
 class _Attention(torch.autograd.Function):
     """See `attention`."""
 
     @staticmethod
-    def forward(ctx, queries, keys, values, padding, gate, position_bias, p):
+    def forward(ctx, queries, keys, values, hidden, gate, position_bias, p):
         steps = dropped(p)
         kept = 1 - steps / STEPS
         scale = queries.shape[-1] ** -0.5
@@ -78,9 +101,9 @@ class _Attention(torch.autograd.Function):
                 else:
                     scores = (gate[part] * position_bias[0, part[1]]).to(weights.dtype).flatten(0, 1)
                     scores.baddbmm_(_flat(queries, part), _flat(keys, part).mT)
-                if padding is not None:
+                if hidden is not None:
                     by_row = scores.view(weights[part].shape)
-                    by_row.masked_fill_(padding[part[0], None, None], lowest)
+                    by_row.masked_fill_(hidden[part[0]] if len(hidden) > 1 else hidden, lowest)
                 used = _flat(weights, part)
                 torch.softmax(scores, -1, out=used)
                 if steps:
