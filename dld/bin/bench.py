@@ -7,6 +7,7 @@ to the first MODEL.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import sys
 from argparse import Namespace
@@ -65,8 +66,7 @@ def make_parser() -> options.Parser:
     parser.add_argument(
         "--one-graph",
         type=boolean,
-        default=True,
-        help="measure the graphs of each pack joined to one, too (with torch)",
+        help="measure the graphs of each pack joined to one, too (default: where onnx is installed)",
     )
     add_pipes_option(parser)
     return parser
@@ -123,11 +123,13 @@ def measure(arguments: Namespace) -> Bench:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write the files."""
     arguments = make_parser().parse_args(argv)
-    if arguments.one_graph:
-        try:
-            import onnx  # noqa: F401
-        except ImportError:
-            raise DldError("--one-graph needs onnx: pip install 'dld[export]', or give --one-graph false") from None
+    has_onnx = importlib.util.find_spec("onnx") is not None
+    if arguments.one_graph and not has_onnx:
+        raise DldError("--one-graph needs onnx: pip install 'dld[export]'")
+    if arguments.one_graph is None:
+        arguments.one_graph = has_onnx
+        if not has_onnx:
+            logger.info("single graphs are not measured: they need onnx, pip install 'dld[export]'")
     if arguments.output:
         writable_folder(arguments.output)
     found = measure(arguments)

@@ -43,7 +43,7 @@ def check_complete(stream: BinaryIO, where: str) -> tuple[int | None, int | None
     there = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if there == 0:
-        raise DldError(f"{where}: no audio in it (zero length); remove it with `dld data fix`")
+        raise DldError(f"{where}: no audio in it (zero length); in a data directory, `dld data fix` removes it")
     head = stream.read(4096)
     promised = frames = None
     if head.startswith(b"NIST_1A"):

@@ -254,7 +254,7 @@ def _check_sane(recording, where):
 
 def _check_length(recording, where):
     if recording.length <= 0:
-        raise DldError(f"{where}: no audio in it (zero length); remove it with `dld data fix`")
+        raise DldError(f"{where}: no audio in it (zero length); in a data directory, `dld data fix` removes it")
     seconds = recording.length / recording.samplerate
     if seconds > MOST_SECONDS:
         raise DldError(

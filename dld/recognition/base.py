@@ -322,9 +322,7 @@ class Recognizer(ABC):
             clip = good[index]
             parts: list[Part] = []
             try:
-                for segment in windows.segments(
-                    clip, self.frame_seconds, longest, batch_seconds, lambda batch: self._run_if_it_fits(batch, [gates])
-                ):
+                for segment in self._segments(clip, gates, longest, batch_seconds):
                     parts += assembler.parts([segment])
                     if progress:
                         progress(done + segment.first * self.frame_seconds, total)
@@ -334,6 +332,12 @@ class Recognizer(ABC):
             done += clip.seconds
             if progress:
                 progress(done, total)
+
+    def _segments(self, clip: Clip, gates: Sequence[bool], seconds: float, batch_seconds: float) -> Iterator[Segment]:
+        """Yield the logits of a recording that is too long to run whole; `seconds` is the longest window."""
+        return windows.segments(
+            clip, self.frame_seconds, seconds, batch_seconds, lambda batch: self._run_if_it_fits(batch, [gates])
+        )
 
     def log_probs(
         self,

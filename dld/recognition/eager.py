@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from dld.data.clips import Clip
 from dld.data.dataset import unpack
 from dld.data.tokenizer import Tokenizer
 from dld.encoders.base import Embedded
@@ -20,7 +21,8 @@ from dld.network import GatedCTC, Output, precision_context
 from dld.padding import unpadded
 from dld.recognition.assembly import Find
 from dld.recognition.base import Gates, Recognizer
-from dld.recognition.stream import Stream
+from dld.recognition.stream import LogitStream, Stream, segments
+from dld.recognition.windows import Segment
 
 
 class EagerRecognizer(Recognizer):
@@ -186,6 +188,20 @@ class EagerRecognizer(Recognizer):
             The encoder has no chunks, or the front end needs whole utterances.
         """
         return Stream(self, self.gate_vector(depth=depth, gates=gates, budget=budget, policy=policy))
+
+    def _segments(self, clip: Clip, gates: Sequence[bool], seconds: float, batch_seconds: float) -> Iterator[Segment]:
+        """Yield the logits of a long recording; where the network has a stream, they are those of the whole."""
+        try:
+            stream = LogitStream(self, gates)
+        except DldError:
+            return super()._segments(clip, gates, seconds, batch_seconds)
+        return segments(stream, clip, self.frame_seconds, seconds)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Run the block without gradients, with the network in evaluation mode and in its precision."""
+        with torch.no_grad(), self.evaluating(), precision_context(self.device, self.precision):
+            yield
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

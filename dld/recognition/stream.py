@@ -1,19 +1,63 @@
-"""Text while somebody speaks."""
+"""Logits and text of audio that arrives in parts: while somebody speaks, or of a long file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from dld.data.clips import Clip
 from dld.decoding.best_path import BLANK
 from dld.encoders.streaming import EncoderStream
 from dld.errors import DldError
 from dld.frontends.streaming import FeatureStream
-from dld.network import precision_context
+from dld.recognition.windows import Segment, joint_of
 
 if TYPE_CHECKING:
     from dld.recognition.eager import EagerRecognizer
+
+#: Seconds of a file that are read at a time.
+READ_SECONDS = 10.0
+
+
+class LogitStream:
+    """The logits of one utterance that arrives in parts: those of the whole.
+
+    Parameters
+    ----------
+    recognizer : EagerRecognizer
+    gates : gate vector
+
+    Raises
+    ------
+    DldError
+        The encoder has no chunks, or the front end needs whole utterances.
+    """
+
+    def __init__(self, recognizer: "EagerRecognizer", gates: Sequence[bool]):
+        self._recognizer = recognizer
+        network = recognizer.network
+        self._encoder = EncoderStream(network.encoder, gates)
+        self._features = FeatureStream(network.frontend)
+        self._head = network.head_of(gates)
+        chunk = self._encoder.chunks.size * recognizer.frame_seconds
+        #: The longest time until the logits of a sample are there.
+        self.latency_seconds = chunk + max(0, network.frontend.span[1]) / recognizer.sample_rate
+
+    def accept(self, samples: Tensor) -> np.ndarray:
+        """Take the next samples (samples,) and return the logits (frames, tokens) of the chunks that they complete."""
+        with self._recognizer.computing():
+            features = self._features.accept(samples.float().to(self._recognizer.device))
+            return self._logits([self._encoder.accept(features)])
+
+    def end(self) -> np.ndarray:
+        """Return the logits that are left."""
+        with self._recognizer.computing():
+            return self._logits([self._encoder.accept(self._features.end()), self._encoder.end()])
+
+    def _logits(self, hidden: list[Tensor]) -> np.ndarray:
+        return self._head(torch.cat(hidden, 1))[0].float().cpu().numpy()
 
 
 class Stream:
@@ -29,24 +73,20 @@ class Stream:
     """
 
     def __init__(self, recognizer: "EagerRecognizer", gates: Sequence[bool]):
-        network = recognizer.network
-        self._recognizer = recognizer
-        self._features = FeatureStream(network.frontend)
-        self._encoder = EncoderStream(network.encoder, gates)
-        self._head = network.head_of(gates)
+        self._logits = LogitStream(recognizer, gates)
+        self._tokenizer = recognizer.tokenizer
         self._tokens: list[int] = []
         self._last = BLANK
         self._ended = False
         self.gates = tuple(gates)
-        chunk = self._encoder.chunks.size * recognizer.frame_seconds
-        self.latency_seconds = chunk + max(0, network.frontend.span[1]) / recognizer.sample_rate
+        self.latency_seconds = self._logits.latency_seconds
 
     @property
     def text(self) -> str:
         """The text of what was accepted so far, up to the last complete chunk."""
-        return self._recognizer.tokenizer.decode(self._tokens)
+        return self._tokenizer.decode(self._tokens)
 
-    def accept(self, samples: np.ndarray | torch.Tensor) -> str:
+    def accept(self, samples: np.ndarray | Tensor) -> str:
         """Take the next samples (samples,), of the model's sampling rate and full scale 1; return `text`.
 
         Raises
@@ -62,23 +102,53 @@ class Stream:
             raise DldError(f"samples are {given.dtype} of shape {shape}; they must be floating point (samples,)")
         if not bool(torch.isfinite(given).all()):
             raise DldError("samples are not all finite numbers; they must be")
-        self._run(lambda: self._encoder.accept(self._features.accept(given.float().to(self._recognizer.device))))
+        self._take(self._logits.accept(given))
         return self.text
 
     def end(self) -> str:
         """Recognise what is left, and return the whole text."""
         if not self._ended:
-            self._run(lambda: self._encoder.accept(self._features.end()))
-            self._run(self._encoder.end)
+            self._take(self._logits.end())
             self._ended = True
         return self.text
 
-    @torch.no_grad()
-    def _run(self, step) -> None:
-        recognizer = self._recognizer
-        with recognizer.evaluating(), precision_context(recognizer.device, recognizer.precision):
-            best = self._head(step())[0].argmax(-1).tolist()
-        for token in best:
+    def _take(self, logits: np.ndarray) -> None:
+        for token in logits.argmax(-1).tolist():
             if token not in (BLANK, self._last):
                 self._tokens.append(token)
             self._last = token
+
+
+def segments(stream: LogitStream, clip: Clip, frame_seconds: float, seconds: float) -> Iterator[Segment]:
+    """Yield the logits of a long recording in parts that end in pauses, each frame as it is in the whole.
+
+    Parameters
+    ----------
+    stream : LogitStream
+    clip : Clip
+    frame_seconds : float
+    seconds : float
+        A part has about this length, or more where there is no pause.
+    """
+    first, rows = 0, np.zeros((0, 0), np.float32)
+    for new in _read(stream, clip):
+        rows = new if not len(rows) else np.concatenate([rows, new])
+        half = round(seconds / frame_seconds / 2)
+        if len(rows) < 2 * half:
+            continue
+        cut = half + joint_of(rows[half:], rows[half:])
+        # Elsewhere a token could be counted on both sides.
+        if rows[cut].argmax() == BLANK:
+            yield Segment(first, rows[:cut])
+            first, rows = first + cut, rows[cut:]
+    yield Segment(first, rows)
+
+
+def _read(stream: LogitStream, clip: Clip) -> Iterator[np.ndarray]:
+    step = round(READ_SECONDS * clip.sample_rate)
+    spans = [(begin, min(begin + step, clip.samples)) for begin in range(0, clip.samples, step)]
+    for samples in clip.parts(spans):
+        if len(logits := stream.accept(torch.from_numpy(samples))):
+            yield logits
+    if len(logits := stream.end()):
+        yield logits

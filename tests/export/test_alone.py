@@ -14,7 +14,7 @@ BELOW |= {"typing-extensions"}
 
 
 @pytest.mark.slow
-def test_a_pack_in_an_empty_environment(root, pack, babbler, recognizer, files, tmp_path):
+def test_a_pack_in_an_empty_environment(root, pack, babbler, recognizer, files, tiny_corpus, tmp_path):
     checkout, environment = tmp_path / "checkout", tmp_path / "env"
     shutil.copytree(root / "dld", checkout / "dld", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -41,6 +41,9 @@ def test_a_pack_in_an_empty_environment(root, pack, babbler, recognizer, files, 
     assert (done.returncode, done.stdout.splitlines()) == (0, lines), done.stderr
     for extra in (["--format", "json", "--times", "true"], ["--beam-size", "4"], ["--progress", "true"]):
         assert run("transcribe", pack, files[0], *extra).returncode == 0
+    done = run("bench", pack, "--data", tiny_corpus / "test", "--utterances", "1", "--rounds", "2", "--threads", "1")
+    assert done.returncode == 0 and "single graphs are not measured" in done.stderr, done.stderr
+    assert "| 1 |" in done.stdout and "one graph" not in done.stdout
     for arguments, message in (
         (["train", "base.yaml"], r"needs \w+, which is not installed: pip install 'dld\[train\]'"),
         (["transcribe", babbler, files[0]], r"needs \w+, which is not installed: pip install 'dld\[train\]'"),

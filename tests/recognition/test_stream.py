@@ -90,3 +90,20 @@ def test_a_stream_that_has_ended_takes_no_more(tokenizer, waveform):
 def test_networks_that_see_everything_have_no_stream(tokenizer):
     with pytest.raises(DldError, match=r"has no chunks.*encoder\.chunk"):
         make(tokenizer, chunk=None, left_chunks=None).stream()
+
+
+@pytest.mark.parametrize("times", [False, True])
+def test_long_recordings_have_the_text_and_times_of_the_whole(tokenizer, tiny_corpus, times):
+    speech = [read_audio(utterance.recording) for utterance in kaldi.load(tiny_corpus / "test")]
+    recording = np.concatenate(speech)
+    recognizer = make(tokenizer, chunk=2)
+    # Blanks here and there, as pauses are.
+    with torch.no_grad():
+        recognizer.network.head.bias[0] = 1.7
+    settings = {"sample_rate": 16000, "depth": 2, "times": times}
+    whole = recognizer.transcribe(recording, window_seconds=1000, **settings)
+    parts = recognizer.transcribe(recording, window_seconds=4, **settings)
+    if times:
+        assert len(parts.joints) > 3 and (parts.text, parts.words) == (whole.text, whole.words)
+    else:
+        assert parts == whole != ""
