@@ -50,6 +50,7 @@ STEPS = {
     "dld rotary": ("rotary", [12]),
     "dld rotary, LD 6 of 12": ("rotary", [6]),
     "dld rotary, 12 2 6 of 12": ("rotary", [12, 2, 6]),
+    "dld rotary, 12 2 6 of 12, first-and-last": ("rotary", [12, 2, 6], "first-and-last"),
     "dld rotary, 12 2 6 10 of 12, first-and-last": ("rotary", [12, 2, 6, 10], "first-and-last"),
 }
 BASELINE = "speechbrain"

@@ -162,8 +162,9 @@ class RotaryAttention(nn.Module):
             past.attended = known
             past.keep(self.chunks.left_frames)
         else:
-            rotated = rotate(projected[:, :, :2], positions)
-            queries, keys, values = rotated[:, :, 0], rotated[:, :, 1], projected[:, :, 2]
+            # Of these the gradient is one tensor; that of an index is a tensor of zeros with one part filled.
+            rotated, values = projected.split((2, 1), 2)
+            (queries, keys), values = rotate(rotated, positions).unbind(2), values.squeeze(2)
             if self.chunks is not None:
                 unseen = self.chunks.unseen(frames, hidden.device)
         queries, keys, values = (heads.transpose(1, 2) for heads in (queries, keys, values))

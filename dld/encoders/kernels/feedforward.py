@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dld.encoders.kernels.dropout import STEPS, draw, dropped, keep
-from dld.encoders.kernels.linear import HAS_ONEDNN, product, weight_gradient
+from dld.encoders.kernels.linear import product, weight_gradient
 from dld.encoders.kernels.switch import applicable_in_float32
 
 # Hidden values worked on at a time, so that they stay near the processor.
@@ -36,7 +36,7 @@ def feed_forward(hidden: Tensor, weights: FeedForward, p: float, training: bool,
     """Compute `hidden + ½ · dropout(W₂ dropout(silu(W₁ norm(hidden))))`: a Conformer's half step.
 
     Source: arXiv 2005.08100, equation 1. Where kernels apply, in float32, training computes pieces of frames whose
-    hidden values stay in the processor's cache, with oneDNN's products and a gradient of its own.
+    hidden values stay in the processor's cache, with a gradient of its own.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def feed_forward(hidden: Tensor, weights: FeedForward, p: float, training: bool,
     -------
     Tensor (batch, frames, width)
     """
-    if HAS_ONEDNN and torch.is_grad_enabled() and applicable_in_float32(hidden, weights.expand_weight):
+    if torch.is_grad_enabled() and applicable_in_float32(hidden, weights.expand_weight):
         rows = hidden.reshape(-1, hidden.shape[-1])
         return _FeedForward.apply(rows, *weights, dropped(p) if training else 0, eps).view(hidden.shape)
     norm_weight, norm_bias, expand_weight, expand_bias, project_weight, project_bias = weights

@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN."""
+"""Linear layers by oneDNN, where it is faster than what PyTorch takes."""
 
 import math
 
@@ -9,11 +9,17 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dld.encoders.kernels.switch import applicable_in_float32, applicable_in_inference
 
-# Below this number of weights, calling the kernel costs what its product saves.
-_SMALL = 2**13
+# Below this number of multiplications, oneDNN takes longer to prepare for a number of frames that it has not seen, some
+# 0.2 ms, than its product saves. In training hardly two batches have the same number of frames.
+_SMALL = 2**24
 
-# An operator that PyTorch does not promise to keep; without it everything works, a little slower.
-HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+# An operator that PyTorch does not promise to keep; without it everything works, a little slower. With AVX2 alone, the
+# products of MKL are never slower.
+HAS_ONEDNN = (
+    torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+)
 
 
 def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
@@ -34,11 +40,10 @@ def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: boo
     -------
     Tensor (…, out)
     """
-    if HAS_ONEDNN and applicable_in_float32(hidden, weight):
+    if by_onednn(hidden, weight) and applicable_in_float32(hidden, weight):
         if applicable_in_inference(hidden):
-            return product(hidden, weight, bias, "gelu" if gelu else "none")
-        kernel = functional.linear if weight.numel() < _SMALL else _TrainedLinear.apply
-        out = kernel(hidden, weight, bias)
+            return _onednn(hidden, weight, bias, "gelu" if gelu else "none")
+        out = _TrainedLinear.apply(hidden, weight, bias)
     else:
         out = functional.linear(hidden, weight, bias)
     return activate(out) if gelu else out
@@ -49,8 +54,17 @@ def activate(hidden: Tensor) -> Tensor:
     return torch.ops.aten.gelu_(hidden) if applicable_in_inference(hidden) else functional.gelu(hidden)
 
 
-def product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
-    """Compute `torch.nn.functional.linear` by oneDNN, without a gradient; `then` may be "gelu"."""
+def by_onednn(hidden: Tensor, weight: Tensor) -> bool:
+    """Return whether oneDNN is the faster one for the product of (…, in) and (out, in)."""
+    return HAS_ONEDNN and hidden.numel() * len(weight) >= _SMALL
+
+
+def product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute `torch.nn.functional.linear` without a gradient, by oneDNN where it is faster."""
+    return (_onednn if by_onednn(hidden, weight) else functional.linear)(hidden, weight, bias)
+
+
+def _onednn(hidden: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none") -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, then, [], "none")
 
 
@@ -62,6 +76,8 @@ def weight_gradient(gradient: Tensor, rows: Tensor) -> Tensor:
     gradient : Tensor (rows, out)
     rows : Tensor (rows, in)
     """
+    if not by_onednn(gradient.t(), rows.t()):
+        return gradient.t() @ rows
     # oneDNN is faster where the second matrix is the larger one.
     if gradient.shape[1] >= rows.shape[1]:
         return product(rows.t(), gradient.t()).t()
@@ -89,7 +105,7 @@ class _TrainedLinear(torch.autograd.Function):
         )
 
 
-if HAS_ONEDNN:
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
 
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
     def _linear_flops(hidden_shape, weight_shape, *_, **__):
