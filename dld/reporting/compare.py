@@ -46,9 +46,9 @@ def comparisons(
 ) -> list[Comparison]:
     """Compare every system with `baseline` by paired bootstrap, wherever both have the same set, variant and depth.
 
-    Next to each depth there are two aggregates, as in arXiv 2601.16117: "high dropping", the mean error rate over the
-    depths n ≤ N/3 that both have, and "no dropping", depth N. The mean over depths is resampled over utterances with
-    all their depths together, since one utterance's errors at two depths are not independent. Of a system with several
+    Next to each depth there are aggregates, two of them as in arXiv 2601.16117: "high dropping", the mean error rate
+    over the depths n ≤ N/3 that both have, and "no dropping", depth N; and "all depths", the mean over all that both
+    have. A mean over depths is resampled over utterances with all their depths together, since one utterance's errors at two depths are not independent. Of a system with several
     seeds it is the mean over the seeds that is compared.
 
     Parameters
@@ -86,7 +86,7 @@ def comparisons(
 
 
 def _ranges(ours, theirs):
-    """Return the depths that two systems have in common, one by one, then those of the two aggregates."""
+    """Return the depths that two systems have in common, one by one, then those of the aggregates."""
     depths = sorted(ours.keys() & theirs.keys())
     blocks = {d.record.num_blocks for depth in depths for d in (*ours[depth], *theirs[depth])}
     ranges = [("depth", [depth]) for depth in depths]
@@ -94,6 +94,7 @@ def _ranges(ours, theirs):
         size = blocks.pop()
         ranges.append(("high dropping", [depth for depth in depths if 3 * depth <= size]))
         ranges.append(("no dropping", [depth for depth in depths if depth == size]))
+        ranges.append(("all depths", depths if len(depths) > 1 else []))
     return [(name, chosen) for name, chosen in ranges if chosen]
 
 

@@ -88,7 +88,7 @@ class Rate(Record):
 class Comparison(Difference):
     """Difference of a system's error rate and a baseline's.
 
-    `range` is "depth", "high dropping" or "no dropping", `depths` are those whose mean error rates are compared.
+    `range` is "depth", "high dropping", "no dropping" or "all depths", `depths` are those whose mean error rates are compared.
     """
 
     system: str
@@ -102,7 +102,7 @@ class Comparison(Difference):
 
     def __post_init__(self) -> None:
         """Raise a `DldError` if the fields contradict each other."""
-        if not self.depths or self.range not in ("depth", "high dropping", "no dropping"):
+        if not self.depths or self.range not in ("depth", "high dropping", "no dropping", "all depths"):
             raise DldError(f"depths {self.depths} of the range {self.range!r} cannot be compared")
         if self.relative is not None and None in (self.relative_low, self.relative_high):
             raise DldError("relative has no interval")

@@ -191,6 +191,8 @@ def _where(entry: Comparison):
         depths = entry.depths
         which = f"depth {depths[0]}" if len(depths) == 1 else f"mean of depths {', '.join(map(str, depths))}"
         return f"high dropping ({which})"
+    if entry.range == "all depths":
+        return f"mean of depths {', '.join(map(str, entry.depths))}"
     return entry.range
 
 
@@ -211,8 +213,8 @@ def _comparison_text(baseline: str, environment: Environment):
 
 
 def _comparison_table(entries: list[Comparison], rows: list[Row]):
-    """Return a table with a column per system: first the two ranges of depths that papers report, then every depth."""
-    order = {"high dropping": 0, "no dropping": 1, "depth": 2}
+    """Return a table with a column per system: first the ranges of depths that papers report, then every depth."""
+    order = {"high dropping": 0, "no dropping": 1, "all depths": 2, "depth": 3}
     lines = sorted({(order[entry.range], tuple(entry.depths), _where(entry)) for entry in entries})
     systems = list(dict.fromkeys(entry.label for entry in entries))
     cells = {(_where(entry), entry.label): _change(entry) for entry in entries}
