@@ -48,8 +48,8 @@ def comparisons(
 
     Next to each depth there are aggregates, two of them as in arXiv 2601.16117: "high dropping", the mean error rate
     over the depths n ≤ N/3 that both have, and "no dropping", depth N; and "all depths", the mean over all that both
-    have. A mean over depths is resampled over utterances with all their depths together, since one utterance's errors at two depths are not independent. Of a system with several
-    seeds it is the mean over the seeds that is compared.
+    have. A mean over depths is resampled over utterances with all their depths together, since one utterance's errors
+    at two depths are not independent. Of a system with several seeds it is the mean over the seeds that is compared.
 
     Parameters
     ----------

@@ -88,7 +88,8 @@ class Rate(Record):
 class Comparison(Difference):
     """Difference of a system's error rate and a baseline's.
 
-    `range` is "depth", "high dropping", "no dropping" or "all depths", `depths` are those whose mean error rates are compared.
+    `range` is "depth", "high dropping", "no dropping" or "all depths", `depths` are those whose mean error rates are
+    compared.
     """
 
     system: str

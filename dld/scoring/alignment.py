@@ -8,8 +8,6 @@ can differ from another program's, their sum cannot.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import jiwer
-
 CORRECT, SUBSTITUTION, INSERTION, DELETION = "C", "S", "I", "D"
 GAP = "***"
 
@@ -130,6 +128,8 @@ def _percent(part, whole):
 
 def _process(refs, hyps):
     """Align lists of sentences, each a list of words, with jiwer, which is kept from splitting or changing them."""
+    import jiwer  # only this needs it: reading the records of decodes does not
+
     return jiwer.process_words(refs, hyps, reference_transform=_unchanged, hypothesis_transform=_unchanged)
 
 

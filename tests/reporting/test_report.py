@@ -135,7 +135,7 @@ def test_comparisons_are_paired_and_aggregated(exp):
     high = found["dld", "high dropping", 2, 4]
     assert high["wer"] == pytest.approx((wers["dld", 2] + wers["dld", 4]) / 2, abs=1e-3)
     assert high["relative"] == pytest.approx(100 * (high["wer"] / high["baseline_wer"] - 1))
-    every = found["dld", "all depths", *sorted(RATES["dld"])]
+    every = found[("dld", "all depths", *sorted(RATES["dld"]))]
     mean = sum(wers["dld", depth] for depth in RATES["dld"]) / len(RATES["dld"])
     assert every["wer"] == pytest.approx(mean, abs=1e-3)
     assert high["relative"] < 0 and high["p"] <= 0.05 and high["high"] < 0

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import kaldiio
 import numpy as np
 
 from dld.data.kaldi.directory import Utterance, load, write
@@ -38,6 +37,8 @@ def archive(source: str | Path, destination: str | Path, audio_format: str = "fl
     DldError
         A recording cannot be read, or has more than 16 bits and is to be WAV; then nothing has been written.
     """
+    import kaldiio  # only this needs it: reading a data directory does not
+
     destination = Path(destination).absolute()
     if destination.resolve() == Path(source).resolve():
         raise DldError(f"{destination}: is source and destination; choose another destination")
