@@ -26,6 +26,7 @@ from dld.recognition.windows import WINDOW_SECONDS, Segment
 
 if TYPE_CHECKING:
     from dld.decoding.lm import Weights
+    from dld.recognition.stream import Stream
 
 #: `101100`, or one boolean for each block.
 Gates = str | Sequence[bool]
@@ -338,6 +339,23 @@ class Recognizer(ABC):
         return windows.segments(
             clip, self.frame_seconds, seconds, batch_seconds, lambda batch: self._run_if_it_fits(batch, [gates])
         )
+
+    def stream(
+        self,
+        *,
+        depth: int | None = None,
+        gates: Gates | None = None,
+        budget: float | None = None,
+        policy: str | None = None,
+    ) -> "Stream":
+        """Return a `Stream` for one utterance that arrives in parts; `gate_vector` has the parameters.
+
+        Raises
+        ------
+        DldError
+            The model takes whole recordings alone: packs do, and networks without chunks.
+        """
+        raise DldError("a pack takes whole recordings; load the experiment folder that it was made of for a stream")
 
     def log_probs(
         self,

@@ -180,13 +180,7 @@ class EagerRecognizer(Recognizer):
         budget: float | None = None,
         policy: str | None = None,
     ) -> Stream:
-        """Return a `Stream` for one utterance that arrives in parts; `gate_vector` has the parameters.
-
-        Raises
-        ------
-        DldError
-            The encoder has no chunks, or the front end needs whole utterances.
-        """
+        """Return a `Stream`; see `Recognizer.stream`."""
         return Stream(self, self.gate_vector(depth=depth, gates=gates, budget=budget, policy=policy))
 
     def _segments(self, clip: Clip, gates: Sequence[bool], seconds: float, batch_seconds: float) -> Iterator[Segment]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dld.checks import shown
 from dld.data.clips import Clip
 from dld.decoding.best_path import BLANK
 from dld.encoders.streaming import EncoderStream
@@ -96,10 +97,13 @@ class Stream:
         """
         if self._ended:
             raise DldError("the stream has ended; open another one for the next utterance")
-        given = torch.as_tensor(samples)
+        try:
+            given = torch.as_tensor(samples)
+        except (TypeError, ValueError, RuntimeError):
+            raise DldError(f"samples are {shown(samples)}; they must be an array (samples,)") from None
         if given.dim() != 1 or not given.is_floating_point():
-            shape = tuple(given.shape)
-            raise DldError(f"samples are {given.dtype} of shape {shape}; they must be floating point (samples,)")
+            kind = f"{given.dtype} of shape {tuple(given.shape)}"
+            raise DldError(f"samples are {kind}; they must be floating point (samples,), full scale 1")
         if not bool(torch.isfinite(given).all()):
             raise DldError("samples are not all finite numbers; they must be")
         self._take(self._logits.accept(given))

@@ -12,6 +12,7 @@ from dld.errors import DldError
 from dld.frontends import KaldiFbank
 from dld.network import GatedCTC
 from dld.recognition.eager import EagerRecognizer
+from dld.recognition.loading import load_model
 
 CHUNK = 4
 
@@ -73,6 +74,7 @@ def test_nothing_is_an_empty_text(tokenizer):
         (np.zeros((2, 100), np.float32), r"shape \(2, 100\); they must be floating point \(samples,\)"),
         (np.zeros(100, np.int16), "int16 of shape"),
         (np.array([0.0, np.nan]), "not all finite"),
+        ("a.wav", "samples are 'a.wav'; they must be an array"),
     ],
 )
 def test_wrong_samples_are_refused(tokenizer, samples, message):
@@ -85,6 +87,19 @@ def test_a_stream_that_has_ended_takes_no_more(tokenizer, waveform):
     stream.end()
     with pytest.raises(DldError, match="has ended; open another"):
         stream.accept(waveform)
+
+
+def test_low_precision_runs(tokenizer, waveform):
+    recognizer = make(tokenizer)
+    recognizer.precision = "bf16"
+    stream = recognizer.stream()
+    stream.accept(waveform)
+    assert stream.end()
+
+
+def test_packs_take_whole_recordings(root):
+    with pytest.raises(DldError, match="a pack takes whole recordings; load the experiment folder"):
+        load_model(root / "egs_data/digits").stream(depth=2)
 
 
 def test_networks_that_see_everything_have_no_stream(tokenizer):
