@@ -28,7 +28,7 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source("mini/results/comparison", "test_large", "Conformer from scratch, synthetic speech"),
+    Source("mini/results/fbank", "test_large", "Conformer from scratch, synthetic speech"),
     Source("mini/results/wavlm", "test", "WavLM of 6 blocks from its teacher, synthetic speech"),
     Source("queen/results/tiny", "test", "Whisper tiny.en from its teacher"),
     Source("queen/results/published", "test", "Whisper tiny.en, published weights"),
