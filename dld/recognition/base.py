@@ -355,6 +355,9 @@ class Recognizer(ABC):
         DldError
             The model takes whole recordings alone: packs do, and networks without chunks.
         """
+        return self._stream(self.gate_vector(depth=depth, gates=gates, budget=budget, policy=policy))
+
+    def _stream(self, gates: Sequence[bool]) -> "Stream":
         raise DldError("a pack takes whole recordings; load the experiment folder that it was made of for a stream")
 
     def log_probs(

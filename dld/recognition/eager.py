@@ -20,7 +20,7 @@ from dld.macs import relative_compute
 from dld.network import GatedCTC, Output, precision_context
 from dld.padding import unpadded
 from dld.recognition.assembly import Find
-from dld.recognition.base import Gates, Recognizer
+from dld.recognition.base import Recognizer
 from dld.recognition.stream import LogitStream, Stream, segments
 from dld.recognition.windows import Segment
 
@@ -172,16 +172,8 @@ class EagerRecognizer(Recognizer):
                 rows.update(zip(batch.id, self.texts(logits, find), strict=True))
         return texts
 
-    def stream(
-        self,
-        *,
-        depth: int | None = None,
-        gates: Gates | None = None,
-        budget: float | None = None,
-        policy: str | None = None,
-    ) -> Stream:
-        """Return a `Stream`; see `Recognizer.stream`."""
-        return Stream(self, self.gate_vector(depth=depth, gates=gates, budget=budget, policy=policy))
+    def _stream(self, gates: Sequence[bool]) -> Stream:
+        return Stream(self, gates)
 
     def _segments(self, clip: Clip, gates: Sequence[bool], seconds: float, batch_seconds: float) -> Iterator[Segment]:
         """Yield the logits of a long recording; where the network has a stream, they are those of the whole."""
