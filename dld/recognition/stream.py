@@ -132,7 +132,7 @@ def segments(stream: LogitStream, clip: Clip, frame_seconds: float, seconds: flo
     clip : Clip
     frame_seconds : float
     seconds : float
-        A part has about this length, or more where there is no pause.
+        A part has about this length, and more while no pause comes.
     """
     first, rows = 0, np.zeros((0, 0), np.float32)
     for new in _read(stream, clip):

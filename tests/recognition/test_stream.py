@@ -47,7 +47,7 @@ def test_the_text_grows_to_that_of_the_whole(tokenizer, waveform, size, asked):
     assert all(after.startswith(before) for before, after in zip(texts, texts[1:], strict=False))
 
 
-def test_a_sample_is_heard_within_the_stated_time(tokenizer, waveform):
+def test_a_sample_is_in_the_text_within_the_stated_time(tokenizer, waveform):
     recognizer = make(tokenizer)
     stream = recognizer.stream()
     assert stream.latency_seconds == pytest.approx(CHUNK * 0.04 + 0.0175)
