@@ -14,7 +14,7 @@ from dld.files import read_json
 from dld.reporting.markdown import table
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-METHODS = ("dld", "dld_plus", "early_exit", "self_kd", "interctc_sd")
+METHODS = ("dld", "dld_plus", "early_exit", "dld_exits", "self_kd", "interctc_sd")
 RANGES = {"high dropping": "high", "no dropping": "no", "all depths": "mean"}
 LIMIT = 0.05
 

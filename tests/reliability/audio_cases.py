@@ -64,7 +64,7 @@ class Case:
 
 CUT = r"audio is cut short \(\d+ bytes of \d+"
 UNREADABLE = r"audio cannot be read: .+; copy or convert it again"
-EMPTY = r"no audio in it \(zero length\); remove it"
+EMPTY = r"no audio in it \(zero length\); in a data directory, `dld data fix` removes it"
 NO_SIZE = r"states no audio, but \d+ bytes follow .*`sox --ignore-length"
 ENDLESS = "archive entry does not state its length; make the archive again"
 NOT_REGULAR = "audio cannot be read: not a regular file but a "
