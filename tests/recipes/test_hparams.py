@@ -18,7 +18,7 @@ BASELINES = ("dld_plus", "dedicated", "early_exit", "interctc_sd", "self_kd")
 # Experiments that run, in the order in which they need one another, and the kind of what makes them tiny.
 RUN = {
     **{f"mini/{name}": "mini" for name in (*FIRST, *BASELINES)},
-    **{f"mini/dld_{name}": "mini" for name in ("even", "uniform", "rising", "sandwich", "interctc", "hidden")},
+    **{f"mini/dld_{name}": "mini" for name in ("even", "uniform", "rising", "sandwich", "interctc", "hidden", "exits")},
     **{f"mini/{name} wavlm": "mini" for name in (*FIRST, "dld_plus")},
     **{f"{recipe}/{name}": "paper" for recipe in ("librispeech", "tedlium3") for name in FIRST},
     **{f"{recipe}/{name} wavlm": "wavlm" for recipe in ("librispeech", "tedlium3") for name in FIRST},
@@ -52,6 +52,7 @@ def test_the_settings_of_the_ablations_are_listed(root):
     files = {name.removeprefix("mini/") for name in RUN if name.startswith("mini/dld_")} - {
         "dld_plus",
         "dld_plus wavlm",
+        "dld_exits",
     }
     assert {run.name for run in runs} == {*FIRST, *files, *(f"dld_{name}" for name in ABLATIONS)}
 
