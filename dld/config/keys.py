@@ -138,7 +138,9 @@ EXPERIMENT_KEYS = {
     "eval_policy": Key("gate policy of validation", UNTRAINED_POLICIES),
     "eval_batch_seconds": Key("longest batch in validation and decoding, in seconds of padded audio", POSITIVE),
     "decode_depths": Key("depths that dld decode runs", Depths()),
-    "decode_policy": Key("gate policy of decoding: table, evenly-spaced, first-n, first-and-last or random", POLICIES),
+    "decode_policy": Key(
+        "gate policy of decoding: table, evenly-spaced, first-n, first-and-last, shallow-last or random", POLICIES
+    ),
     "average_checkpoints": Key("how many of the best checkpoints are averaged into the final model", COUNT),
     "precision": Key("fp32, bf16 or fp16", Choice("fp32", "bf16", "fp16")),
     "compile": Key("torch.compile compiles each block of the encoder; for GPUs", FLAG),

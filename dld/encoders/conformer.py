@@ -130,8 +130,11 @@ class GatedConformer(GatedEncoder):
         """Compute everything before the blocks: (batch, time, input_size), (batch,) → `Embedded`."""
         hidden, lengths = self.front(features, lengths)
         padding = padding_mask(lengths, hidden.shape[1])
-        positions = self.rotations(hidden.shape[1], hidden) if self.positions is None else self.positions(hidden)
-        return Embedded(hidden, lengths, padding, positions)
+        return Embedded(hidden, lengths, padding, self.positions_of(hidden))
+
+    def positions_of(self, hidden: Tensor) -> Tensor:
+        """Return what blocks read of the positions of frames: of all in (batch, frames, width)."""
+        return self.rotations(hidden.shape[1], hidden) if self.positions is None else self.positions(hidden)
 
     def rotations(self, frames: int, like: Tensor) -> Tensor:
         """Return the rotary positions of `frames` frames, on the device of a tensor."""

@@ -69,12 +69,16 @@ class ConvSubsampling(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute (batch, time, input_size), (batch,) → (batch, ⌈time/4⌉, output_size), (batch,)."""
+        return self.convolved(features, lengths), self.output_frames(lengths)
+
+    def convolved(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        """Compute (batch, time, input_size) → (batch, ⌈time/4⌉, output_size); without lengths there is no padding."""
         hidden = features.transpose(1, 2) if self.kind == "conv1d" else features.unsqueeze(1)
         time_axis = 2
         for convolution in self.convolutions:
-            mask = padding_mask(lengths, hidden.shape[time_axis])
-            mask = mask[:, None] if self.kind == "conv1d" else mask[:, None, :, None]
-            hidden = self.activation(convolution(hidden.masked_fill(mask, 0.0)))
-            lengths = (lengths + 1) // 2
-        hidden = hidden.transpose(1, 2).flatten(2)
-        return self.dropout(self.project(hidden)), lengths
+            if lengths is not None:
+                mask = padding_mask(lengths, hidden.shape[time_axis])
+                hidden = hidden.masked_fill(mask[:, None] if self.kind == "conv1d" else mask[:, None, :, None], 0.0)
+                lengths = (lengths + 1) // 2
+            hidden = self.activation(convolution(hidden))
+        return self.dropout(self.project(hidden.transpose(1, 2).flatten(2)))

@@ -1,4 +1,4 @@
-"""Front ends in a form that becomes a small graph: Fourier transforms are one convolution each.
+"""Front ends in a form that becomes a small graph: Fourier transforms are two products of matrices.
 
 Each computes what its class in `dld.frontends` does, for a single utterance without padding.
 """
@@ -23,14 +23,16 @@ QUIETEST, LOUDEST = 1e-12, 0.5
 class Spectrum(nn.Module):
     """Energies of a bank of filters in windows of a signal.
 
-    The windows' Fourier transforms, and whatever linear is done to a window before, are one convolution: ONNX Runtime
-    computes its own STFT much more slowly. The graph holds no weights of it, which would make half of a small pack, but
-    how they are computed; that is done once, when the graph is loaded.
+    Windows are symmetric, and only magnitudes count. So a window is folded at its middle: cosines, counted from there,
+    see the sums of the samples at equal distances before and after it, sines the differences, and two products of
+    matrices of half the length are the whole transform. ONNX Runtime computes its own STFT much more slowly. The graph
+    holds no weights of it, which would make half of a small pack, but how they are computed; that is done once, when
+    the graph is loaded.
 
     Parameters
     ----------
     window : Tensor (window,)
-        Factors on the samples of a window.
+        Factors on the samples of a window: symmetric, but for a first one that is 0.
     size : int
         Points of the transform.
     hop : int
@@ -43,31 +45,65 @@ class Spectrum(nn.Module):
 
     def __init__(self, window: Tensor, size: int, hop: int, filters: Tensor, preemphasis: float | None = None):
         super().__init__()
-        self.hop, self.size, self.preemphasis = hop, size, preemphasis
+        self.hop, self.preemphasis = hop, preemphasis
+        self.window = len(window)
+        # A periodic window is symmetric without its first sample.
+        self.skipped = 0 if torch.allclose(window, window.flip(0), atol=1e-6) else 1
+        shape = window[self.skipped :].float()
+        assert torch.allclose(shape, shape.flip(0), atol=1e-6) and not window[: self.skipped].any()
+        self.reach = (len(shape) + 1) // 2
+        weights = shape[-self.reach :].clone()
+        middle = len(shape) % 2 == 1
+        if middle:  # this sample is before and after
+            weights[0] /= 2
         # Frequencies that no filter has are left out.
         used = filters.any(1).nonzero().squeeze(1)
         # Buffers of the state: the tracer would work out what is computed of others.
-        self.register_buffer("window", window.float())
-        self.register_buffer("frequencies", used.float()[:, None])
-        self.register_buffer("times", torch.arange(len(window), dtype=torch.float32)[None])
+        self.size = size
+        self.register_buffer("weights", weights)
+        self.register_buffer("frequencies", used.float()[None])
+        self.register_buffer("times", torch.arange(self.reach, dtype=torch.float32)[:, None] + (0.0 if middle else 0.5))
         self.register_buffer("filters", filters[used].float().contiguous())
 
-    def transform(self) -> Tensor:
-        """Return what a window is multiplied by for the parts of its transform: (2 · bins, 1, window)."""
+    def angles(self) -> Tensor:
+        """Return those of the transform, (reach, bins), from the middle of a window on."""
         # Exact in float32, for which every runtime has cosines; those of large angles are not exact.
-        turns = (self.frequencies @ self.times).remainder(float(self.size))
-        angles = turns * (2 * math.pi / self.size)
-        rows = torch.cat([angles.cos(), angles.sin()]) * self.window
-        if self.preemphasis is not None:
-            rows = rows - self.preemphasis * functional.pad(rows[:, 1:], (0, 1))
-            rows = rows - rows.mean(1, keepdim=True)
-        return rows.reshape(2 * len(self.frequencies), 1, len(self.window))
+        return (self.times @ self.frequencies).remainder(float(self.size)) * (2 * math.pi / self.size)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Compute (1, samples) → (1, windows, filters)."""
-        spectrum = functional.conv1d(signal[:, None], self.transform(), stride=self.hop)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        return (real * real + imaginary * imaginary).transpose(1, 2) @ self.filters
+        samples = signal
+        if self.preemphasis is not None:
+            samples = functional.pad(signal[:, 1:] - self.preemphasis * signal[:, :-1], (1, 0))
+        after, before = self.halves(samples)
+        sums, differences = after + before, after - before
+        if self.preemphasis is not None:
+            means = functional.avg_pool1d(signal[:, None], self.window, self.hop)[0, 0, :, None]
+            sums = sums - means * (2 * (1 - self.preemphasis))
+        angles = self.angles()
+        real, imaginary = (sums * self.weights) @ angles.cos(), (differences * self.weights) @ angles.sin()
+        return ((real * real + imaginary * imaginary) @ self.filters)[None]
+
+    def halves(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the samples of windows after and before their middles, from there on: two of (windows, reach)."""
+        rows = -(-self.window // self.hop)
+        padded = functional.pad(signal, (0, rows * self.hop - self.window))
+        whole = length_of(padded) // self.hop * self.hop
+        forward = padded[:, : whole[0]].reshape(-1, self.hop)
+        backward = forward.flip(1)
+
+        def parts(first: int, end: int) -> list[tuple[int, int, int]]:
+            """Return the row, from a window's own on, and the columns of the samples from `first` to `end`."""
+            cuts = [first, *range((first // self.hop + 1) * self.hop, end, self.hop), end]
+            return [(a // self.hop, a % self.hop, (b - 1) % self.hop + 1) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+        def windows(table: Tensor, row: int) -> Tensor:
+            return table[row : (row + 1 - rows) or None]
+
+        after = [windows(forward, row)[:, a:b] for row, a, b in parts(self.window - self.reach, self.window)]
+        first = parts(self.skipped, self.skipped + self.reach)[::-1]
+        before = [windows(backward, row)[:, self.hop - b : self.hop - a] for row, a, b in first]
+        return torch.cat(after, 1), torch.cat(before, 1)
 
 
 def length_of(signal: Tensor) -> Tensor:
@@ -99,12 +135,20 @@ class KaldiGraph(_Normalised):
         [frontend] = self.frontend
         lengths = length_of(waveform)
         frames = frontend.frames(lengths)
-        first = 0 if frontend.snip_edges else frontend.hop // 2 - frontend.window // 2
-        index = first + torch.arange((frames[0] - 1) * frontend.hop + frontend.window)  # type: ignore[call-overload]
-        # Mirrored at both ends, see `KaldiFbank`.
-        index = index.remainder(2 * lengths)
-        samples = waveform[:, torch.minimum(index, 2 * lengths - 1 - index)]
+        first, _ = frontend.span
+        end = first + (frames - 1) * frontend.hop + frontend.window
+        # Only the ends, which are mirrored, are looked up: that of all samples takes as long as two blocks of int8.
+        added = torch.arange((end - lengths).clamp_min(0)[0])  # type: ignore[call-overload]
+        before, after = self.mirrored(waveform, torch.arange(first, 0)), self.mirrored(waveform, lengths + added)
+        samples = torch.cat([before, waveform, after], 1)[:, : (end - first)[0]]
         return self.normalise(self.spectrum(samples).clamp_min(FLOOR).log())
+
+    @staticmethod
+    def mirrored(waveform: Tensor, index: Tensor) -> Tensor:
+        """Return samples, of which those outside are inside of its mirror images, see `KaldiFbank`."""
+        samples = length_of(waveform)
+        index = index.remainder(2 * samples)
+        return waveform[:, torch.minimum(index, 2 * samples - 1 - index)]
 
 
 class LogMelGraph(_Normalised):

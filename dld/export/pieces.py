@@ -141,6 +141,10 @@ class Stack:
         """Compute what enters the blocks; its positions are a tensor or None."""
         return self.encoder.embed(features, lengths)
 
+    def embed_whole(self, features: Tensor) -> Embedded:
+        """Compute the same of one utterance without padding."""
+        return self.embed(features, length_of(features))
+
     def block(self, index: int, hidden: Tensor, padding: Tensor | None, positions: Tensor | None) -> Tensor:
         """Compute a block."""
         return self.encoder.run_block(index, hidden, Embedded(hidden, hidden, padding, positions))
@@ -156,6 +160,11 @@ class ConformerStack(Stack):
     def __init__(self, encoder: GatedConformer):
         super().__init__(encoder)
         self.position_axes = {0: "frames"} if encoder.config.attention == "rotary" else {1: "offsets"}
+
+    def embed_whole(self, features: Tensor) -> Embedded:
+        """Compute what enters the blocks, without masks: with 64 channels they take as long as a block of int8."""
+        hidden = self.encoder.front.convolved(features, None)
+        return Embedded(hidden, hidden, None, self.encoder.positions_of(hidden))
 
 
 class WavLMStack(Stack):
@@ -208,7 +217,7 @@ class _WaveformFront(nn.Module):
         if (needed := self.stack.samples_needed()) > 1:
             missing = (needed - length_of(features)).clamp_min(0)
             features = functional.pad(features, (0, missing[0]))  # type: ignore[arg-type]
-        embedded = self.stack.embed(features, length_of(features))
+        embedded = self.stack.embed_whole(features)
         return (embedded.hidden, *([] if embedded.positions is None else [embedded.positions]))
 
 

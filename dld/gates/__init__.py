@@ -35,6 +35,7 @@ from dld.gates.vectors import (
     parse_depths,
     parse_gates,
     random_subset,
+    shallow_last,
 )
 
 __all__ = [
@@ -63,5 +64,6 @@ __all__ = [
     "parse_depths",
     "parse_gates",
     "random_subset",
+    "shallow_last",
     "value_at",
 ]

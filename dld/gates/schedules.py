@@ -18,7 +18,6 @@ from dld.gates.vectors import (  # depth and format_gates are for the examples
     FIXED_POLICIES,
     check_depth,
     depth,  # noqa: F401
-    first_n,
     format_gates,  # noqa: F401
     gates_for_depth,
     parse_depths,
@@ -151,7 +150,7 @@ class Fixed(DropSchedule):
     ----------
     num_blocks, n : int
         Blocks of the encoder, and how many of them run.
-    policy : {"evenly-spaced", "first-n", "first-and-last", "random"}
+    policy : {"evenly-spaced", "first-n", "first-and-last", "shallow-last", "random"}
         Which ones.
 
     Examples
@@ -177,7 +176,9 @@ class Exits(DropSchedule):
     ----------
     num_blocks : int
     depths : list of int or "all"
-        Blocks before each exit; the last is at `num_blocks`, whether named or not.
+        Of the exits; the last is at `num_blocks`, whether named or not.
+    spacing : {"first-n", "first-and-last", "shallow-last", "evenly-spaced"}
+        Which blocks a depth has. With another than the first, blocks that are no common prefix run once more.
 
     Examples
     --------
@@ -185,10 +186,11 @@ class Exits(DropSchedule):
     ['1100', '1111']
     """
 
-    def __init__(self, num_blocks: int, depths: str | int | Sequence[int], seed: int = 0):
+    def __init__(self, num_blocks: int, depths: str | int | Sequence[int], spacing: str = "first-n", seed: int = 0):
         super().__init__(num_blocks, seed)
+        require(self, Choice(*[name for name in FIXED_POLICIES if name != "random"]), spacing=spacing)
         chosen = sorted({*parse_depths(depths, num_blocks), num_blocks})
-        self.vectors = [first_n(num_blocks, n) for n in chosen]
+        self.vectors = [gates_for_depth(spacing, num_blocks, n) for n in chosen]
 
     def draw(self) -> Draw:
         """Return the vector of every exit."""
@@ -346,7 +348,7 @@ class UniformDepth(DropSchedule):
     ----------
     num_blocks : int
     min_depth : int
-    spacing : {"random", "evenly-spaced", "first-n", "first-and-last"}
+    spacing : {"random", "evenly-spaced", "first-n", "first-and-last", "shallow-last"}
         How the blocks of a depth are chosen.
     seed : int
     depths : list of int, or "all"
@@ -397,7 +399,7 @@ class Sandwich(UniformDepth):
         Depth of the smallest network.
     num_random : int
         Gate vectors of uniformly drawn depth between the two; no depth comes twice in a step before all came once.
-    spacing : {"random", "evenly-spaced", "first-n", "first-and-last"}
+    spacing : {"random", "evenly-spaced", "first-n", "first-and-last", "shallow-last"}
         How the blocks of a depth are chosen, the smallest one's included.
     seed : int
     depths : list of int, or "all"

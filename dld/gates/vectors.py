@@ -139,6 +139,20 @@ def first_and_last(num_blocks, n):
     return tuple(block < n - 1 or block == num_blocks - 1 for block in range(num_blocks))
 
 
+def shallow_last(num_blocks, n):
+    """Open the gates of `first_and_last` up to a third of the blocks, those of `first_n` above.
+
+    A few blocks write better with the last one among them. Above, a loss at every depth needs each block once.
+
+    Examples
+    --------
+    >>> [format_gates(shallow_last(6, n)) for n in (1, 2, 3)]
+    ['000001', '100001', '111000']
+    """
+    n = check_depth(n, num_blocks)
+    return first_and_last(num_blocks, n) if 3 * n <= num_blocks else first_n(num_blocks, n)
+
+
 def random_subset(num_blocks, n, generator):
     """Open `n` gates drawn without replacement by `generator` (a `random.Random`)."""
     chosen = set(generator.sample(range(num_blocks), check_depth(n, num_blocks)))
@@ -146,7 +160,7 @@ def random_subset(num_blocks, n, generator):
 
 
 #: Those that need no gate table, so no trained network.
-FIXED_POLICIES = ("evenly-spaced", "first-n", "first-and-last", "random")
+FIXED_POLICIES = ("evenly-spaced", "first-n", "first-and-last", "shallow-last", "random")
 POLICIES = (*FIXED_POLICIES, "table")
 
 
@@ -155,7 +169,7 @@ def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
 
     Parameters
     ----------
-    policy : {"evenly-spaced", "first-n", "first-and-last", "random", "table"}
+    policy : {"evenly-spaced", "first-n", "first-and-last", "shallow-last", "random", "table"}
         "random" is the same vector for the same `num_blocks`, `n` and `seed`.
     num_blocks, n : int
         Blocks of the encoder and blocks to run, 1 ≤ n ≤ num_blocks.
@@ -179,6 +193,8 @@ def gates_for_depth(policy, num_blocks, n, table=None, seed=0):
         return first_n(num_blocks, n)
     if policy == "first-and-last":
         return first_and_last(num_blocks, n)
+    if policy == "shallow-last":
+        return shallow_last(num_blocks, n)
     if policy == "random":
         return random_subset(num_blocks, n, random.Random(f"{seed}/{num_blocks}/{n}"))
     if policy == "table":

@@ -163,7 +163,7 @@ def test_a_normalised_waveform_tells_its_level(level):
         assert Restored(torch.nn.Identity())(torch.full((1, 100), constant)).isfinite().all()
 
 
-def test_matrices_of_the_blocks_are_quantised_and_nothing_else(network, tmp_path):
+def test_matrices_of_the_blocks_are_quantised_and_of_a_small_front_nothing(network):
     pieces = trace(network)
     small = quantise(pieces)
     assert small.front is pieces.front and small.heads is pieces.heads
@@ -177,6 +177,28 @@ def test_matrices_of_the_blocks_are_quantised_and_nothing_else(network, tmp_path
     waveform = noise(16_000)
     logits, found = (session(whole(p, (1, 1, 1))).run(None, {"waveform": waveform.numpy()})[0] for p in (pieces, small))
     assert 0 < np.abs(found - logits).max() < 0.1 * np.abs(logits).max()
+
+
+@pytest.mark.parametrize("takes", ["waveform", "features"])
+def test_a_large_subsampling_is_quantised_too(takes):
+    torch.manual_seed(0)
+    sizes = {**SMALL, "d_model": 32, "kernel_size": 5, "subsampling_channels": 64}
+    encoder = GatedConformer(**sizes, attention="rotary", subsampling="conv2d")
+    network = GatedCTC(KaldiFbank(normalisation=UtteranceCMVN()), encoder, 20).eval()
+    pieces = trace(network, takes)
+    small = quantise(pieces)
+    nodes = [node.op_type for node in small.front.graph.node]
+    # The first convolution has nine weights for a channel.
+    assert nodes.count("Conv") == 1 and "MatMulInteger" in nodes
+    large, little = (len(p.front.SerializeToString()) for p in (pieces, small))
+    assert little < 0.6 * large
+    for samples in (2, 401, 5_000, 16_001):
+        if takes == "waveform":
+            given = {"waveform": noise(samples).numpy()}
+        else:
+            given = {"x": torch.randn(2, samples // 100 + 1, 80).numpy(), "x_lens": np.array([samples // 100 + 1, 1])}
+        hidden, found = (session(p.front).run(["hidden"], given)[0] for p in (pieces, small))
+        assert 0 < np.abs(found - hidden).max() < 0.05 * np.abs(hidden).max()
 
 
 def test_graphs_hold_each_weight_once_and_little_else(network, tmp_path):

@@ -93,7 +93,7 @@ def test_a_sandwich_holds_the_full_and_the_smallest_network():
     assert len(vectors) == 4
 
 
-@pytest.mark.parametrize("policy", ["evenly-spaced", "first-n", "first-and-last", "random"])
+@pytest.mark.parametrize("policy", ["evenly-spaced", "first-n", "first-and-last", "shallow-last", "random"])
 def test_a_policy_opens_as_many_gates_as_the_depth(policy):
     for blocks in (1, 4, 12, 24):
         for n in range(1, blocks + 1):
@@ -119,6 +119,11 @@ def test_first_and_last_adds_one_block_for_each_depth():
     assert vectors[-1] == (True,) * N
 
 
+def test_shallow_last_has_the_last_block_up_to_a_third_of_the_depth():
+    for n in range(1, N):
+        assert g.shallow_last(N, n) == (g.first_and_last(N, n) if n <= N / 3 else g.first_n(N, n))
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 13, "many", None, 2.5j])
 def test_a_depth_outside_the_encoder_is_refused(wrong):
     with pytest.raises(DldError, match="depth"):
@@ -132,7 +137,7 @@ def test_a_list_of_depths_that_cannot_be_is_refused(wrong):
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():
-    with pytest.raises(DldError, match="'middle'.*evenly-spaced, first-n, first-and-last, random, table"):
+    with pytest.raises(DldError, match="'middle'.*evenly-spaced, first-n, first-and-last, shallow-last, random, table"):
         g.gates_for_depth("middle", N, 3)
 
 
@@ -221,6 +226,13 @@ def test_exits_end_at_full_depth_and_share_their_blocks():
     schedule = g.Exits(N, [6, 2])
     assert [g.depth(gates) for gates in schedule.draw().vectors] == [2, 6, N]
     assert schedule.draw().share_prefix and schedule.draw().weights == [1 / 3] * 3
+
+
+def test_exits_may_have_other_blocks_than_the_first():
+    schedule = g.Exits(N, [2, 4, 6], spacing="shallow-last")
+    assert schedule.draw().vectors == [g.shallow_last(N, n) for n in (2, 4, 6, N)]
+    with pytest.raises(DldError, match="spacing"):
+        g.Exits(N, [2], spacing="random")
 
 
 def test_exits_of_another_schedule_cut_its_vectors():

@@ -166,7 +166,7 @@ def schedules(draw):
     blocks = draw(st.integers(1, 16))
     rate = draw(st.floats(0, 0.9))
     value = draw(st.sampled_from([rate, g.Ramp(0.0, rate, draw(st.floats(0, 5)))]))
-    spacing = draw(st.sampled_from(["random", "evenly-spaced", "first-n", "first-and-last"]))
+    spacing = draw(st.sampled_from(["random", "evenly-spaced", "first-n", "first-and-last", "shallow-last"]))
     least, seed = draw(st.integers(1, blocks)), draw(st.integers(0, 9))
     makers = [
         lambda: g.AllOpen(blocks, seed),

@@ -116,11 +116,14 @@ WRONG_KEYS = [
     ("--precision BF16", "precision is 'BF16'; it"),
     (
         "--decode_policy nope",
-        "decode_policy is 'nope'; it must be table, evenly-spaced, first-n, first-and-last or random",
+        "decode_policy is 'nope'; it must be table, evenly-spaced, first-n, first-and-last, shallow-last or random",
     ),
     ("--decode_policy evenly_spaced", "did you mean 'evenly-spaced'?"),
     ("--decode_policy null", "decode_policy is null; it"),
-    ("--eval_policy nope", "eval_policy is 'nope'; it must be evenly-spaced, first-n, first-and-last or random"),
+    (
+        "--eval_policy nope",
+        "eval_policy is 'nope'; it must be evenly-spaced, first-n, first-and-last, shallow-last or random",
+    ),
     ("--eval_policy table", "eval_policy is 'table'; it"),
     ("--teacher_input loud", "teacher_input is 'loud'; it must be augmented or clean"),
     # Booleans.
