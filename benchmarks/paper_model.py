@@ -2,7 +2,8 @@
 
     python benchmarks/paper_model.py recipes/mini/exp/dld MODEL
 
-Front end and tokenizer are those of the first folder; blocks do not get faster or slower by training.
+Tokenizer and front end are those of the first folder, normalised by statistics of a corpus as in the large recipes.
+Blocks do not get faster or slower by training.
 """
 
 import argparse
@@ -40,6 +41,9 @@ def main():
         text = re.sub(
             rf"^(  {key}: ).*$", rf"\g<1>{value.format(channels=arguments.channels)}", text, flags=re.MULTILINE
         )
+    text = re.sub(
+        r"^( *normalisation: ).*$", r"\1!new:dld.frontends.GlobalCMVN\n    n_features: 80", text, flags=re.MULTILINE
+    )
     (arguments.model / HYPERPARAMS).write_text(text)
     shutil.copy(arguments.experiment / TOKENIZER, arguments.model)
     torch.manual_seed(arguments.seed)
