@@ -16,7 +16,7 @@ Record = TypeVar("Record")
 
 
 class Words:
-    """Kind of an option that takes some of several words, separated by spaces, as a tuple."""
+    """Kind of an option that takes some of several words, separated by commas or spaces, as a tuple."""
 
     def __init__(self, *words: str):
         self.words = words
@@ -27,7 +27,7 @@ class Words:
 
     def __str__(self):
         """Return the kind as messages name it."""
-        return f"words out of {', '.join(self.words)}, separated by spaces"
+        return f"words out of {', '.join(self.words)}, separated by commas or spaces"
 
 
 def setting(default: Any, kind: object, text: str, metavar: str | None = None) -> Any:
@@ -48,7 +48,7 @@ def setting(default: Any, kind: object, text: str, metavar: str | None = None) -
 
 def sets_setting(note: str) -> Any:
     """Return the setting that says which kinds of data directories are prepared; `note` ends its help."""
-    return setting(SETS, Words(*SETS), f"kinds of sets to prepare; {note}", "'A B'")
+    return setting(SETS, Words(*SETS), f"kinds of sets to prepare; {note}", "A,B")
 
 
 def add_settings(parser: argparse.ArgumentParser, record: type) -> None:
@@ -58,7 +58,7 @@ def add_settings(parser: argparse.ArgumentParser, record: type) -> None:
     --------
     >>> parser = argparse.ArgumentParser()
     >>> add_settings(parser, Source)
-    >>> parser.parse_args(["--sets", "dev test"]).sets
+    >>> parser.parse_args(["--sets", "dev,test"]).sets
     ('dev', 'test')
     """
     for each in fields(record):
@@ -85,7 +85,7 @@ def check_settings(options: Any) -> None:
     --------
     >>> check_settings(Source(sets=("tests",)))
     Traceback (most recent call last):
-    dld.errors.DldError: sets is ('tests',); it must be words out of train, dev, test, separated by spaces
+    dld.errors.DldError: sets is ('tests',); it must be words out of train, dev, test, separated by commas or spaces
     """
     for each in fields(options):
         value, kind = getattr(options, each.name), each.metadata["kind"]
@@ -103,7 +103,11 @@ def _reader(kind):
     if isinstance(kind, Choice):
         return str
     convert = (
-        (lambda text: tuple(text.split())) if isinstance(kind, Words) else int if isinstance(kind, Whole) else float
+        (lambda text: tuple(text.replace(",", " ").split()))
+        if isinstance(kind, Words)
+        else int
+        if isinstance(kind, Whole)
+        else float
     )
 
     def read(text):
