@@ -24,10 +24,11 @@ class Spectrum(nn.Module):
     """Energies of a bank of filters in windows of a signal.
 
     Windows are symmetric, and only magnitudes count. So a window is folded at its middle: cosines, counted from there,
-    see the sums of the samples at equal distances before and after it, sines the differences, and two products of
-    matrices of half the length are the whole transform. ONNX Runtime computes its own STFT much more slowly. The graph
-    holds no weights of it, which would make half of a small pack, but how they are computed; that is done once, when
-    the graph is loaded.
+    see the sums of the samples at equal distances before and after it, and sines the differences. It is folded once
+    more at a quarter of the transform, where those of even frequencies are symmetric and those of odd ones are not, or
+    the reverse. What is left are products of small matrices; ONNX Runtime computes its own STFT much more slowly. The
+    graph holds no weights of it, which would make half of a small pack, but how they are computed; that is done once,
+    when the graph is loaded.
 
     Parameters
     ----------
@@ -53,56 +54,74 @@ class Spectrum(nn.Module):
         assert torch.allclose(shape, shape.flip(0), atol=1e-6) and not window[: self.skipped].any()
         self.reach = (len(shape) + 1) // 2
         weights = shape[-self.reach :].clone()
-        middle = len(shape) % 2 == 1
+        middle = len(shape) % 2
         if middle:  # this sample is before and after
             weights[0] /= 2
-        # Frequencies that no filter has are left out.
+        self.near = min(size // 4 + middle, self.reach) if size % 4 == 0 else self.reach
+        far = self.reach - self.near
+        self.around = (self.near - middle - far, int(middle))  # of what is folded over the near samples
+        # Frequencies that no filter has are left out; if there is a second fold, the even ones come first.
         used = filters.any(1).nonzero().squeeze(1)
+        kinds = [used[used % 2 == 0], used[used % 2 == 1]] if far else [used]
+        self.bins = [len(kind) for kind in kinds]
+        used = torch.cat(kinds)
         # Buffers of the state: the tracer would work out what is computed of others.
         self.size = size
         self.register_buffer("weights", weights)
         self.register_buffer("frequencies", used.float()[None])
-        self.register_buffer("times", torch.arange(self.reach, dtype=torch.float32)[:, None] + (0.0 if middle else 0.5))
+        self.register_buffer("times", torch.arange(self.near, dtype=torch.float32)[:, None] + (0.0 if middle else 0.5))
         self.register_buffer("filters", filters[used].float().contiguous())
-
-    def angles(self) -> Tensor:
-        """Return those of the transform, (reach, bins), from the middle of a window on."""
-        # Exact in float32, for which every runtime has cosines; those of large angles are not exact.
-        return (self.times @ self.frequencies).remainder(float(self.size)) * (2 * math.pi / self.size)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Compute (1, samples) → (1, windows, filters)."""
         samples = signal
         if self.preemphasis is not None:
             samples = functional.pad(signal[:, 1:] - self.preemphasis * signal[:, :-1], (1, 0))
-        after, before = self.halves(samples)
+        after, before = self.halves(self.rows(samples))
         sums, differences = after + before, after - before
         if self.preemphasis is not None:
-            means = functional.avg_pool1d(signal[:, None], self.window, self.hop)[0, 0, :, None]
-            sums = sums - means * (2 * (1 - self.preemphasis))
-        angles = self.angles()
-        real, imaginary = (sums * self.weights) @ angles.cos(), (differences * self.weights) @ angles.sin()
-        return ((real * real + imaginary * imaginary) @ self.filters)[None]
+            sums = sums - self.totals(self.rows(signal)) * (2 * (1 - self.preemphasis) / self.window)
+        # Exact in float32, for which every runtime has cosines; those of large angles are not exact.
+        angles = (self.times @ self.frequencies).remainder(float(self.size)) * (2 * math.pi / self.size)
+        tables = zip(self.folded(sums), self.folded(differences)[::-1], angles.split(self.bins, 1), strict=True)
+        parts = [((even @ table.cos()), (odd @ table.sin())) for even, odd, table in tables]
+        energies = [real * real + imaginary * imaginary for real, imaginary in parts]
+        return (torch.cat(energies, 1) @ self.filters)[None]
 
-    def halves(self, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the samples of windows after and before their middles, from there on: two of (windows, reach)."""
-        rows = -(-self.window // self.hop)
-        padded = functional.pad(signal, (0, rows * self.hop - self.window))
+    def folded(self, half: Tensor) -> list[Tensor]:
+        """Return (windows, reach) with weights, and folded: what is symmetric and what is not, (windows, near) each."""
+        half = half * self.weights
+        if self.near == self.reach:
+            return [half]
+        near, far = half[:, : self.near], functional.pad(half[:, self.near :].flip(1), self.around)
+        return [near + far, near - far]
+
+    def rows(self, signal: Tensor) -> Tensor:
+        """Return a signal in rows of a hop, with zeros behind it where the last window ends within a row."""
+        padded = functional.pad(signal, (0, -self.window % self.hop))
         whole = length_of(padded) // self.hop * self.hop
-        forward = padded[:, : whole[0]].reshape(-1, self.hop)
-        backward = forward.flip(1)
+        return padded[:, : whole[0]].reshape(-1, self.hop)
 
-        def parts(first: int, end: int) -> list[tuple[int, int, int]]:
-            """Return the row, from a window's own on, and the columns of the samples from `first` to `end`."""
-            cuts = [first, *range((first // self.hop + 1) * self.hop, end, self.hop), end]
-            return [(a // self.hop, a % self.hop, (b - 1) % self.hop + 1) for a, b in zip(cuts, cuts[1:], strict=False)]
+    def parts(self, first: int, end: int) -> list[tuple[int, int, int]]:
+        """Return where the samples of a window from `first` to `end` are: row, from its first one on, and columns."""
+        cuts = [first, *range((first // self.hop + 1) * self.hop, end, self.hop), end]
+        return [(a // self.hop, a % self.hop, (b - 1) % self.hop + 1) for a, b in zip(cuts, cuts[1:], strict=False)]
 
-        def windows(table: Tensor, row: int) -> Tensor:
-            return table[row : (row + 1 - rows) or None]
+    def of_windows(self, rows: Tensor, row: int) -> Tensor:
+        """Return that row of all windows."""
+        return rows[row : (row - (self.window - 1) // self.hop) or None]
 
-        after = [windows(forward, row)[:, a:b] for row, a, b in parts(self.window - self.reach, self.window)]
-        first = parts(self.skipped, self.skipped + self.reach)[::-1]
-        before = [windows(backward, row)[:, self.hop - b : self.hop - a] for row, a, b in first]
+    def totals(self, rows: Tensor) -> Tensor:
+        """Return the sums of the samples of windows, (windows, 1)."""
+        parts = [self.of_windows(rows[:, a:b].sum(1, keepdim=True), row) for row, a, b in self.parts(0, self.window)]
+        return torch.stack(parts).sum(0)
+
+    def halves(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the samples of windows after and before their middles, from there on: two of (windows, reach)."""
+        backward, hop = rows.flip(1), self.hop
+        after = [self.of_windows(rows, row)[:, a:b] for row, a, b in self.parts(self.window - self.reach, self.window)]
+        first = self.parts(self.skipped, self.skipped + self.reach)[::-1]
+        before = [self.of_windows(backward, row)[:, hop - b : hop - a] for row, a, b in first]
         return torch.cat(after, 1), torch.cat(before, 1)
 
 
