@@ -28,6 +28,8 @@ class FilterBank(FrontEnd):
     """
 
     normalisation: UtteranceCMVN | GlobalCMVN | None
+    #: Whether features depend on the mean of the whole waveform.
+    zero_mean = False
 
     def __init__(
         self,

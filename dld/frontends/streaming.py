@@ -35,7 +35,7 @@ class FeatureStream:
             raise DldError(f"the front end {type(frontend).__name__} needs whole utterances; KaldiFbank does not")
         if isinstance(frontend.normalisation, UtteranceCMVN):
             raise DldError("the front end's UtteranceCMVN needs whole utterances; train with GlobalCMVN instead")
-        if getattr(frontend, "zero_mean", False):
+        if frontend.zero_mean:
             raise DldError("the front end's zero_mean needs whole utterances; KaldiFbank does not")
         self.frontend = frontend
         first, last = frontend.span
