@@ -24,7 +24,7 @@ from dld.export.compose import shortened
 from dld.export.pieces import Pieces, stack_of, trace
 from dld.export.quantise import quantise
 from dld.files import atomic_folder, atomic_write, read_record, writable_folder, write_json
-from dld.gates import format_gates, gates_for_depth
+from dld.gates import format_gates, gates_for_depth, parse_depths
 from dld.macs import gmacs_per_second
 from dld.packs.metadata import (
     FORMAT,
@@ -252,6 +252,7 @@ def _describe(recognizer: EagerRecognizer, precision: str, graphs: Graphs, folde
         depths=depth_records(recognizer, policy),
         test_set=None,
         files=files,
+        decode_depths=sorted(parse_depths(recognizer.depths, network.num_blocks)),
     )
 
 

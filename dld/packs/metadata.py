@@ -16,7 +16,7 @@ from typing import Any
 from dld.checks import Kind, Nullable, Number, Whole, complaint, shown
 from dld.errors import DldError, describe_os_error
 from dld.files import check_keys, read_json
-from dld.gates import POLICIES, GateTable, format_gates, parse_gates
+from dld.gates import POLICIES, GateTable, format_gates, parse_depths, parse_gates
 from dld.records import Record
 
 METADATA = "metadata.json"
@@ -159,6 +159,8 @@ class Metadata(Record):
     test_set : TestSet, optional
     files : dict
         Name → `FileRecord` of every other file.
+    decode_depths : list of int, optional
+        Depths that the experiment decodes at; None: all. With a head for each depth, others may not be trained.
     """
 
     format: str
@@ -181,6 +183,7 @@ class Metadata(Record):
     depths: list[DepthRecord]
     test_set: TestSet | None
     files: dict
+    decode_depths: list[int] | None = None
 
     def __post_init__(self) -> None:
         """Raise a `DldError` where values contradict each other."""
@@ -205,6 +208,11 @@ class Metadata(Record):
             wrong = f"depths does not list the depths 1 to {self.num_blocks}"
         if wrong:
             raise DldError(f"{wrong}; {AGAIN}")
+        if self.decode_depths is not None:
+            try:
+                parse_depths(self.decode_depths, self.num_blocks)
+            except DldError as error:
+                raise DldError(f"decode_depths: {error}; {AGAIN}") from None
         for record in self.depths:
             if not 0 < record.compute <= 1:
                 raise DldError(f"depths: the compute of depth {record.depth} is not a part of full compute; {AGAIN}")

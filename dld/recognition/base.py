@@ -3,6 +3,7 @@
 Nothing here needs torch.
 """
 
+import logging
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from dld.decoding.best_path import greedy, log_softmax
 from dld.decoding.confidence import Curve, stored_calibration
 from dld.decoding.settings import LM_WEIGHTS, Search
 from dld.errors import DldError, is_out_of_memory
-from dld.gates import GATE_TABLE, GateTable, check_depth, check_gates, gates_for_depth, parse_gates
+from dld.gates import GATE_TABLE, GateTable, check_depth, check_gates, gates_for_depth, parse_depths, parse_gates
 from dld.recognition import windows
 from dld.recognition.assembly import Assembler, Find, Part
 from dld.recognition.transcript import Transcript
@@ -34,6 +35,8 @@ Gates = str | Sequence[bool]
 Progress = Callable[[float, float], None]
 
 BATCH_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 class Recognizer(ABC):
@@ -103,6 +106,10 @@ class Recognizer(ABC):
             For each gate vector, in their order, for each utterance.
         """
 
+    def has_exit_heads(self) -> bool:
+        """Return whether each depth has a head of its own."""
+        return False
+
     @abstractmethod
     def compute(self) -> dict[int, float]:
         """Return the compute of each depth, as a part of full depth."""
@@ -125,7 +132,8 @@ class Recognizer(ABC):
         gates : str or sequence of bool, optional
             Instead of a depth.
         budget : float, optional
-            Instead of a depth: the part of full compute that may be used. It takes the deepest that keeps to it.
+            Instead of a depth: the part of full compute that may be used. It takes the deepest that keeps to it; where
+            each depth has a head of its own, of those that the experiment decodes at.
         policy : str, optional
             What chooses the vector of the depth (default: the model's policy).
         seed : int
@@ -146,6 +154,9 @@ class Recognizer(ABC):
                 raise DldError("give either a depth or a budget")
             depth = self._depth_within(budget)
         depth = blocks if depth is None else check_depth(depth, blocks)
+        if depth not in (trained := self._trained_depths()):
+            names = ", ".join(map(str, trained))
+            logger.warning("depth %d has a head of its own that may not be trained; take one of %s", depth, names)
         policy = policy or self.policy
         table = self.gate_table() if policy == "table" else None
         if policy == "table" and table is None:
@@ -158,11 +169,16 @@ class Recognizer(ABC):
             )
         return gates_for_depth(policy, blocks, depth, table, seed)
 
+    def _trained_depths(self) -> list[int]:
+        """Return every depth, or with a head for each those that the experiment decodes at: others are not trained."""
+        return parse_depths(self.depths if self.has_exit_heads() else "all", self.num_blocks)
+
     def _depth_within(self, budget: float) -> int:
-        """Return the deepest depth whose compute is at most a part of full depth's."""
+        """Return the deepest trained depth whose compute is at most a part of full depth's."""
         if wrong := complaint("budget", budget, Number(0, 1)):
             raise DldError(wrong)
-        parts = self.compute()
+        chosen = self._trained_depths()
+        parts = {depth: part for depth, part in self.compute().items() if depth in chosen}
         least = min(parts, key=parts.__getitem__)
         if budget < parts[least]:
             raise DldError(

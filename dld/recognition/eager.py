@@ -86,6 +86,10 @@ class EagerRecognizer(Recognizer):
         """Blocks of the encoder, open or closed."""
         return self.network.num_blocks
 
+    def has_exit_heads(self) -> bool:
+        """Return whether each depth has a head of its own."""
+        return len(self.network.exit_heads) > 0
+
     def compute(self) -> dict[int, float]:
         """Return the compute of each depth, as a part of full depth; see `dld.macs`."""
         return relative_compute(self.network, self.sample_rate)

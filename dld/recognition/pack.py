@@ -51,6 +51,7 @@ class PackRecognizer(Recognizer):
             sample_rate=self.metadata.sample_rate,
             channel=self.metadata.channel,
             policy=self.metadata.policy,
+            depths="all" if self.metadata.decode_depths is None else self.metadata.decode_depths,
             state_sha256=self.metadata.model.state_sha256,
             folder=folder,
         )
@@ -69,6 +70,10 @@ class PackRecognizer(Recognizer):
     def gate_table(self) -> GateTable | None:
         """Return the gate table of the pack."""
         return self.metadata.table()
+
+    def has_exit_heads(self) -> bool:
+        """Return whether each depth has a head of its own."""
+        return len(self.metadata.graphs.heads) > 1
 
     def compute(self) -> dict[int, float]:
         """Return the compute of each depth, as a part of full depth."""

@@ -54,6 +54,19 @@ def test_depths_and_budgets_choose_the_gates_of_the_model(loaded, recognizer):
         assert sum(loaded.gate_vector(budget=budget)) == sum(recognizer.gate_vector(budget=budget)) == deepest
 
 
+def test_heads_that_are_not_trained(loaded, recognizer, monkeypatch, caplog):
+    assert loaded.depths == recognizer.depths == [1, 3]
+    for model in (loaded, recognizer):
+        assert not model.has_exit_heads()
+        monkeypatch.setattr(model, "has_exit_heads", lambda: True)
+        assert sum(model.gate_vector(budget=0.9999)) == 1
+        model.gate_vector(depth=1)
+        assert not caplog.text
+        model.gate_vector(depth=2)
+        assert "depth 2 has a head of its own that may not be trained; take one of 1, 3" in caplog.text
+        caplog.clear()
+
+
 @pytest.mark.parametrize("which", ["pack", "model"])
 def test_budgets_that_cannot_be_kept(loaded, recognizer, which):
     model = loaded if which == "pack" else recognizer

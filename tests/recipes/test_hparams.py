@@ -14,7 +14,7 @@ from dld.experiment import load_trained
 from dld.training.run import train
 
 FIRST = ("static", "ld", "dld")
-BASELINES = ("dld_plus", "dedicated", "early_exit", "interctc_sd", "self_kd")
+BASELINES = ("dld_plus", "dld_mixed", "dedicated", "early_exit", "interctc_sd", "self_kd")
 # Experiments that run, in the order in which they need one another, and the kind of what makes them tiny.
 RUN = {
     **{f"mini/{name}": "mini" for name in (*FIRST, *BASELINES)},
@@ -53,6 +53,7 @@ def test_the_settings_of_the_ablations_are_listed(root):
         "dld_plus",
         "dld_plus wavlm",
         "dld_exits",
+        "dld_mixed",
     }
     assert {run.name for run in runs} == {*FIRST, *files, *(f"dld_{name}" for name in ABLATIONS)}
 
