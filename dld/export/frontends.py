@@ -130,6 +130,12 @@ def length_of(signal: Tensor) -> Tensor:
     return torch.as_tensor(signal.shape[1]).reshape(1)
 
 
+def without_mean(waveform: Tensor) -> Tensor:
+    """Return a waveform, (1, samples), without its mean."""
+    exact = waveform.double()
+    return (exact - exact.mean(1, keepdim=True)).float()
+
+
 class _Normalised(nn.Module):
     """The normalisation of a filter bank."""
 
@@ -186,7 +192,7 @@ class LogMelGraph(_Normalised):
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""
         if self.zero_mean:
-            waveform = (waveform.double() - waveform.double().mean(1, keepdim=True)).float()
+            waveform = without_mean(waveform)
         energies = self.spectrum(functional.pad(waveform, self.padding))
         frames = waveform.shape[1] // self.hop + 1
         return self.normalise(energies[:, :frames].clamp_min(1e-10).log())
@@ -197,11 +203,13 @@ class WhisperGraph(nn.Module):
 
     def __init__(self, frontend: WhisperLogMel):
         super().__init__()
-        self.hop, self.before = frontend.hop, frontend._n_fft // 2
+        self.hop, self.before, self.zero_mean = frontend.hop, frontend._n_fft // 2, frontend.zero_mean
         self.spectrum = Spectrum(frontend.window, frontend._n_fft, frontend.hop, frontend.filters)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""
+        if self.zero_mean:
+            waveform = without_mean(waveform)
         padded = functional.pad(waveform, (0, 2 * self.before))
         energies = self.spectrum(functional.pad(padded, (self.before, 0), mode="reflect"))
         frames = (length_of(waveform) // self.hop).clamp_min(1)

@@ -5,8 +5,9 @@ import torchaudio.functional
 import torchaudio.transforms
 from torch import Tensor, nn
 
-from dld.checks import Whole, require
+from dld.checks import FLAG, Whole, require
 from dld.frontends.base import FrontEnd
+from dld.frontends.waveform import centred
 from dld.padding import padding_mask
 
 
@@ -21,6 +22,9 @@ class WhisperLogMel(FrontEnd):
     ----------
     n_mels : int
         80, or 128 for Whisper large-v3.
+    zero_mean : bool
+        Take the mean of the waveform away first, as sherpa-onnx does: a constant offset then changes nothing, and such
+        models write there what they write here. Whisper was trained without; of clean recordings the mean is small.
 
     Examples
     --------
@@ -33,10 +37,11 @@ class WhisperLogMel(FrontEnd):
     hop = 160
     _n_fft = 400
 
-    def __init__(self, n_mels: int = 80):
+    def __init__(self, n_mels: int = 80, zero_mean: bool = False):
         super().__init__()
         require(self, Whole(1, self._n_fft // 2), n_mels=n_mels)
-        self.output_size = n_mels
+        require(self, FLAG, zero_mean=zero_mean)
+        self.output_size, self.zero_mean = n_mels, zero_mean
         half = self.sample_rate / 2
         filters = torchaudio.functional.melscale_fbanks(
             self._n_fft // 2 + 1, 0.0, half, n_mels, self.sample_rate, norm="slaney", mel_scale="slaney"
@@ -45,9 +50,10 @@ class WhisperLogMel(FrontEnd):
         self.register_buffer("window", torch.hann_window(self._n_fft), persistent=False)
 
     @property
-    def config(self) -> dict[str, int]:
+    def config(self) -> dict[str, int | bool]:
         """Settings as plain values."""
-        return {"n_mels": self.output_size}
+        # Models of before this setting have no such key, and compare as equal.
+        return {"n_mels": self.output_size, **({"zero_mean": True} if self.zero_mean else {})}
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,6 +73,8 @@ class WhisperLogMel(FrontEnd):
             Valid frames, `samples // 160` and at least 1.
         """
         waveforms = waveforms.masked_fill(padding_mask(lengths, waveforms.shape[1]), 0.0)
+        if self.zero_mean:
+            waveforms = centred(waveforms, lengths)
         half = self._n_fft // 2
         # Low precision would lose the quiet end of the spectrum.
         with torch.autocast(waveforms.device.type, enabled=False):

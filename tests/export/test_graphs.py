@@ -96,6 +96,7 @@ def network(request):
         LogMel(n_fft=400, normalisation=global_cmvn()),
         LogMel(8000, 23, 30, 13),
         WhisperLogMel(),
+        WhisperLogMel(zero_mean=True),
         Waveform(),
         Waveform(normalise=False),
     ],

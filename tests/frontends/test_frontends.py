@@ -221,6 +221,7 @@ DIFFERENT = {
     "waveform": Waveform,
     "waveform as it is": lambda: Waveform(normalise=False),
     "Whisper": WhisperLogMel,
+    "Whisper without an offset": lambda: WhisperLogMel(zero_mean=True),
 }
 
 
