@@ -51,7 +51,7 @@ STEPS = {
     "dld rotary, LD 6 of 12": ("rotary", [6]),
     "dld rotary, 12 2 6 of 12": ("rotary", [12, 2, 6]),
     "dld rotary, 12 2 6 of 12, first-and-last": ("rotary", [12, 2, 6], "first-and-last"),
-    "dld rotary, 12 2 6 10 of 12, first-and-last": ("rotary", [12, 2, 6, 10], "first-and-last"),
+    "dld rotary, 2 4 6 8 10 12 of 12, shallow-last": ("rotary", [2, 4, 6, 8, 10, 12], "shallow-last"),
 }
 BASELINE = "speechbrain"
 DEPTHS = [2, 3, 4, 6, 8, 10, 12]
@@ -70,7 +70,7 @@ encoder: !new:dld.encoders.GatedConformer
 
 
 class Depths(DropSchedule):
-    """Draw the gate vectors of the same depths in every step; those of "first-and-last" share their prefix."""
+    """Draw the gate vectors of the same depths in every step; unless evenly spaced, they share their prefix."""
 
     def __init__(self, num_blocks, depths, policy="evenly-spaced"):
         super().__init__(num_blocks)
@@ -78,7 +78,7 @@ class Depths(DropSchedule):
 
     def draw(self):
         vectors = [gates_for_depth(self.policy, self.num_blocks, n) for n in self.depths]
-        return Draw.even(vectors, share_prefix=self.policy == "first-and-last")
+        return Draw.even(vectors, share_prefix=self.policy != "evenly-spaced")
 
 
 class Products(TorchDispatchMode):
