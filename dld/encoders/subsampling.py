@@ -72,7 +72,7 @@ class ConvSubsampling(nn.Module):
         return self.convolved(features, lengths), self.output_frames(lengths)
 
     def convolved(self, features: Tensor, lengths: Tensor | None) -> Tensor:
-        """Compute (batch, time, input_size) → (batch, ⌈time/4⌉, output_size); without lengths there is no padding."""
+        """Compute (batch, time, input_size) → (batch, ⌈time/4⌉, output_size); without lengths, all frames are valid."""
         hidden = features.transpose(1, 2) if self.kind == "conv1d" else features.unsqueeze(1)
         time_axis = 2
         for convolution in self.convolutions:

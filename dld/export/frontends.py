@@ -13,6 +13,7 @@ from dld.errors import DldError
 from dld.frontends import FrontEnd, KaldiFbank, LogMel, Waveform, WhisperLogMel
 from dld.frontends.filterbank import FilterBank
 from dld.frontends.kaldi import FLOOR, PREEMPHASIS
+from dld.frontends.waveform import centred
 
 #: What sherpa-onnx adds to the variance of a waveform before it divides by its root.
 RUNTIME_EPSILON = 1e-5
@@ -130,12 +131,6 @@ def length_of(signal: Tensor) -> Tensor:
     return torch.as_tensor(signal.shape[1]).reshape(1)
 
 
-def without_mean(waveform: Tensor) -> Tensor:
-    """Return a waveform, (1, samples), without its mean."""
-    exact = waveform.double()
-    return (exact - exact.mean(1, keepdim=True)).float()
-
-
 class _Normalised(nn.Module):
     """The normalisation of a filter bank."""
 
@@ -192,7 +187,7 @@ class LogMelGraph(_Normalised):
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""
         if self.zero_mean:
-            waveform = without_mean(waveform)
+            waveform = centred(waveform, length_of(waveform))
         energies = self.spectrum(functional.pad(waveform, self.padding))
         frames = waveform.shape[1] // self.hop + 1
         return self.normalise(energies[:, :frames].clamp_min(1e-10).log())
@@ -209,7 +204,7 @@ class WhisperGraph(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features."""
         if self.zero_mean:
-            waveform = without_mean(waveform)
+            waveform = centred(waveform, length_of(waveform))
         padded = functional.pad(waveform, (0, 2 * self.before))
         energies = self.spectrum(functional.pad(padded, (self.before, 0), mode="reflect"))
         frames = (length_of(waveform) // self.hop).clamp_min(1)

@@ -40,7 +40,7 @@ def quantise(pieces: Pieces) -> Pieces:
 
 
 def _products(model: onnx.ModelProto, weights: int = 1) -> list[str]:
-    """Return the names of products with a constant matrix of at least so many weights."""
+    """Return the names of products with a constant matrix that has at least `weights` elements."""
     sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
     return [
         node.name for node in model.graph.node if node.op_type == "MatMul" and sizes.get(node.input[1], 0) >= weights
@@ -73,13 +73,9 @@ def _with_quantised_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     for the product are bytes.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    large = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Conv"
-        and len(weights[node.input[1]].dims) == 4
-        and math.prod(weights[node.input[1]].dims) >= LARGE
-    ]
+    shapes = {name: tensor.dims for name, tensor in weights.items()}
+    convs = [node for node in model.graph.node if node.op_type == "Conv" and len(shapes.get(node.input[1], ())) == 4]
+    large = [node for node in convs if math.prod(shapes[node.input[1]]) >= LARGE]
     if not large:
         return model
     made = onnx.ModelProto()
