@@ -14,7 +14,7 @@ from dld.files import read_json
 from dld.reporting.markdown import table
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-METHODS = ("dld", "dld_plus", "early_exit", "dld_exits", "self_kd", "interctc_sd")
+METHODS = ("dld", "dld_plus", "dld_mixed", "early_exit", "early_exit_start", "dld_exits", "self_kd", "interctc_sd")
 RANGES = {"high dropping": "high", "no dropping": "no", "all depths": "mean"}
 LIMIT = 0.05
 
@@ -29,6 +29,7 @@ class Source(NamedTuple):
 
 SOURCES = (
     Source("mini/results/fbank", "test_large", "Conformer from scratch, synthetic speech"),
+    Source("an4/results/comparison", "test", "Conformer from scratch, recorded speech"),
     Source("mini/results/wavlm", "test", "WavLM of 6 blocks from its teacher, synthetic speech"),
     Source("queen/results/tiny", "test", "Whisper tiny.en from its teacher"),
     Source("queen/results/published", "test", "Whisper tiny.en, published weights"),
