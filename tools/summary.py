@@ -14,7 +14,17 @@ from dld.files import read_json
 from dld.reporting.markdown import table
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-METHODS = ("dld", "dld_plus", "dld_mixed", "early_exit", "early_exit_start", "dld_exits", "self_kd", "interctc_sd")
+METHODS = (
+    "dld",
+    "dld_plus",
+    "dld_mixed",
+    "dld_fading",
+    "early_exit",
+    "early_exit_start",
+    "dld_exits",
+    "self_kd",
+    "interctc_sd",
+)
 RANGES = {"high dropping": "high", "no dropping": "no", "all depths": "mean"}
 LIMIT = 0.05
 

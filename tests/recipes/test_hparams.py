@@ -22,7 +22,7 @@ RUN = {
     **{f"mini/{name} wavlm": "mini" for name in (*FIRST, "dld_plus")},
     **{f"{recipe}/{name}": "paper" for recipe in ("librispeech", "tedlium3") for name in FIRST},
     **{f"{recipe}/{name} wavlm": "wavlm" for recipe in ("librispeech", "tedlium3") for name in FIRST},
-    **{f"an4/{name}": "mini" for name in (*FIRST, *BASELINES)},
+    **{f"an4/{name}": "mini" for name in (*FIRST, *BASELINES, "dld_fading")},
     **{f"kaldi/{name} small": "mini" for name in (*FIRST, *BASELINES)},
     **{f"queen/{name}": "whisper" for name in (*FIRST, "dld_even", *BASELINES)},
     **{f"queen/{name} conformer": "paper" for name in (*FIRST, *BASELINES)},
