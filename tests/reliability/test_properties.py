@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dld import gates as g
 from dld.config import parse_overrides
 from dld.data import kaldi
-from dld.data.kaldi.tables import TABLES, read_entries, read_table
+from dld.data.kaldi.tables import TABLES, has_odd_character, read_entries, read_table
 from dld.data.tokenizer import train as train_tokenizer
 from dld.decoding.beam import BeamSearch, BeamSettings
 from dld.decoding.best_path import greedy
@@ -100,7 +100,9 @@ def test_a_directory_with_any_bytes_in_a_table_is_loaded_or_one_error(tmp_path, 
 
 #: Seconds, as far apart as microseconds.
 SECONDS = st.integers(0, 10**11).map(lambda number: number / 1e6)
-UTTERANCE = st.tuples(WORD, st.lists(WORD, min_size=1, max_size=4), SECONDS.map(lambda s: s + 0.01), SECONDS)
+#: What an id may be; hypothesis also tries the characters that the code names, such as a byte order mark.
+ID = WORD.filter(lambda word: not has_odd_character(word))
+UTTERANCE = st.tuples(ID, st.lists(WORD, min_size=1, max_size=4), SECONDS.map(lambda s: s + 0.01), SECONDS)
 
 
 @many(60)
