@@ -25,6 +25,11 @@ class Words:
         """Return whether a value is allowed."""
         return isinstance(value, (tuple, list)) and set(value) <= set(self.words)
 
+    @staticmethod
+    def read(text: str) -> tuple[str, ...]:
+        """Return the words of a text."""
+        return tuple(text.replace(",", " ").split())
+
     def __str__(self):
         """Return the kind as messages name it."""
         return f"words out of {', '.join(self.words)}, separated by commas or spaces"
@@ -102,13 +107,7 @@ def _reader(kind):
         return lambda text: text or None  # scripts pass empty values for options that their user has not set
     if isinstance(kind, Choice):
         return str
-    convert = (
-        (lambda text: tuple(text.replace(",", " ").split()))
-        if isinstance(kind, Words)
-        else int
-        if isinstance(kind, Whole)
-        else float
-    )
+    convert = kind.read if isinstance(kind, Words) else int if isinstance(kind, Whole) else float
 
     def read(text):
         if kind is FLAG:
