@@ -23,6 +23,9 @@ from dld.errors import DldError, worker_died
 
 logger = logging.getLogger(__name__)
 
+#: Bytes of decoded audio that a training keeps, so that it decodes a small corpus once and not in every epoch: 1.1 h.
+KEPT_BYTES = 2**28
+
 
 def make_dataset(
     data,
@@ -32,6 +35,7 @@ def make_dataset(
     min_duration=None,
     max_duration=None,
     max_utterances=None,
+    keep=False,
 ):
     """Make a SpeechBrain dataset straight from a data directory; audio is read when an item is.
 
@@ -51,6 +55,9 @@ def make_dataset(
         Seconds; leave out what is shorter or longer. Only for training data.
     max_utterances : int, optional
         Take this many, evenly spread; for quick runs.
+    keep : bool
+        Keep decoded audio in memory if all of it is at most `KEPT_BYTES`, for a dataset that is gone through often.
+        Worker processes of a loader keep nothing.
 
     Returns
     -------
@@ -86,7 +93,9 @@ def make_dataset(
         if tokenizer is not None:
             # Encoded now: a character without a token must not stop the training in the middle of an epoch.
             items[u.id]["token_ids"] = np.asarray(_encode(tokenizer, u), dtype=np.int32)
-    read = functools.partial(_read_signal, sample_rate=sample_rate, channel=channel)
+    size = sum(u.duration for u in utterances) * sample_rate * torch.float32.itemsize
+    kept = {} if keep and size <= KEPT_BYTES else None
+    read = functools.partial(_read_signal, sample_rate=sample_rate, channel=channel, kept=kept)
     pipeline = [{"func": read, "takes": ["source", "id"], "provides": "signal"}]
     keys = ["id", "signal", "duration", "words"]
     if tokenizer is not None:
@@ -354,7 +363,9 @@ def unpack(padded, device="cpu"):
     return data, (padded.lengths.to(device) * data.shape[1]).round().long()
 
 
-def _read_signal(source, utterance, sample_rate, channel):
+def _read_signal(source, utterance, sample_rate, channel, kept=None):
+    if kept and utterance in kept:
+        return kept[utterance].clone()
     recording, start, end = source
     try:
         samples = read_audio(recording, start, end, sample_rate, channel, utterance)
@@ -362,7 +373,10 @@ def _read_signal(source, utterance, sample_rate, channel):
         if torch.utils.data.get_worker_info() is None:
             raise
         return _Fault(str(error))
-    return torch.from_numpy(samples)
+    signal = torch.from_numpy(samples)
+    if kept is not None and torch.utils.data.get_worker_info() is None:
+        kept[utterance] = signal.clone()
+    return signal
 
 
 def _as_long(tokens):

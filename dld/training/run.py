@@ -188,7 +188,7 @@ class Data(NamedTuple):
         """Leave out what cannot be trained on, and make the loaders."""
         limits = training_limits(values)
         utterances, _ = select_for_training(utterances, tokenizer, **limits)
-        train_set = make_dataset(utterances, tokenizer, **_audio(values))
+        train_set = make_dataset(utterances, tokenizer, **_audio(values), keep=True)
         sampler = make_batch_sampler(train_set, values["max_batch_seconds"], values["seed"])
         train = _train_loader(train_set, sampler, values)
         without_loss = check_evaluation(
@@ -196,7 +196,7 @@ class Data(NamedTuple):
             max_seconds=values["network"].encoder.max_seconds,
             name="dev_data",
         )
-        dev_set = make_dataset(dev_utterances, tokenizer, **_audio(values))
+        dev_set = make_dataset(dev_utterances, tokenizer, **_audio(values), keep=True)
         dev = evaluation_loader(dev_set, values["eval_batch_seconds"], deal=True)
         return cls(utterances, dev_utterances, sampler, train, dev, list(without_loss))
 

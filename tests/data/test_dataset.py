@@ -250,6 +250,19 @@ def test_an_interrupted_epoch_goes_on_with_its_next_batch(folder, tmp_path, num_
     assert [batch.id for batch in resumed] == expected != []
 
 
+def test_audio_that_is_kept_is_read_once(folder, tmp_path, monkeypatch):
+    first = make_dataset(folder, keep=True)
+    whole = [item["signal"].clone() for item in first]
+    first[0]["signal"].zero_()
+    monkeypatch.setattr("dld.data.dataset.KEPT_BYTES", 100_000)
+    too_large = make_dataset(folder, keep=True)
+    assert torch.equal(too_large[0]["signal"], whole[0])
+    (tmp_path / "wav").rename(tmp_path / "elsewhere")
+    assert all(torch.equal(item["signal"], signal) for item, signal in zip(first, whole, strict=True))
+    with pytest.raises(DldError, match="anna-1"):
+        too_large[0]
+
+
 def test_dataset_can_be_pickled_for_spawned_workers(folder, tokenizer):
     again = pickle.loads(pickle.dumps(make_dataset(folder, tokenizer)))
     assert torch.equal(again[0]["signal"], make_dataset(folder, tokenizer)[0]["signal"])
