@@ -38,10 +38,14 @@ def make_parser() -> options.Parser:
         "--precision", choices=("float32", "int8"), default="float32", help="of the matrices of the blocks"
     )
     parser.add_argument("--data", metavar="DIR", help="of a pack: Kaldi data directory to measure its error rates on")
-    parser.add_argument("--depths", help="with --data: the depths that are measured, such as 2,4,12 (default: all)")
+    parser.add_argument(
+        "--depths",
+        help="such as 2,4,12: of a pack, with --data, those that are measured (default: all); for sherpa-onnx, those "
+        "that are written",
+    )
     parser.add_argument("--depth", type=options.of(COUNT), help="of a model for another runtime (default: all blocks)")
     parser.add_argument("--gates", metavar="101100", help="instead of --depth: 1 runs, 0 is skipped")
-    parser.add_argument("--all-depths", action="store_true", help="for sherpa-onnx: a model for each depth")
+    parser.add_argument("--all-depths", action="store_true", help="for sherpa-onnx: a model for each trained depth")
     parser.add_argument("--policy", choices=POLICIES, help="gate policy of depths (default: decode_policy)")
     parser.add_argument("--policy-seed", type=options.of(Whole()), default=0, help="of the policy random")
     add_pipes_option(parser)
@@ -50,17 +54,19 @@ def make_parser() -> options.Parser:
 
 def check_options(arguments: Namespace) -> None:
     """Raise a `UsageError` where options do not go together."""
-    chosen = [name for name in ("depth", "gates", "all_depths") if getattr(arguments, name) not in (None, False)]
-    if arguments.format == "pack" and (chosen or arguments.policy):
+    foreign = arguments.format != "pack"
+    names = ("depth", "gates", "all_depths", *(["depths"] if foreign else []))
+    chosen = [name for name in names if getattr(arguments, name) not in (None, False)]
+    if not foreign and (chosen or arguments.policy):
         name = (chosen or ["policy"])[0].replace("_", "-")
         raise UsageError(f"--{name} is for other runtimes: a pack runs any gate vector (see dld export --help)")
     if len(chosen) > 1:
-        raise UsageError("give one of --depth, --gates and --all-depths (see dld export --help)")
-    if arguments.format != "pack" and (arguments.data or arguments.depths):
-        raise UsageError("--data and --depths are for packs (see dld export --help)")
-    if arguments.depths and not arguments.data:
+        raise UsageError("give one of --depth, --depths, --gates and --all-depths (see dld export --help)")
+    if foreign and arguments.data:
+        raise UsageError("--data is for packs (see dld export --help)")
+    if not foreign and arguments.depths and not arguments.data:
         raise UsageError("--depths says at which depths --data is decoded; give --data, too (see dld export --help)")
-    if arguments.all_depths and arguments.format == "onnx-asr":
+    if arguments.format == "onnx-asr" and (arguments.all_depths or arguments.depths):
         raise UsageError("onnx-asr takes one model a folder: give --depth, and export again for another")
 
 
@@ -69,7 +75,11 @@ def chosen_vectors(recognizer: EagerRecognizer, arguments: Namespace) -> list[tu
     policy = arguments.policy
     if policy is None and arguments.gates is None:
         policy = "table" if recognizer.gate_table() is not None else None
-    depths = range(1, recognizer.num_blocks + 1) if arguments.all_depths else [arguments.depth]
+    depths: Sequence[int | None] = [arguments.depth]
+    if arguments.depths:
+        depths = parse_depths(arguments.depths, recognizer.num_blocks)
+    elif arguments.all_depths:
+        depths = recognizer.trained_depths()
     return [
         recognizer.gate_vector(depth=depth, gates=arguments.gates, policy=policy, seed=arguments.policy_seed)
         for depth in depths

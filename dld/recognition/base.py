@@ -154,7 +154,7 @@ class Recognizer(ABC):
                 raise DldError("give either a depth or a budget")
             depth = self._depth_within(budget)
         depth = blocks if depth is None else check_depth(depth, blocks)
-        if depth not in (trained := self._trained_depths()):
+        if depth not in (trained := self.trained_depths()):
             names = ", ".join(map(str, trained))
             logger.warning("depth %d has a head of its own that may not be trained; take one of %s", depth, names)
         policy = policy or self.policy
@@ -169,7 +169,7 @@ class Recognizer(ABC):
             )
         return gates_for_depth(policy, blocks, depth, table, seed)
 
-    def _trained_depths(self) -> list[int]:
+    def trained_depths(self) -> list[int]:
         """Return every depth, or with a head for each those that the experiment decodes at: others are not trained."""
         return parse_depths(self.depths if self.has_exit_heads() else "all", self.num_blocks)
 
@@ -177,7 +177,7 @@ class Recognizer(ABC):
         """Return the deepest trained depth whose compute is at most a part of full depth's."""
         if wrong := complaint("budget", budget, Number(0, 1)):
             raise DldError(wrong)
-        chosen = self._trained_depths()
+        chosen = self.trained_depths()
         parts = {depth: part for depth, part in self.compute().items() if depth in chosen}
         least = min(parts, key=parts.__getitem__)
         if budget < parts[least]:

@@ -62,6 +62,14 @@ def test_sherpa_onnx_at_every_depth_with_shared_weights(
         assert decoded(client, waveforms) == list(map(words, expected))
 
 
+@pytest.mark.parametrize(("option", "depths"), [(["--all-depths"], [1, 3]), (["--depths", "2,3"], [2, 3])])
+def test_models_of_several_depths_and_of_trained_heads_alone(recognizer, monkeypatch, option, depths):
+    monkeypatch.setattr(recognizer, "has_exit_heads", lambda: True)
+    monkeypatch.setattr(recognizer, "depths", [1, 3])
+    arguments = export.make_parser().parse_args(["model", "--out", "out", "--format", "sherpa-onnx", *option])
+    assert export.chosen_vectors(recognizer, arguments) == [GATES[depth - 1] for depth in depths]
+
+
 def test_sherpa_onnx_in_int8(sherpa, recognizer, waveforms, tmp_path):
     export_sherpa(recognizer, tmp_path / "out", [GATES[2]], "int8")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
