@@ -38,7 +38,7 @@ CORPORA = {
     "LibriSpeech 960 h": Corpus("recipes/librispeech/hparams/base.yaml", 960, 50),
 }
 #: Passes of student and teacher over the network for each batch, in units of a forward pass at full depth: forward and
-#: backward count three. An LD student has half of its blocks open; the sandwich of dld_plus runs 12 blocks and 2 more.
+#: backward count three. An LD student has half of its blocks open; dld_plus runs 12 blocks and 2 more.
 SYSTEMS = {
     "static": (3.0, 0.0),
     "LD": (1.5, 0.0),

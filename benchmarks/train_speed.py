@@ -32,7 +32,7 @@ from dld.data.tokenizer import Tokenizer
 from dld.data.tokenizer import train as train_tokenizer
 from dld.files import read_json, write_json
 from dld.frontends import KaldiFbank
-from dld.gates import Draw, DropSchedule, gates_for_depth
+from dld.gates import Draw, DropSchedule, Exits, gates_for_depth
 from dld.memory import keep_freed_memory
 from dld.padding import unpadded
 from dld.provenance import git_hash, processor, versions
@@ -44,14 +44,14 @@ SIZES = {
     "paper": {"d_model": 256, "d_ffn": 2048, "num_heads": 8, "kernel_size": 31, "num_blocks": 12},
     "mini": {"d_model": 64, "d_ffn": 256, "num_heads": 4, "kernel_size": 15, "num_blocks": 12},
 }
-#: Attention and depths of a step of dld, by name.
+#: Of a step of dld, by name: attention, depths, the gate policy, and whether it has exits, too, and a head for each depth.
 STEPS = {
     "dld relative": ("relative", [12]),
     "dld rotary": ("rotary", [12]),
     "dld rotary, LD 6 of 12": ("rotary", [6]),
     "dld rotary, 12 2 6 of 12": ("rotary", [12, 2, 6]),
     "dld rotary, 12 2 6 of 12, first-and-last": ("rotary", [12, 2, 6], "first-and-last"),
-    "dld rotary, 2 4 6 8 10 12 of 12, shallow-last": ("rotary", [2, 4, 6, 8, 10, 12], "shallow-last"),
+    "dld_plus without teacher": ("rotary", [2, 4, 6, 8, 10, 12], "shallow-last", True),
 }
 BASELINE = "speechbrain"
 DEPTHS = [2, 3, 4, 6, 8, 10, 12]
@@ -72,11 +72,14 @@ encoder: !new:dld.encoders.GatedConformer
 class Depths(DropSchedule):
     """Draw the gate vectors of the same depths in every step; unless evenly spaced, they share their prefix."""
 
-    def __init__(self, num_blocks, depths, policy="evenly-spaced"):
+    def __init__(self, num_blocks, depths, policy="evenly-spaced", exits=False):
         super().__init__(num_blocks)
         self.depths, self.policy = depths, policy
+        self.exits = Exits(num_blocks, depths, policy) if exits else None
 
     def draw(self):
+        if self.exits is not None:
+            return self.exits.draw()
         vectors = [gates_for_depth(self.policy, self.num_blocks, n) for n in self.depths]
         return Draw.even(vectors, share_prefix=self.policy != "evenly-spaced")
 
@@ -138,7 +141,7 @@ def own_brain(folder, size, name):
     tokenizer = Tokenizer.load(folder / "lang")
     settings = {**SIZES[size], "data": folder / "data", "exp_dir": folder / "exp", "lang_dir": folder / "lang"}
     settings |= {"vocab_size": len(tokenizer), "precision": "fp32", "grad_accumulation_factor": 1}
-    settings |= {"speed_perturb": None, "spec_augment": None}
+    settings |= {"speed_perturb": None, "spec_augment": None, "network.exit_heads": len(policy) > 1}
     values = load_config([path], settings).values
     values["schedule"] = Depths(values["num_blocks"], depths, *policy)
     brain = DynamicBrain(values, tokenizer, {"device": "cpu", "noprogressbar": True})

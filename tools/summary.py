@@ -21,6 +21,7 @@ METHODS = (
     "dld_fading",
     "early_exit",
     "early_exit_start",
+    "dld_sandwich",
     "dld_exits",
     "self_kd",
     "interctc_sd",
@@ -38,8 +39,9 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source("mini/results/fbank", "test_large", "Conformer from scratch, synthetic speech"),
-    Source("an4/results/comparison", "test", "Conformer from scratch, recorded speech"),
+    Source("mini/results/plus", "test_large", "Conformer, synthetic speech"),
+    Source("mini/results/fbank", "test_large", "the same, another teacher"),
+    Source("an4/results/comparison", "test", "Conformer, recorded speech"),
     Source("mini/results/wavlm", "test", "WavLM of 6 blocks from its teacher, synthetic speech"),
     Source("queen/results/tiny", "test", "Whisper tiny.en from its teacher"),
     Source("queen/results/published", "test", "Whisper tiny.en, published weights"),

@@ -92,6 +92,8 @@ def main(argv=None):
             driver = Driver(comparison, given)
             _raise_first(driver.make_report(Status(driver.logs)))
             print(f"the report is in {driver.recipe / driver.report_folder}")
+        else:
+            print("all of these are done; the report follows where neither --runs nor --folds is given")
     except Interrupted as stopped:
         print(f"dld compare: {stopped}", file=sys.stderr)
         return 128 + stopped.signal

@@ -184,7 +184,7 @@ def run_tasks(
         Where the processes of the tasks are registered.
     jobs : int
     show : callable
-        Called with the `Progress` several times a second.
+        Called with the `Progress` several times a second, and at the end.
     go_on : bool
         Run the other tasks after one has failed, except those that need it; otherwise the running ones are stopped.
 
@@ -218,6 +218,7 @@ def run_tasks(
             finished, _ = concurrent.futures.wait(futures, timeout=0.1)
             for future in finished:
                 _finish(progress, futures.pop(future), future)
+        show(progress)
     if processes.signal is not None:
         raise Interrupted(processes.signal)
     return progress

@@ -178,22 +178,26 @@ class Exits(DropSchedule):
     depths : list of int or "all"
         Of the exits; the last is at `num_blocks`, whether named or not.
     spacing : {"first-n", "first-and-last", "shallow-last", "evenly-spaced"}
-        Which blocks a depth has. With another than the first, blocks that are no common prefix run once more.
+        Which blocks a network of each depth has. With another than the first, there is a loss for these networks in
+        addition to the exits; what they do not share with the run of all blocks runs once more.
 
     Examples
     --------
     >>> [format_gates(gates) for gates in Exits(num_blocks=4, depths=[2]).draw().vectors]
     ['1100', '1111']
+    >>> [format_gates(gates) for gates in Exits(num_blocks=4, depths=[2], spacing="first-and-last").draw().vectors]
+    ['1100', '1001', '1111']
     """
 
     def __init__(self, num_blocks: int, depths: str | int | Sequence[int], spacing: str = "first-n", seed: int = 0):
         super().__init__(num_blocks, seed)
         require(self, Choice(*[name for name in FIXED_POLICIES if name != "random"]), spacing=spacing)
         chosen = sorted({*parse_depths(depths, num_blocks), num_blocks})
-        self.vectors = [gates_for_depth(spacing, num_blocks, n) for n in chosen]
+        networks = (gates_for_depth(policy, num_blocks, n) for n in chosen for policy in ("first-n", spacing))
+        self.vectors = list(dict.fromkeys(networks))
 
     def draw(self) -> Draw:
-        """Return the vector of every exit."""
+        """Return the vector of every exit, and of every other network."""
         return Draw.even(self.vectors, share_prefix=True)
 
 

@@ -228,9 +228,10 @@ def test_exits_end_at_full_depth_and_share_their_blocks():
     assert schedule.draw().share_prefix and schedule.draw().weights == [1 / 3] * 3
 
 
-def test_exits_may_have_other_blocks_than_the_first():
-    schedule = g.Exits(N, [2, 4, 6], spacing="shallow-last")
-    assert schedule.draw().vectors == [g.shallow_last(N, n) for n in (2, 4, 6, N)]
+def test_exits_train_networks_of_other_blocks_as_well():
+    vectors = g.Exits(N, [2, 4, 6], spacing="shallow-last").draw().vectors
+    assert set(vectors) == {g.first_n(N, n) for n in (2, 4, 6, N)} | {g.first_and_last(N, n) for n in (2, 4)}
+    assert len(vectors) == 6
     with pytest.raises(DldError, match="spacing"):
         g.Exits(N, [2], spacing="random")
 

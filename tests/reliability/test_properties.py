@@ -173,7 +173,7 @@ def schedules(draw):
     makers = [
         lambda: g.AllOpen(blocks, seed),
         lambda: g.Fixed(blocks, least, seed=seed),
-        lambda: g.Exits(blocks, [least]),
+        lambda: g.Exits(blocks, [least], "first-n" if spacing == "random" else spacing),
         lambda: g.Bernoulli(blocks, value, seed),
         lambda: g.RisingDrop(blocks, value, seed),
         lambda: g.UniformDepth(blocks, least, spacing, seed),
