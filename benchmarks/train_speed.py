@@ -44,7 +44,7 @@ SIZES = {
     "paper": {"d_model": 256, "d_ffn": 2048, "num_heads": 8, "kernel_size": 31, "num_blocks": 12},
     "mini": {"d_model": 64, "d_ffn": 256, "num_heads": 4, "kernel_size": 15, "num_blocks": 12},
 }
-#: Of a step of dld, by name: attention, depths, the gate policy, and whether it has exits, too, and a head for each depth.
+#: Of a step of dld, by name: attention, depths, gate policy, and whether it has exits, too, and a head for each depth.
 STEPS = {
     "dld relative": ("relative", [12]),
     "dld rotary": ("rotary", [12]),

@@ -11,7 +11,7 @@ from dld.scoring import wer
 
 SAID = {
     "aunty-gb-0018.flac": "seven hundred fifty point seven double nine three",
-    "grandma-us-0038.flac": "nine hundred twenty two point zero six double seven",
+    "andy-lanc-0009.flac": "seven nine eight double three six",
 }
 
 
@@ -25,14 +25,15 @@ def test_it_transcribes_both_recordings(root, shipped, depth):
     texts = shipped.transcribe([root / "egs_data/recordings" / name for name in SAID], depth=depth)
     said = list(SAID.values())
     assert texts[0] == said[0]
-    assert texts[1] != said[1] and wer(said[1:], texts[1:]) < (40 if depth == 2 else 20)
+    # The second one is right at full depth alone.
+    assert (texts[1] == said[1]) == (depth == 12) and wer(said[1:], texts[1:]) < 40
 
 
 def test_the_first_lines_of_the_readme_print_both(root, capsys):
     folder = root / "egs_data/recordings"
     assert main([str(root / "egs_data/digits"), str(folder), "--depth", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition("\t")[0] for line in lines] == [str(folder / name) for name in SAID]
+    assert [line.partition("\t")[0] for line in lines] == [str(folder / name) for name in sorted(SAID)]
 
 
 def test_its_files_are_those_that_were_exported_and_small(root):
@@ -50,7 +51,7 @@ def test_the_card_has_the_rates_of_the_metadata(root):
     rows = re.findall(
         r"^\| (\d+) \| `([01]+)` \| ([\d.]+) \| ([\d.]+) \|", (root / "egs_data/README.md").read_text(), re.M
     )
-    assert len(rows) == 7
+    assert len(rows) == 6
     for depth, gates, compute, rate in rows:
         record = metadata.depths[int(depth) - 1]
         assert (record.gates, f"{record.compute:.2f}", f"{record.wer:.2f}") == (gates, compute, rate)
