@@ -10,7 +10,7 @@ from dld.packs.metadata import read
 from dld.scoring import wer
 
 SAID = {
-    "aunty-gb-0018.flac": "seven hundred fifty point seven double nine three",
+    "aunty-gb-0037.flac": "one hundred six point six four",
     "andy-lanc-0009.flac": "seven nine eight double three six",
 }
 
@@ -58,5 +58,5 @@ def test_the_card_has_the_rates_of_the_metadata(root):
 
 
 def test_its_confidences_are_calibrated(root, shipped):
-    transcript = shipped.transcribe(root / "egs_data/recordings/aunty-gb-0018.flac", depth=6, times=True)
+    transcript = shipped.transcribe(root / "egs_data/recordings/aunty-gb-0037.flac", depth=6, times=True)
     assert transcript.calibrated and all(word.confidence > 0.9 for word in transcript.words)
