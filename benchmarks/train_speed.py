@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from speechbrain_recipe import make_brain, make_front_end, write_csv
@@ -44,14 +45,24 @@ SIZES = {
     "paper": {"d_model": 256, "d_ffn": 2048, "num_heads": 8, "kernel_size": 31, "num_blocks": 12},
     "mini": {"d_model": 64, "d_ffn": 256, "num_heads": 4, "kernel_size": 15, "num_blocks": 12},
 }
-#: Of a step of dld, by name: attention, depths, gate policy, and whether it has exits, too, and a head for each depth.
+
+
+class Step(NamedTuple):
+    """A step of dld; with `exits` there is a loss at the exits of the depths, too, and a head for each."""
+
+    attention: str
+    depths: list[int]
+    policy: str = "evenly-spaced"
+    exits: bool = False
+
+
 STEPS = {
-    "dld relative": ("relative", [12]),
-    "dld rotary": ("rotary", [12]),
-    "dld rotary, LD 6 of 12": ("rotary", [6]),
-    "dld rotary, 12 2 6 of 12": ("rotary", [12, 2, 6]),
-    "dld rotary, 12 2 6 of 12, first-and-last": ("rotary", [12, 2, 6], "first-and-last"),
-    "dld_plus without teacher": ("rotary", [2, 4, 6, 8, 10, 12], "shallow-last", True),
+    "dld relative": Step("relative", [12]),
+    "dld rotary": Step("rotary", [12]),
+    "dld rotary, LD 6 of 12": Step("rotary", [6]),
+    "dld rotary, 12 2 6 of 12": Step("rotary", [12, 2, 6]),
+    "dld rotary, 12 2 6 of 12, first-and-last": Step("rotary", [12, 2, 6], "first-and-last"),
+    "dld_plus without teacher": Step("rotary", [2, 4, 6, 8, 10, 12], "shallow-last", exits=True),
 }
 BASELINE = "speechbrain"
 DEPTHS = [2, 3, 4, 6, 8, 10, 12]
@@ -66,20 +77,19 @@ frontend: !new:dld.frontends.KaldiFbank
         n_features: !ref <n_mels>
 encoder: !new:dld.encoders.GatedConformer
     attention: {attention}
+network:
+    exit_heads: {exits}
 """
 
 
 class Depths(DropSchedule):
     """Draw the gate vectors of the same depths in every step; unless evenly spaced, they share their prefix."""
 
-    def __init__(self, num_blocks, depths, policy="evenly-spaced", exits=False):
+    def __init__(self, num_blocks, depths, policy="evenly-spaced"):
         super().__init__(num_blocks)
         self.depths, self.policy = depths, policy
-        self.exits = Exits(num_blocks, depths, policy) if exits else None
 
     def draw(self):
-        if self.exits is not None:
-            return self.exits.draw()
         vectors = [gates_for_depth(self.policy, self.num_blocks, n) for n in self.depths]
         return Draw.even(vectors, share_prefix=self.policy != "evenly-spaced")
 
@@ -135,15 +145,16 @@ def recipe_loader(folder):
 def own_brain(folder, size, name):
     """Return dld's Brain with a loader, as `dld train` makes it."""
     keep_freed_memory()
-    attention, depths, *policy = STEPS[name]
-    path = folder / f"{attention}.yaml"
-    path.write_text(EXPERIMENT.format(common=ROOT / "recipes/common/hparams", attention=attention), encoding="utf-8")
+    attention, depths, policy, exits = STEPS[name]
+    path = folder / f"{attention}_exits_{exits}.yaml"
+    common = ROOT / "recipes/common/hparams"
+    path.write_text(EXPERIMENT.format(common=common, attention=attention, exits=exits), encoding="utf-8")
     tokenizer = Tokenizer.load(folder / "lang")
     settings = {**SIZES[size], "data": folder / "data", "exp_dir": folder / "exp", "lang_dir": folder / "lang"}
     settings |= {"vocab_size": len(tokenizer), "precision": "fp32", "grad_accumulation_factor": 1}
-    settings |= {"speed_perturb": None, "spec_augment": None, "network.exit_heads": len(policy) > 1}
+    settings |= {"speed_perturb": None, "spec_augment": None}
     values = load_config([path], settings).values
-    values["schedule"] = Depths(values["num_blocks"], depths, *policy)
+    values["schedule"] = (Exits if exits else Depths)(values["num_blocks"], depths, policy)
     brain = DynamicBrain(values, tokenizer, {"device": "cpu", "noprogressbar": True})
     loader = own_loader(folder)
     brain.network.frontend.estimate_statistics([unpack(next(iter(loader)).signal)])
