@@ -54,19 +54,22 @@ def make_parser() -> options.Parser:
 
 def check_options(arguments: Namespace) -> None:
     """Raise a `UsageError` where options do not go together."""
-    foreign = arguments.format != "pack"
-    names = ("depth", "gates", "all_depths", *(["depths"] if foreign else []))
-    chosen = [name for name in names if getattr(arguments, name) not in (None, False)]
-    if not foreign and (chosen or arguments.policy):
-        name = (chosen or ["policy"])[0].replace("_", "-")
-        raise UsageError(f"--{name} is for other runtimes: a pack runs any gate vector (see dld export --help)")
-    if len(chosen) > 1:
+    names = ("depth", "gates", "all_depths", "policy", "depths")
+    given = [name for name in names if getattr(arguments, name) not in (None, False)]
+    if arguments.format == "pack":
+        if given and given[0] != "depths":
+            name = given[0].replace("_", "-")
+            raise UsageError(f"--{name} is for other runtimes: a pack runs any gate vector (see dld export --help)")
+        if given and not arguments.data:
+            raise UsageError(
+                "--depths says at which depths --data is decoded; give --data, too (see dld export --help)"
+            )
+        return
+    if len(set(given) - {"policy"}) > 1:
         raise UsageError("give one of --depth, --depths, --gates and --all-depths (see dld export --help)")
-    if foreign and arguments.data:
+    if arguments.data:
         raise UsageError("--data is for packs (see dld export --help)")
-    if not foreign and arguments.depths and not arguments.data:
-        raise UsageError("--depths says at which depths --data is decoded; give --data, too (see dld export --help)")
-    if arguments.format == "onnx-asr" and (arguments.all_depths or arguments.depths):
+    if arguments.format == "onnx-asr" and not {"all_depths", "depths"}.isdisjoint(given):
         raise UsageError("onnx-asr takes one model a folder: give --depth, and export again for another")
 
 
@@ -76,7 +79,7 @@ def chosen_vectors(recognizer: EagerRecognizer, arguments: Namespace) -> list[tu
     if policy is None and arguments.gates is None:
         policy = "table" if recognizer.gate_table() is not None else None
     depths: Sequence[int | None] = [arguments.depth]
-    if arguments.depths:
+    if arguments.depths is not None:
         depths = parse_depths(arguments.depths, recognizer.num_blocks)
     elif arguments.all_depths:
         depths = recognizer.trained_depths()

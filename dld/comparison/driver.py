@@ -318,11 +318,11 @@ class Status:
         for name, error in progress.failed.items():
             first = not any(other in self._told for other in progress.failed if other != name)
             self._tell(name, f"== {error}", tail(log_of(self._logs, name)) if first else [])
-        if self._terminal and time.monotonic() - self._shown > 1:
+        if self._terminal and progress.running and time.monotonic() - self._shown > 1:
             self._shown = time.monotonic()
             every = len(progress.waiting) + len(progress.running) + len(progress.done) + len(progress.failed)
             now = [f"{name} {_minutes(self._shown - self._begun[name])}" for name in progress.running]
-            line = f"{len(progress.done)} of {every} done; running: {', '.join(now) or 'nothing'}"
+            line = f"{len(progress.done)} of {every} done; running: {', '.join(now)}"
             width = os.get_terminal_size(self._out.fileno()).columns
             self._out.write(f"\r\033[K{line[: width - 1]}")
             self._out.flush()
